@@ -1,0 +1,51 @@
+# knowswap_mm: the commands of everyday work. `make` alone lists them.
+
+# A folder with prebuilt wheels (of onedl-mmcv above all). Empty: mmcv is compiled, which takes 5 to 20 minutes.
+WHEELS ?=
+# The interpreter for a new .venv. Empty: the first of python3, python3.13 ... python3.10 that fits.
+PYTHON ?=
+# Options for `python -m venv`, e.g. --system-site-packages to keep the machine's own CUDA build of torch.
+VENV_ARGS ?=
+# What is installed when the environment has no torch yet.
+TORCH ?= torch==2.13.0 torchvision==0.28.0
+# More options for pytest, e.g. PYTEST_ARGS="-m 'not slow'".
+PYTEST_ARGS ?=
+
+export WHEELS PYTHON VENV_ARGS TORCH
+
+BIN := .venv/bin
+# Two OpenMP threads on two busy cores wait for each other: small models are far faster with one.
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Build .venv with everything in it (WHEELS=, PYTHON=, VENV_ARGS=, TORCH=)
+	@bash tools/setup/install.sh
+
+demo: setup ## Swap knowledge in a small model on the CPU
+	$(ONE_THREAD) $(BIN)/python tools/demo.py
+
+test: lint ## Check the style and run all tests (PYTEST_ARGS=)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## Check the style
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: setup ## Mend the style where a tool can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: setup ## Measure the time of a training step
+	$(BIN)/python benchmarks/step_time.py
+
+clean: ## Remove caches and build files
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Also remove .venv
+	rm -rf .venv

@@ -1,0 +1,17 @@
+"""Role views over host data sets, and the sampler that serves them."""
+
+from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.classification_role_view import ClassificationRoleView
+from knowswap_mm.datasets.role_dataset import RoleDataset
+from knowswap_mm.datasets.role_view import RoleView
+from knowswap_mm.datasets.sample_address import SampleAddress
+from knowswap_mm.datasets.swap_sampler import SwapSampler
+
+__all__ = [
+    'ClassRoles',
+    'ClassificationRoleView',
+    'RoleDataset',
+    'RoleView',
+    'SampleAddress',
+    'SwapSampler',
+]

@@ -1,0 +1,168 @@
+"""Writes ImageFolder trees: all of a tree or nothing, and only when it is not there yet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MANIFEST = 'manifest.json'
+
+
+@dataclass
+class Split:
+    """The pictures of one split.
+
+    Attributes:
+        images (np.ndarray): uint8, (N, H, W) grey or (N, H, W, 3) RGB.
+        labels (np.ndarray): Positions in the class list, (N, ).
+        names (Sequence[str], optional): File names without '.png'. Defaults to the position.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.names is None:
+            self.names = [f'{i:05d}' for i in range(len(self.labels))]
+        if not len(self.images) == len(self.labels) == len(self.names):
+            raise ValueError(
+                f'A split needs as many images as labels and names, not '
+                f'{len(self.images)}, {len(self.labels)} and {len(self.names)}.'
+            )
+
+
+def _load_manifest(root: Path) -> dict | None:
+    """The manifest of a tree that this module wrote, whatever became of the tree since."""
+    try:
+        manifest = json.loads((root / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    known = isinstance(manifest, dict) and {'request', 'counts'} <= set(manifest)
+    return manifest if known else None
+
+
+def read_manifest(root: str | Path) -> dict | None:
+    """The manifest of a finished tree, or None if the tree is not there or not finished.
+
+    A tree that lost or gained files since it was written counts as not finished.
+    """
+    root = Path(root)
+    manifest = _load_manifest(root)
+    if manifest is None:
+        return None
+    try:
+        for split, counts in manifest['counts'].items():
+            (root / 'meta' / f'{split}.txt').stat()
+            for name, count in counts.items():
+                if sum(1 for _ in (root / split / name).iterdir()) != count:
+                    return None
+    except OSError:
+        return None
+    return manifest
+
+
+def write_image_folder(
+    root: str | Path,
+    classes: Sequence[str],
+    splits: Mapping[str, Callable[[], Split]],
+    request: Mapping,
+    per_class: int | None = None,
+    subsets: Mapping[str, Sequence[str]] | None = None,
+) -> bool:
+    """Writes ``<root>/<split>/<class>/<name>.png`` and ``<root>/meta/*.txt``.
+
+    ``meta/<split>.txt`` lists every picture of a split with its label (the position in
+    ``classes``); ``meta/<subset>_<split>.txt`` lists the classes of a subset only, labelled by
+    their position in that subset. The tree grows in a folder beside ``root`` and is renamed at
+    the end, so a tree with a manifest is whole. One process at a time may write a root.
+
+    Args:
+        root (str | Path): The folder to write.
+        classes (Sequence[str]): Class names in label order.
+        splits (Mapping): For each split a function that makes it; called only when needed.
+        request (Mapping): What defines the pictures (generator, seed, source hash, ...), as plain
+            json values. A finished tree of the same request is left alone.
+        per_class (int, optional): At most so many pictures of a class in each split.
+        subsets (Mapping, optional): Names and classes of the subsets.
+
+    Returns:
+        bool: True if the tree was written, False if it was there already.
+    """
+    root, subsets = Path(root).resolve(), dict(subsets or {})
+    if per_class is not None and per_class < 1:
+        raise ValueError(f'per_class must be 1 or more, or None for no limit; not {per_class}.')
+    for name, members in subsets.items():
+        if not set(members) <= set(classes):
+            raise ValueError(
+                f'Subset {name!r} has classes {sorted(set(members) - set(classes))} '
+                f'that are not among {list(classes)}.'
+            )
+    wanted = json.loads(
+        json.dumps(
+            dict(
+                request,
+                classes=list(classes),
+                splits=list(splits),
+                per_class=per_class,
+                subsets=subsets,
+            )
+        )
+    )
+    manifest = read_manifest(root)
+    if manifest is not None and manifest['request'] == wanted:
+        return False
+    if root.exists() and (not root.is_dir() or any(root.iterdir())) and not _load_manifest(root):
+        raise FileExistsError(
+            f'{root} holds something that this tool did not write (it has no '
+            f'{MANIFEST} of ours); move it or choose another folder (`--out`).'
+        )
+
+    partial, old = (root.with_name(f'.{root.name}.{word}') for word in ('partial', 'old'))
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / 'meta').mkdir(parents=True)
+    counts = {
+        name: _write_split(partial, name, make(), classes, per_class, subsets)
+        for name, make in splits.items()
+    }
+    text = json.dumps(dict(request=wanted, counts=counts), indent=2)
+    (partial / MANIFEST).write_text(text + '\n')
+    shutil.rmtree(old, ignore_errors=True)
+    if root.exists():
+        root.rename(old)
+    partial.rename(root)
+    shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _write_split(
+    root: Path,
+    name: str,
+    split: Split,
+    classes: Sequence[str],
+    per_class: int | None,
+    subsets: Mapping[str, Sequence[str]],
+) -> dict[str, int]:
+    """Writes one split and its lists; returns the number of pictures of each class."""
+    files = {}
+    for label, class_name in enumerate(classes):
+        folder = root / name / class_name
+        folder.mkdir(parents=True)
+        places = np.flatnonzero(np.asarray(split.labels) == label)[:per_class]
+        for i in places:
+            Image.fromarray(split.images[i]).save(
+                folder / f'{split.names[i]}.png', compress_level=1
+            )
+        files[class_name] = [f'{class_name}/{split.names[i]}.png' for i in places]
+    for prefix, members in {'': classes, **{f'{key}_': subsets[key] for key in subsets}}.items():
+        lines = [
+            f'{file} {label}\n' for label, member in enumerate(members) for file in files[member]
+        ]
+        (root / 'meta' / f'{prefix}{name}.txt').write_text(''.join(lines))
+    return {class_name: len(members) for class_name, members in files.items()}

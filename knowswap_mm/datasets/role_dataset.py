@@ -1,0 +1,101 @@
+"""The role views of a swap as one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.role_view import RoleView
+from knowswap_mm.datasets.sample_address import SampleAddress
+from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import DATASETS
+from knowswap_mm.roles import ROLES
+
+
+@DATASETS.register_module()
+class RoleDataset(Dataset):
+    """Serves samples of all roles, each tagged with its role.
+
+    For training it is indexed by the sampler's :class:`SampleAddress`; for evaluation by a plain
+    number over all views one after the other.
+
+    Args:
+        roles (dict[str, dict]): Per role the host data set under ``dataset`` and the options of
+            :class:`RoleView` (``fraction``, ``seed``, ``label_map``, ...).
+        classes (dict): Class lists, see :meth:`ClassRoles.resolve`. The runner fills this in from
+            ``swap.classes``.
+        view (str): Type of the role views.
+        seed (int): Seed of the augmentation.
+
+    Raises:
+        ConfigError: If a role is unknown or its data does not fit the class lists.
+    """
+
+    def __init__(
+        self,
+        roles: Mapping[str, Mapping[str, Any]],
+        classes: Mapping[str, Any],
+        view: str = 'knowswap_mm.ClassificationRoleView',
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
+        for role in roles:
+            if role not in ROLES:
+                raise ConfigError('dataset.roles', role, 'unknown role', f'use {ROLES}')
+            if 'dataset' not in roles[role]:
+                fix = f'put the host data set under dataset.roles.{role}.dataset'
+                raise ConfigError(f'dataset.roles.{role}', dict(roles[role]), 'no data set', fix)
+        self.views: dict[str, RoleView] = {
+            role: DATASETS.build(dict(type=view, role=role, **roles[role]))
+            for role in ROLES
+            if role in roles
+        }
+        names = {role: view.class_names for role, view in self.views.items()}
+        self.classes = ClassRoles.resolve(classes, names)
+        for role_view in self.views.values():
+            role_view.bind(self.classes)
+        self._ends = np.cumsum([len(view) for view in self.views.values()])
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Class names of the union, and the classes of each role."""
+        roles = {role: tuple(self.classes.of(role)) for role in ROLES}
+        return dict(classes=tuple(self.classes.names), class_roles=roles)
+
+    @property
+    def role_sizes(self) -> dict[str, int]:
+        """Number of samples per role."""
+        return {role: len(view) for role, view in self.views.items()}
+
+    @property
+    def drawn_indices(self) -> dict[str, list[int]]:
+        """Host indices of the roles that use a fraction of their data, for the run folder."""
+        return {r: v.indices.tolist() for r, v in self.views.items() if v.fraction < 1}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, address: SampleAddress | int) -> dict[str, Any]:
+        if not isinstance(address, tuple):
+            return self._load_plain(int(address))
+        seed = derive_seed(self.seed, address.source, address.role, address.draw)
+        view = self.views[address.source]
+        with seeded_cpu(seed):
+            return view.load(address.index, role=address.role, phase=address.phase)
+
+    def _load_plain(self, index: int) -> dict[str, Any]:
+        if index < 0:
+            index += len(self)
+        position = int(np.searchsorted(self._ends, index, side='right'))
+        if not 0 <= position < len(self.views):
+            raise IndexError(f'sample {index} of {len(self)}')
+        role = list(self.views)[position]
+        start = int(self._ends[position - 1]) if position else 0
+        # A random test pipeline would make two evaluations differ: seed it as well.
+        with seeded_cpu(derive_seed(self.seed, role, index)):
+            return self.views[role].load(index - start)

@@ -1,0 +1,152 @@
+"""The view of one role on a host data set."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS
+
+from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.errors import ConfigError, SampleError
+
+ON_BAD_SAMPLE = ('raise', 'skip')
+
+
+class RoleView(metaclass=ABCMeta):
+    """Selects the samples of a role from a host data set and gives them their new labels.
+
+    A subclass says how its task selects and labels; that is all a new task has to write.
+
+    Args:
+        dataset (dict): Config of the host data set.
+        role (str): The role.
+        fraction (float): Share of the selected samples that is kept, in (0, 1].
+        fraction_by (str): ``set`` draws from all selected samples alike, as the official recipe
+            does; ``class`` draws the share from every class.
+        seed (int): Seed of that draw.
+        label_map (dict[str, str] | None): From the host's class names to those of the swap, where
+            they differ.
+        on_bad_sample (str): ``raise`` stops at a sample that cannot be read, ``skip`` takes the
+            next one of the view instead.
+    """
+
+    def __init__(
+        self,
+        dataset: dict[str, Any],
+        role: str,
+        fraction: float = 1.0,
+        fraction_by: str = 'set',
+        seed: int = 0,
+        label_map: dict[str, str] | None = None,
+        on_bad_sample: str = 'raise',
+    ) -> None:
+        self.role = role
+        self.key = f'dataset.roles.{role}'
+        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+            raise ConfigError(f'{self.key}.fraction', fraction, 'not in (0, 1]', 'e.g. 0.1')
+        if fraction_by not in ('set', 'class'):
+            fix = "use 'set' or 'class'"
+            raise ConfigError(f'{self.key}.fraction_by', fraction_by, 'unknown way to draw', fix)
+        if on_bad_sample not in ON_BAD_SAMPLE:
+            fix = f'use one of {ON_BAD_SAMPLE}'
+            raise ConfigError(f'{self.key}.on_bad_sample', on_bad_sample, 'unknown choice', fix)
+        self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
+        self.label_map = dict(label_map or {})
+        self.on_bad_sample = on_bad_sample
+        self.host = DATASETS.build(dataset)
+        self.pipeline: Compose = self.host.pipeline
+        self.indices = np.zeros(0, dtype=np.int64)
+        self.labels: dict[int, int] = {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class names of the host data set in the swap's words, in the host's order."""
+        names = self.host.metainfo.get('classes') or ()
+        return [self.label_map.get(name, name) for name in names]
+
+    def bind(self, classes: ClassRoles) -> None:
+        """Select the samples of the role once all class roles are known.
+
+        Args:
+            classes (ClassRoles): The partition of the classes.
+
+        Raises:
+            ConfigError: If a class of the role is not in the data, or no sample is left.
+        """
+        wanted = classes.of(self.role)
+        here = self.class_names
+        if missing := [name for name in wanted if name not in set(here)]:
+            fix = f'the data has {here[:8]}; add its pictures or mend swap.classes.{self.role}'
+            raise ConfigError(self.key, missing[0], 'a class of the role is not in the data', fix)
+        label_of = {name: label for label, name in enumerate(classes.names)}
+        chosen = set(wanted)
+        self.labels = {i: label_of[name] for i, name in enumerate(here) if name in chosen}
+        selected = np.asarray(self.select(self.labels), dtype=np.int64)
+        self.indices = self._draw(selected)
+        if not len(self.indices):
+            fix = f'check the data folder and swap.classes.{self.role}'
+            raise ConfigError(self.key, self.role, 'the role has no sample', fix)
+
+    def _draw(self, selected: np.ndarray) -> np.ndarray:
+        if self.fraction == 1 or not len(selected):
+            return selected
+        rng = np.random.default_rng(derive_seed('fraction', self.seed, self.role))
+        pools = [selected] if self.fraction_by == 'set' else self.split_by_class(selected)
+        kept = [rng.permutation(p)[: max(round(len(p) * self.fraction), 1)] for p in pools]
+        return np.sort(np.concatenate(kept))
+
+    @abstractmethod
+    def select(self, labels: dict[int, int]) -> Sequence[int]:
+        """Host indices of the samples that hold a class of the role.
+
+        Args:
+            labels (dict[int, int]): From the host's label to the swap's, for the role's classes.
+        """
+
+    @abstractmethod
+    def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
+        """Selected host indices, one array a class."""
+
+    @abstractmethod
+    def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
+        """Give a sample of the host the swap's labels before its pipeline runs."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, index: int, **metainfo: Any) -> dict[str, Any]:
+        """Load one sample through the host's pipeline.
+
+        Args:
+            index (int): Index in the view.
+            **metainfo: Written into the sample's metainfo together with its role.
+
+        Returns:
+            dict: What the pipeline gives, ``data_samples`` tagged with the role.
+
+        Raises:
+            SampleError: If the sample cannot be read and ``on_bad_sample='raise'``, or no sample
+                of the view can be read.
+        """
+        for step in range(len(self) if self.on_bad_sample == 'skip' else 1):
+            position = (index + step) % len(self)
+            data_info = self.relabel(self.host.get_data_info(int(self.indices[position])))
+            try:
+                sample = self.pipeline(data_info)
+                problem: Exception | None = None
+            except Exception as error:  # any decoder may raise anything; it is reported by name
+                sample, problem = None, error
+            if sample is not None:
+                metainfo.setdefault('role', self.role)
+                sample['data_samples'].set_metainfo(dict(sample_index=position, **metainfo))
+                return sample
+        path = data_info.get('img_path', f'index {position}')
+        raise SampleError(
+            f'{self.key}: the picture {path} cannot be loaded ({problem}). Fix: mend or remove it, '
+            f"or set {self.key}.on_bad_sample='skip'."
+        ) from problem

@@ -1,0 +1,147 @@
+"""The sampler that serves batches of learn, forget and retain samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass
+
+import numpy as np
+from mmengine.dist import get_dist_info
+from torch.utils.data import Sampler
+
+from knowswap_mm.datasets.sample_address import SampleAddress
+from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import DATA_SAMPLERS
+from knowswap_mm.roles import LEARN, RETAIN, ROLES
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A run of ``count`` samples of a batch: their role, and the role views they come from."""
+
+    role: str
+    sources: tuple[str, ...]
+    count: int
+
+    @property
+    def pool(self) -> tuple[str, tuple[str, ...]]:
+        return self.role, self.sources
+
+
+@DATA_SAMPLERS.register_module()
+class SwapSampler(Sampler):
+    """Endless stream of addresses; every ``batch_size`` consecutive ones have the phase's split.
+
+    Each pool of samples (a role's view, or retain together with learned data) is a sequence of
+    seeded permutations. The k-th draw of a pool is a pure function of the seed and k, and k is a
+    pure function of the iteration, so :meth:`skip` takes constant time and the stream does not
+    depend on how the draws of an iteration are shared among the processes: two processes with half
+    the batch see what one process would see.
+
+    Args:
+        dataset (Sized): Not used; the data loader passes it.
+        schedule (SwapSchedule): The schedule; the runner fills it in.
+        seed (int): Seed of the permutations.
+        rank (int | None): Rank of the process; None asks the process group.
+        world_size (int | None): Number of processes; None asks the process group.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized | None = None,
+        schedule: SwapSchedule | None = None,
+        seed: int | None = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        if schedule is None:
+            fix = "set runner_type = 'knowswap_mm.SwapRunner', which resolves it from swap"
+            raise ConfigError('train_dataloader.sampler.schedule', None, 'no schedule', fix)
+        current_rank, current_world = get_dist_info()
+        self.schedule = schedule
+        self.seed = 0 if seed is None else seed
+        self.rank = current_rank if rank is None else rank
+        self.world_size = current_world if world_size is None else world_size
+        self._start = 0
+        self._permutations: dict[tuple, tuple[int, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        """Samples of the whole run in one process."""
+        return self.schedule.total * self.schedule.batch_size
+
+    def skip(self, num_samples: int) -> None:
+        """Start the next iteration over the sampler after this many samples of this process.
+
+        Args:
+            num_samples (int): Samples, i.e. iterations times batch size.
+        """
+        self._start += num_samples
+
+    def __iter__(self) -> Iterator[SampleAddress]:
+        iteration, offset = divmod(self._start, self.schedule.batch_size)
+        self._start = 0
+        while True:
+            yield from self.batch(iteration)[offset:]
+            iteration, offset = iteration + 1, 0
+
+    def batch(self, iteration: int) -> list[SampleAddress]:
+        """Addresses of one iteration for this process, grouped by role.
+
+        Args:
+            iteration (int): Iteration of the run, from 0; the last phase goes on after its end.
+
+        Returns:
+            list[SampleAddress]: ``batch_size`` addresses.
+        """
+        phase = self.schedule.phase_at(iteration)
+        addresses = []
+        for slot in self._slots(phase):
+            inside = iteration - phase.begin
+            first = self._draws_before(phase, slot)
+            first += (inside * self.world_size + self.rank) * slot.count
+            for draw in range(first, first + slot.count):
+                source, index = self._locate(slot, draw)
+                addresses.append(SampleAddress(slot.role, source, index, draw, phase.index))
+        return addresses
+
+    def _slots(self, phase: SwapPhase) -> list[_Slot]:
+        slots = []
+        for role in ROLES:
+            count = phase.split[role]
+            if role == RETAIN and phase.merge_learned and phase.merged_share is not None:
+                learned = round(phase.merged_share * count)
+                slots += [_Slot(role, (RETAIN,), count - learned), _Slot(role, (LEARN,), learned)]
+            elif role == RETAIN and phase.merge_learned:
+                slots.append(_Slot(role, (RETAIN, LEARN), count))
+            else:
+                slots.append(_Slot(role, (role,), count))
+        return [slot for slot in slots if slot.count]
+
+    def _draws_before(self, phase: SwapPhase, slot: _Slot) -> int:
+        """Draws that earlier phases, on all processes, made from the slot's pool."""
+        draws = 0
+        for earlier in self.schedule.phases[: phase.index]:
+            for other in self._slots(earlier):
+                if other.pool == slot.pool:
+                    draws += earlier.length * other.count * self.world_size
+        return draws
+
+    def _locate(self, slot: _Slot, draw: int) -> tuple[str, int]:
+        sizes = [self.schedule.role_sizes[source] for source in slot.sources]
+        epoch, offset = divmod(draw, sum(sizes))
+        index = int(self._permutation(slot, epoch, sum(sizes))[offset])
+        source = 0
+        while index >= sizes[source]:
+            index -= sizes[source]
+            source += 1
+        return slot.sources[source], index
+
+    def _permutation(self, slot: _Slot, epoch: int, size: int) -> np.ndarray:
+        cached = self._permutations.get(slot.pool)
+        if cached is None or cached[0] != epoch:
+            seed = derive_seed('order', self.seed, slot.role, *slot.sources, epoch)
+            cached = (epoch, np.random.default_rng(seed).permutation(size))
+            self._permutations[slot.pool] = cached
+        return cached[1]

@@ -1,0 +1,7 @@
+"""The runner and its hooks."""
+
+from knowswap_mm.engine.hooks.phase_hook import PhaseHook
+from knowswap_mm.engine.swap_results import SwapResults
+from knowswap_mm.engine.swap_runner import SwapRunner
+
+__all__ = ['PhaseHook', 'SwapResults', 'SwapRunner']

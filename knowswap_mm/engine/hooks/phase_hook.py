@@ -1,0 +1,226 @@
+"""What happens between phases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.engine.swap_results import START, SwapResults
+from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.lora import AdapterFile
+from knowswap_mm.registry import HOOKS
+from knowswap_mm.roles import ROLES
+from knowswap_mm.schedule import SwapPhase
+
+RESULTS_FILE = 'swap_results.json'
+ADAPTER_FOLDER = 'adapter'
+_PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
+_MEND = (
+    'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), or lower the '
+    'weight forget of the phase.'
+)
+
+
+@HOOKS.register_module()
+class PhaseHook(Hook):
+    """Ends and begins phases: checkpoint, evaluation, learning rate and optimizer restarts.
+
+    The state after each phase is saved as ``phase1_learn.pth`` and so on, and evaluated; the
+    results are printed as a table at the end and written to ``swap_results.json``. Random numbers
+    of the model (dropout) are seeded from the iteration, so that a resumed run repeats them.
+
+    Args:
+        evaluate_start (bool): Whether to evaluate before the first phase.
+        save_phases (bool): Whether to save a checkpoint after each phase.
+        save_adapter (bool): Whether to write the adapter as safetensors at the end.
+        check_interval (int): Iterations between two looks at the total loss; each look waits for
+            the device.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        evaluate_start: bool = True,
+        save_phases: bool = True,
+        save_adapter: bool = True,
+        check_interval: int = 50,
+    ) -> None:
+        if not isinstance(check_interval, int) or check_interval < 1:
+            key = 'custom_hooks.PhaseHook.check_interval'
+            raise ConfigError(key, check_interval, 'not a whole number >= 1', 'e.g. 50')
+        self.check_interval = check_interval
+        self.evaluate_start = evaluate_start
+        self.save_phases = save_phases
+        self.save_adapter = save_adapter
+        self.results = SwapResults()
+        self._evaluated_at: int | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Print what trains, and evaluate the start."""
+        primary = _primary_metric(runner)
+        if primary:
+            self.results.primary = primary
+        runner.logger.info(_trainable_summary(runner.swapper))
+        if runner.iter == 0 and self.evaluate_start:
+            self._evaluate(runner, START)
+
+    def before_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
+    ) -> None:
+        """Begin a phase where one begins, and check that the batch belongs to it.
+
+        Raises:
+            PhaseError: If the roles of the batch are not those of the phase.
+        """
+        phase = runner.swap_schedule.phase_at(runner.iter)
+        if runner.iter == phase.begin:
+            if phase.index > 0:
+                self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
+            self._begin(runner, phase)
+        self._check_batch(phase, data_batch)
+        torch.manual_seed(derive_seed('model', runner.seed, runner.rank, runner.iter))
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Step schedulers that count epochs of the phase, and look for divergence.
+
+        Raises:
+            PhaseError: If the total loss is not finite.
+        """
+        if (runner.iter + 1) % self.check_interval == 0 and outputs:
+            if not bool(torch.isfinite(torch.as_tensor(outputs['loss']))):
+                shown = {key: float(value) for key, value in outputs.items()}
+                raise PhaseError(
+                    f'Iteration {runner.iter}: the loss is not finite: {shown}. {_MEND}'
+                )
+        phase = runner.swap_schedule.phase_at(runner.iter)
+        first, _ = runner.swap_schedule.lr_span(phase)
+        done = runner.iter + 1 - first.begin
+        if first.epoch_length and done % first.epoch_length == 0:
+            for scheduler in runner.param_schedulers or []:
+                if scheduler.by_epoch:
+                    scheduler.step()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Remember the metrics if they belong to the end of a phase."""
+        if runner.swap_schedule is None:
+            return
+        for phase in runner.swap_schedule.phases:
+            if runner.iter == phase.end and metrics:
+                self._record(runner, phase.name, metrics)
+
+    def after_train(self, runner: Any) -> None:
+        """End the last phase, print the table and write the adapter."""
+        if runner.iter < runner.swap_schedule.total:
+            return
+        self._finish(runner, runner.swap_schedule.phases[-1])
+        if self.results.states:
+            runner.logger.info(f'{self.results.primary} by role:\n{self.results.table()}')
+        if self.save_adapter and is_main_process():
+            roles = runner.train_dataloader.dataset.classes.to_dict()
+            AdapterFile(Path(runner.work_dir) / ADAPTER_FOLDER).save(runner.swapper, roles)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put schedule and results into the checkpoint."""
+        if runner.swap_schedule is not None:
+            checkpoint['swap'] = dict(
+                schedule=runner.swap_schedule.to_dict(), results=self.results.state_dict()
+            )
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Take over the results of the run that is resumed."""
+        if runner._resume and 'swap' in checkpoint:
+            self.results.load_state_dict(checkpoint['swap']['results'])
+
+    def _begin(self, runner: Any, phase: SwapPhase) -> None:
+        if runner.swapper.set_trainable(phase):
+            runner.rewrap_model()
+        optimizer = runner.optim_wrapper.optimizer
+        if phase.restart_optimizer:
+            optimizer.state.clear()
+        if phase.restart_lr or phase.index == 0:
+            for group in optimizer.param_groups:
+                base = group.setdefault('base_lr', group.get('initial_lr', group['lr']))
+                group['lr'] = group['initial_lr'] = base * phase.lr_factor
+            runner.start_phase_schedulers(phase)
+        # Terms that the new phase does not have would otherwise stay in the log for ever.
+        scalars = runner.message_hub.log_scalars
+        for key in [key for key in scalars if key.startswith(_PHASE_TERMS)]:
+            del scalars[key]
+        rate = optimizer.param_groups[0]['lr']
+        state = 'fresh' if phase.restart_optimizer or phase.index == 0 else 'kept'
+        runner.logger.info(
+            f'Phase {phase.index + 1} of {len(runner.swap_schedule.phases)}: {phase.kind}, '
+            f'iterations {phase.begin} to {phase.end - 1}, learning rate {rate:g}, '
+            f'optimizer state {state}'
+        )
+
+    def _finish(self, runner: Any, phase: SwapPhase) -> None:
+        self._check_finite(runner, phase)
+        if self.save_phases:
+            meta = dict(iter=phase.end, epoch=runner.epoch)
+            runner.save_checkpoint(runner.work_dir, f'{phase.name}.pth', meta=meta, by_epoch=False)
+        if self._evaluated_at != phase.end:
+            self._evaluate(runner, phase.name)
+
+    def _evaluate(self, runner: Any, state: str) -> None:
+        if runner.val_loop is None:
+            return
+        metrics = runner.val_loop.run()
+        self._record(runner, state, metrics)
+
+    def _record(self, runner: Any, state: str, metrics: dict[str, float]) -> None:
+        self._evaluated_at = runner.iter
+        self.results.add(state, runner.iter, metrics)
+        if is_main_process():
+            path = Path(runner.work_dir) / RESULTS_FILE
+            schedule = runner.swap_schedule.to_dict()
+            self.results.write(path, seed=runner.seed, schedule=schedule)
+
+    @staticmethod
+    def _check_batch(phase: SwapPhase, data_batch: dict[str, Any] | None) -> None:
+        counts: dict[str, int] = {}
+        for sample in (data_batch or {}).get('data_samples', ()):
+            if sample.metainfo.get('phase') != phase.index:
+                raise PhaseError(
+                    f'A sample of phase {sample.metainfo.get("phase")} came in {phase.name}. Fix: '
+                    "use sampler=dict(type='knowswap_mm.SwapSampler') and no other batch sampler."
+                )
+            role = sample.metainfo.get('role')
+            counts[role] = counts.get(role, 0) + 1
+        expected = {role: n for role, n in phase.split.items() if n}
+        if counts != expected:
+            raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
+
+    @staticmethod
+    def _check_finite(runner: Any, phase: SwapPhase) -> None:
+        for name, parameter in runner.swapper.named_parameters():
+            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+                raise PhaseError(f'{name} is not finite at the end of {phase.name}. {_MEND}')
+
+
+def _primary_metric(runner: Any) -> str | None:
+    evaluator = getattr(runner.val_loop, 'evaluator', None) if runner.val_loop else None
+    for metric in getattr(evaluator, 'metrics', ()):
+        if hasattr(metric, 'primary'):
+            return metric.primary
+    return None
+
+
+def _trainable_summary(swapper: Any) -> str:
+    adapters = sum(p.numel() for p in swapper.adapters.values())
+    trainable = sum(p.numel() for p in swapper.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in swapper.parameters())
+    layers = len(swapper.adapters) // 2
+    return (
+        f'{trainable:,} of {total:,} parameters train ({100 * trainable / total:.2f} %): '
+        f'{adapters:,} in the adapters of {layers} linears, {trainable - adapters:,} in head rows '
+        f'(head policy {swapper.head_policy!r}).'
+    )

@@ -1,0 +1,118 @@
+"""Reading weight files without running what is in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from knowswap_mm.errors import CheckpointError
+
+
+class _StoredHistory:
+    """Stands in for mmengine's HistoryBuffer while a file is read: it holds arrays, no methods."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.log = np.asarray(state.get('_log_history', ()), dtype=float)
+        self.count = np.asarray(state.get('_count_history', ()), dtype=float)
+        self.max_length = int(state.get('_max_length', state.get('max_length', 1_000_000)))
+
+    def restore(self) -> HistoryBuffer:
+        """Build the buffer anew from the numbers."""
+        return HistoryBuffer(list(self.log), list(self.count), self.max_length)
+
+
+def _no_attribute(*_: Any) -> None:
+    """Stands in for ``getattr``, by which HistoryBuffer refers to its own methods."""
+
+
+def _allowed() -> list[Any]:
+    """Names that a checkpoint of OpenMMLab may use; none of them runs code."""
+    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
+    allowed: list[Any] = [
+        OrderedDict,
+        np.ndarray,
+        np.dtype,
+        (_StoredHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (_no_attribute, 'builtins.getattr'),
+        (_no_attribute, '__builtin__.getattr'),
+    ]
+    for package in ('numpy.core', 'numpy._core'):
+        allowed.append((rebuild_array, f'{package}.multiarray._reconstruct'))
+        allowed.append((rebuild_scalar, f'{package}.multiarray.scalar'))
+    return allowed + [type(np.dtype(code)) for code in '?bBhHiIlLqQefd']
+
+
+def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a ``.pth`` or ``.safetensors`` file as data.
+
+    Args:
+        path (str | PathLike): A local file.
+        map_location: Device to load to.
+
+    Returns:
+        dict: The checkpoint; a safetensors file as ``dict(state_dict=...)``.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or would have to run code to be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f'load_from = {str(path)!r}: no such file. Fix: give the path of a local checkpoint; '
+            'nothing is downloaded.'
+        )
+    if path.suffix == '.safetensors':
+        try:
+            return dict(state_dict=load_file(path, device=str(torch.device(map_location))))
+        except SafetensorError as error:
+            raise CheckpointError(f'{path} is damaged: {error}.') from error
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'{path} holds objects that would have to be executed, so it is not read '
+            f'({str(error).splitlines()[0]}). Fix: if you trust its author, convert it once to a '
+            'file of tensors: torch.save({k: v for k, v in state_dict.items()}, new_path).'
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f'{path} is damaged and cannot be read: {error}.') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no dict of weights.')
+    scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+    for key, value in scalars.items():
+        if isinstance(value, _StoredHistory):
+            scalars[key] = value.restore()
+    return checkpoint
+
+
+def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint, with the prefix of a distributed wrapper taken off.
+
+    Args:
+        checkpoint (dict): What :func:`safe_load` gave.
+
+    Returns:
+        dict[str, Tensor]: The weights.
+
+    Raises:
+        CheckpointError: If it holds none.
+    """
+    state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    weights = {
+        str(key).removeprefix('module.'): value
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not weights:
+        raise CheckpointError(f'The checkpoint holds no weights, only {sorted(checkpoint)[:8]}.')
+    return weights

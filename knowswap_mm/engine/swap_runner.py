@@ -1,0 +1,245 @@
+"""The runner of a swap."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+
+from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.registry import RUNNERS
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
+
+SCHEDULE_FILE = 'schedule.json'
+INDICES_FILE = 'role_indices.json'
+_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@RUNNERS.register_module()
+class SwapRunner(Runner):
+    """mmengine's runner with one source of truth for the phases: the config's ``swap`` field.
+
+    Before training it builds the role data set, resolves ``swap`` into a :class:`SwapSchedule`, and
+    hands that value to the sampler, the loop, the learning rate schedulers, the model and the
+    hooks. Weight files are read as data only: nothing stored in them is executed.
+
+    Set ``runner_type = 'knowswap_mm.SwapRunner'``; the hosts' ``train.py`` and ``test.py`` honour
+    it. ``swap.classes`` reaches every role data set of the config, and ``swap.allow_random_host``
+    permits training a host whose weights were never loaded.
+    """
+
+    swap_schedule: SwapSchedule | None = None
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> SwapRunner:
+        """Build a runner from a config.
+
+        Raises:
+            ConfigError: If the config has no ``swap`` field.
+        """
+        cfg = copy.deepcopy(cfg)
+        if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
+            fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
+            raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
+        for name in _DATALOADERS:
+            loader = cfg.get(name)
+            if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
+                loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
+        hooks = list(cfg.get('custom_hooks') or [])
+        if not any(hook['type'] == 'knowswap_mm.PhaseHook' for hook in hooks):
+            hooks.append(dict(type='knowswap_mm.PhaseHook'))
+        cfg['custom_hooks'] = hooks
+        return super().from_cfg(cfg)
+
+    @property
+    def swapper(self) -> KnowledgeSwapper:
+        """The model without the wrapper of distributed training."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def train(self) -> Any:
+        """Resolve the schedule, check everything that can be checked, and train.
+
+        Raises:
+            ConfigError: If the config does not fit the data or the model.
+        """
+        self._resolve()
+        return super().train()
+
+    def _resolve(self) -> None:
+        if not isinstance(self.swapper, KnowledgeSwapper):
+            fix = "use model = dict(type='knowswap_mm.KnowledgeSwapper', host=...)"
+            raise ConfigError('model.type', type(self.swapper).__name__, 'is no swapper', fix)
+        if 'dataset' not in (self._train_dataloader or {}):
+            fix = "give it dataset = dict(type='knowswap_mm.RoleDataset', ...)"
+            raise ConfigError('train_dataloader', None, 'there is no training data', fix)
+        dataset = DATASETS.build(self._train_dataloader['dataset'])
+        if not isinstance(dataset, RoleDataset):
+            fix = "use type='knowswap_mm.RoleDataset'"
+            kind = type(dataset).__name__
+            raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
+        self._check_class_count(dataset)
+        schedule = SwapSchedule.from_config(
+            self.cfg['swap'],
+            dataset.role_sizes,
+            self._train_dataloader['batch_size'],
+            get_world_size(),
+        )
+        for phase in schedule.phases:
+            self.swapper.set_trainable(phase)
+        self.swapper.set_trainable(schedule.phases[0])
+        self.swap_schedule = self.swapper.schedule = schedule
+        sampler = dict(self._train_dataloader.get('sampler') or {})
+        sampler.setdefault('type', 'knowswap_mm.SwapSampler')
+        self._train_dataloader = ConfigDict(self._train_dataloader)
+        self._train_dataloader['dataset'] = dataset
+        self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
+        loop = dict(self._train_loop)
+        if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
+            fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
+            raise ConfigError('train_cfg', dict(self._train_loop), 'a swap runs by iterations', fix)
+        loop.setdefault('type', 'IterBasedTrainLoop')
+        loop.setdefault('val_interval', schedule.total)
+        self._train_loop = dict(loop, max_iters=schedule.total)
+        self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
+        self.param_schedulers = None  # the phase hook builds them phase by phase
+        self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
+        self._write_run_files(dataset)
+
+    def _check_class_count(self, dataset: RoleDataset) -> None:
+        rows, classes = self.swapper.class_rows, dataset.classes
+        if rows.old != len(classes.old):
+            fix = f'set model.head.old_classes = {len(classes.old)} or mend swap.classes.old'
+            problem = f'swap.classes.old lists {len(classes.old)} classes'
+            raise ConfigError('model.head.old_classes', rows.old, problem, fix)
+        if rows.total < len(classes.names):
+            fix = f'give the head of model.host num_classes = {len(classes.names)}'
+            problem = f'there are {len(classes.names)} old and new classes'
+            raise ConfigError('model.host', rows.total, problem, fix)
+
+    def _write_run_files(self, dataset: RoleDataset) -> None:
+        if is_main_process():
+            classes = dataset.classes.to_dict()
+            schedule = dict(classes=classes, **self.swap_schedule.to_dict())
+            folder = Path(self.work_dir)
+            (folder / SCHEDULE_FILE).write_text(json.dumps(schedule, indent=2) + '\n')
+            (folder / INDICES_FILE).write_text(json.dumps(dataset.drawn_indices) + '\n')
+
+    def start_phase_schedulers(self, phase: SwapPhase) -> None:
+        """Build the learning rate schedulers with which a phase begins."""
+        self.param_schedulers = None
+        configs = self.phase_schedulers.configs(phase)
+        if configs:
+            self.param_schedulers = self.build_param_scheduler(configs)
+
+    def load_or_resume(self) -> None:
+        """Load the weights that the config names.
+
+        Raises:
+            CheckpointError: If a host would train whose weights were never loaded.
+        """
+        training = self.swap_schedule is not None
+        super().load_or_resume()
+        if training and not self._has_loaded and not self.cfg['swap'].get('allow_random_host'):
+            raise CheckpointError(
+                'load_from = None: the host would be swapped with random weights. Fix: set '
+                'load_from to a checkpoint of the pretrained host, or '
+                'swap.allow_random_host = True for a test.'
+            )
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = True,
+        revise_keys: Any = None,
+    ) -> dict[str, Any]:
+        """Load weights strictly; a plain host checkpoint may lack the adapters only.
+
+        Args:
+            filename (str): A local ``.pth`` or ``.safetensors`` file.
+            map_location: Device to load to.
+            strict (bool): Kept for compatibility; loading is always strict.
+            revise_keys: Not used; the prefix of a distributed wrapper is taken off.
+
+        Returns:
+            dict: The checkpoint.
+
+        Raises:
+            CheckpointError: If the file cannot be read as data or does not fit.
+        """
+        checkpoint = safe_load(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        try:
+            self.swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(f'{filename} does not fit the model: {error}') from None
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
+        """Go on from a checkpoint of a swap: weights, optimizer, schedulers, position, results.
+
+        The config stored in the checkpoint is never executed.
+
+        Args:
+            filename (str): The checkpoint.
+            resume_optimizer (bool): Whether to take over the optimizer's state.
+            resume_param_scheduler (bool): Whether to take over the schedulers' state.
+            map_location: Device to load to.
+
+        Raises:
+            CheckpointError: If the file is no training state of this swap.
+        """
+        device = get_device() if map_location == 'default' else map_location
+        checkpoint = self.load_checkpoint(filename, map_location=device)
+        if not {'meta', 'optimizer', 'message_hub', 'swap'} <= set(checkpoint):
+            raise CheckpointError(
+                f'{filename} holds weights but no training state. Fix: resume from an iter_*.pth or '
+                'phase*.pth of a swap, or use load_from without resume.'
+            )
+        stored = checkpoint['swap']['schedule']
+        if stored != self.swap_schedule.to_dict():
+            raise CheckpointError(
+                f'{filename} was written under another schedule. Fix: resume with the config, data '
+                f'and number of processes of that run (it had world_size {stored["world_size"]}).'
+            )
+        self.train_loop._epoch = checkpoint['meta']['epoch']
+        self.train_loop._iter = iteration = checkpoint['meta']['iter']
+        self.message_hub.load_state_dict(checkpoint['message_hub'])
+        phase = self.swap_schedule.phase_at(iteration)
+        if self.swapper.set_trainable(phase):
+            self.rewrap_model()
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        if iteration > phase.begin and resume_param_scheduler:
+            self.start_phase_schedulers(phase)
+            states = checkpoint.get('param_schedulers') or []
+            for scheduler, state in zip(self.param_schedulers or [], states, strict=True):
+                scheduler.load_state_dict(state)
+            # Building a scheduler writes its first value; the optimizer has the right one.
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        self.logger.info(f'Resumed at iteration {iteration} in {phase.name}')
+
+    def rewrap_model(self) -> None:
+        """Wrap the model anew after the set of trainable parameters changed."""
+        if is_model_wrapper(self.model):
+            self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.swapper)

@@ -1,0 +1,133 @@
+"""Host metrics by role, in one pass over one data loader."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS as HOST_METRICS
+
+from knowswap_mm.errors import SampleError
+from knowswap_mm.evaluation.scores import swap_score
+from knowswap_mm.registry import METRICS
+from knowswap_mm.roles import ROLES
+
+
+@METRICS.register_module()
+class RoleMetric(BaseMetric):
+    """Gives every role its own copy of the host's metrics.
+
+    A sample goes to the metrics of its role by its role tag. Samples that a distributed sampler
+    repeats are counted once, by their index.
+
+    Args:
+        metric (dict | list[dict]): Host metrics; or, by role, ``dict(learn=[...], ...)``.
+        primary (str): Metric of which the swap score and the tables are made.
+        scale (float): Best possible value of it.
+        **kwargs: For :class:`mmengine.evaluator.BaseMetric`.
+    """
+
+    default_prefix = None
+
+    def __init__(
+        self,
+        metric: dict[str, Any] | list[dict[str, Any]],
+        primary: str = 'accuracy/top1',
+        scale: float = 100.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.primary, self.scale = primary, scale
+        by_role = isinstance(metric, dict) and 'type' not in metric
+        self.metrics: dict[str, list[BaseMetric]] = {}
+        for role in ROLES:
+            chosen = metric.get(role, []) if by_role else metric
+            chosen = [chosen] if isinstance(chosen, dict) else chosen
+            self.metrics[role] = [HOST_METRICS.build(copy.deepcopy(config)) for config in chosen]
+
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """Meta information of the data set."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict[str, Any]) -> None:
+        self._dataset_meta = meta
+        for metrics in self.metrics.values():
+            for metric in metrics:
+                metric.dataset_meta = meta
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Let each role's metrics turn its samples into results.
+
+        Raises:
+            SampleError: If a sample has no role.
+        """
+        for sample in data_samples:
+            role, index = sample.get('role'), sample.get('sample_index')
+            if role not in self.metrics or index is None:
+                raise SampleError(
+                    f'A sample without a role reached RoleMetric (role {role!r}). Fix: evaluate '
+                    "over a data set of type 'knowswap_mm.RoleDataset'."
+                )
+            results = []
+            for metric in self.metrics[role]:
+                metric.process(data_batch, [sample])
+                results.append(list(metric.results))
+                metric.results.clear()
+            self.results.append((role, index, results))
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Gather the results of all processes and compute every role's metrics.
+
+        Args:
+            size (int): Samples of the data set; repeated ones are dropped by index instead.
+
+        Returns:
+            dict[str, float]: ``<role>/<metric>``, and ``swap/score``.
+        """
+        gathered: dict[str, dict[int, list]] = {role: {} for role in ROLES}
+        for part in all_gather_object(_on_cpu(self.results)):
+            for role, index, results in part:
+                gathered[role][index] = results
+        self.results.clear()
+        computed = [self._compute(gathered) if is_main_process() else None]
+        broadcast_object_list(computed)
+        return computed[0]
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Not used: :meth:`evaluate` gathers by role."""
+        return self._compute({role: {i: r for o, i, r in results if o == role} for role in ROLES})
+
+    def _compute(self, gathered: dict[str, dict[int, list]]) -> dict[str, float]:
+        computed: dict[str, float] = {}
+        for role, by_index in gathered.items():
+            if not by_index:
+                continue
+            ordered = [by_index[index] for index in sorted(by_index)]
+            for position, metric in enumerate(self.metrics[role]):
+                results = [item for sample in ordered for item in sample[position]]
+                for name, value in metric.compute_metrics(results).items():
+                    prefix = f'{metric.prefix}/' if metric.prefix else ''
+                    computed[f'{role}/{prefix}{name}'] = value
+        primary = {
+            role: computed[f'{role}/{self.primary}']
+            for role in ROLES
+            if f'{role}/{self.primary}' in computed
+        }
+        computed['swap/score'] = swap_score(primary, self.scale)
+        return computed
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,19 @@
+"""Everything that touches peft: injecting adapters, grouping, measuring, merging, saving them."""
+
+from knowswap_mm.lora.adapter_file import AdapterFile
+from knowswap_mm.lora.adapter_manifest import AdapterManifest
+from knowswap_mm.lora.group_sparsity import GroupSparsity
+from knowswap_mm.lora.host_state_dict import HostStateDict
+from knowswap_mm.lora.lora_groups import LoRAGroups
+from knowswap_mm.lora.lora_injector import LoRAInjector
+from knowswap_mm.lora.merge import merge_adapters
+
+__all__ = [
+    'AdapterFile',
+    'AdapterManifest',
+    'GroupSparsity',
+    'HostStateDict',
+    'LoRAGroups',
+    'LoRAInjector',
+    'merge_adapters',
+]

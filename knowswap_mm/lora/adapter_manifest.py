@@ -1,0 +1,94 @@
+"""What an adapter file says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from knowswap_mm.errors import CheckpointError
+
+FORMAT = 1
+_PACKAGES = {
+    'torch': 'torch',
+    'peft': 'peft',
+    'mmengine': 'onedl-mmengine',
+    'knowswap_mm': 'knowswap_mm',
+}
+
+
+@dataclass
+class AdapterManifest:
+    """Manifest beside the tensors of an adapter.
+
+    Attributes:
+        base_sha256 (str): Hash of the frozen weights that the adapter belongs to.
+        targets (list[str]): Modules with an adapter.
+        rank (int): Rank r.
+        alpha (float): Numerator of the scale.
+        class_rows (dict[str, list[int]]): Shapes of the class-indexed tensors stored with it.
+        class_roles (dict): The classes of each role; empty if unknown.
+        old_classes (int | None): Rows of the head that are older than the swap.
+        format (int): Version of the format.
+        versions (dict[str, str]): Versions of the packages that wrote it.
+    """
+
+    base_sha256: str
+    targets: list[str]
+    rank: int
+    alpha: float
+    class_rows: dict[str, list[int]] = field(default_factory=dict)
+    class_roles: dict[str, Any] = field(default_factory=dict)
+    old_classes: int | None = None
+    format: int = FORMAT
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as json."""
+        path.write_text(json.dumps(asdict(self), indent=2) + '\n', encoding='utf-8')
+
+    @classmethod
+    def read(cls, path: Path) -> AdapterManifest:
+        """Read a manifest.
+
+        Raises:
+            CheckpointError: If the file is missing, broken or of another format.
+        """
+        try:
+            data = json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f'{path} is no readable adapter manifest: {error}.') from error
+        names = {f.name for f in fields(cls)}
+        if not isinstance(data, dict) or set(data) != names:
+            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+            raise CheckpointError(f'{path} should hold {sorted(names)}, but holds {found}.')
+        if data['format'] != FORMAT:
+            raise CheckpointError(f'{path} has format {data["format"]!r}, this version reads 1.')
+        return cls(**data)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape an adapter."""
+    found = {}
+    for name, distribution in _PACKAGES.items():
+        try:
+            found[name] = version(distribution)
+        except PackageNotFoundError:
+            found[name] = 'not installed'
+    return found
+
+
+def hash_tensors(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors, independent of their order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f'{name}:{tensor.dtype}:{tuple(tensor.shape)};'.encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

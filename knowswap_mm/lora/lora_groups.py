@@ -1,0 +1,81 @@
+"""The groups of the group-sparse term."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import nn
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora.lora_injector import lora_layers
+
+GROUP_BY = ('block', 'lora', 'matrix')
+
+
+class LoRAGroups:
+    """Groups of LoRA matrices, found by walking the model.
+
+    ``block`` puts all matrices of one transformer block together (the paper's groups: A and B of
+    both FFN linears), ``lora`` the A and B of one linear, ``matrix`` each on its own. The block of
+    a linear is its nearest ancestor that is an element of a ``ModuleList``, which is how every
+    OpenMMLab transformer holds its layers.
+
+    Args:
+        model (nn.Module): A model with adapters.
+        by (str): ``block``, ``lora`` or ``matrix``.
+        exclude (Sequence[str]): Regular expressions; a linear whose name one of them matches
+            somewhere is in no group (``['decoder']`` leaves a detector's decoder out).
+
+    Attributes:
+        names (list[str]): Names of the groups.
+        parameters (list[nn.Parameter]): All matrices in groups.
+        membership (list[int]): Group of each matrix.
+
+    Raises:
+        ConfigError: If ``by`` is unknown, or no matrix is left.
+    """
+
+    def __init__(self, model: nn.Module, by: str = 'block', exclude: Sequence[str] = ()) -> None:
+        if by not in GROUP_BY:
+            raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
+        list_elements = {
+            f'{name}.{child}' if name else child
+            for name, module in model.named_modules()
+            if isinstance(module, nn.ModuleList)
+            for child in module._modules
+        }
+        self.names: list[str] = []
+        self.parameters: list[nn.Parameter] = []
+        self.membership: list[int] = []
+        position: dict[str, int] = {}
+        for layer_name, layer in lora_layers(model):
+            if any(re.search(pattern, layer_name) for pattern in exclude):
+                continue
+            for part in ('lora_A', 'lora_B'):
+                for adapter, linear in getattr(layer, part).items():
+                    group = {
+                        'block': _block_of(layer_name, list_elements),
+                        'lora': layer_name,
+                        'matrix': f'{layer_name}.{part}.{adapter}',
+                    }[by]
+                    if group not in position:
+                        position[group] = len(self.names)
+                        self.names.append(group)
+                    self.parameters.append(linear.weight)
+                    self.membership.append(position[group])
+        if not self.names:
+            fix = 'inject adapters first, or exclude fewer of them'
+            raise ConfigError('model.loss.group_exclude', list(exclude), 'no group is left', fix)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _block_of(name: str, list_elements: set[str]) -> str:
+    parts = name.split('.')
+    for length in range(len(parts), 0, -1):
+        prefix = '.'.join(parts[:length])
+        if prefix in list_elements:
+            return prefix
+    return '.'.join(parts[:-1]) or name

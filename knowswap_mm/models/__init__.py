@@ -1,0 +1,15 @@
+"""The swapper, the LoRA backbone, and the enlarged heads."""
+
+from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
+from knowswap_mm.models.lora_backbone import LoRABackbone
+from knowswap_mm.models.losses.swapping_loss import SwappingLoss
+from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
+
+__all__ = [
+    'ClassRows',
+    'KnowledgeSwapper',
+    'LoRABackbone',
+    'RoleDataPreprocessor',
+    'SwappingLoss',
+]

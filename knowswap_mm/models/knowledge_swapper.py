@@ -1,0 +1,185 @@
+"""The model wrapper that learns, forgets and retains."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS as HOST_MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.lora import HostStateDict, LoRAInjector
+from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.models.head_policy import apply_head_policy
+from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
+from knowswap_mm.registry import MODELS
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
+
+_HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys')
+
+
+@MODELS.register_module()
+class KnowledgeSwapper(BaseModel):
+    """Wraps any host model; everything but adapters (and head rows, by policy) is frozen.
+
+    The adapters are injected, and the head is enlarged, when the model is built: the trainable set
+    is final before an optimizer sees it. Plain host checkpoints load as they are, with as many
+    class rows as the host had before.
+
+    Args:
+        host (dict): Config of the host model with the number of old and new classes.
+        lora (dict | None): Arguments of :class:`LoRAInjector`; None if the host brings adapters of
+            its own (:class:`LoRABackbone`).
+        head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
+            (classes of the pretrained weights), ``new_rows_init`` (``host``, ``xavier``,
+            ``zeros``) and ``count_keys`` (config keys that hold the number of classes).
+        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
+        fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
+        data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
+
+    Raises:
+        ConfigError: If a part of the config does not fit the host.
+    """
+
+    def __init__(
+        self,
+        host: dict[str, Any],
+        lora: dict[str, Any] | None = None,
+        head: dict[str, Any] | None = None,
+        loss: dict[str, Any] | None = None,
+        fuse: str = 'same_shape',
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        host = copy.deepcopy(host)
+        if data_preprocessor is not None:
+            host.setdefault('data_preprocessor', data_preprocessor)
+        head = dict(head or {})
+        if unknown := sorted(set(head) - set(_HEAD_KEYS)):
+            key = f'model.head.{unknown[0]}'
+            raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
+        model = HOST_MODELS.build(host)
+        # The runner calls init_weights after it built the optimizer; on an injected model that
+        # would overwrite adapters. So it happens here, and later calls do nothing.
+        model.init_weights()
+        super().__init__(data_preprocessor=RoleDataPreprocessor(model.data_preprocessor))
+        self.class_rows = ClassRows(
+            model, host, head.get('old_classes'), head.get('count_keys', ('num_classes',))
+        )
+        self.class_rows.initialise(model, head.get('new_rows_init', 'host'))
+        model.requires_grad_(False)
+        if lora is not None:
+            LoRAInjector(**lora).inject(model)
+        self.adapters = adapter_parameters(model)
+        for parameter in self.adapters.values():
+            parameter.requires_grad_(True)
+        self.head_policy = head.get('policy', 'frozen')
+        apply_head_policy(model, self.class_rows, self.head_policy)
+        self.host = model
+        self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
+        self.swapping_loss.attach(model)
+        self.fused = FusedFeatures(fuse)
+        self.schedule: SwapSchedule | None = None
+        self._host_keys = HostStateDict(self, 'host.')
+        self.register_load_state_dict_pre_hook(self._fit_state_dict)
+
+    def init_weights(self) -> None:
+        """Do nothing: the host was initialised when it was built."""
+
+    def train(self, mode: bool = True) -> KnowledgeSwapper:
+        """Set the mode; batch norms stay in evaluation mode, their statistics are frozen."""
+        super().train(mode)
+        for module in self.host.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def set_trainable(self, phase: SwapPhase) -> bool:
+        """Freeze the adapters in an ``expand`` phase, thaw them in the others.
+
+        Returns:
+            bool: Whether anything changed.
+
+        Raises:
+            ConfigError: If an ``expand`` phase has no head rows of its own to train.
+        """
+        expand = phase.kind == 'expand'
+        if expand and self.head_policy != 'new_rows':
+            fix = "set model.head.policy = 'new_rows'"
+            problem = 'an expand phase trains the new head rows only'
+            raise ConfigError('model.head.policy', self.head_policy, problem, fix)
+        changed = any(p.requires_grad == expand for p in self.adapters.values())
+        for parameter in self.adapters.values():
+            parameter.requires_grad_(not expand)
+        return changed
+
+    def forward(
+        self,
+        inputs: Tensor | dict[str, Tensor],
+        data_samples: Any = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Compute losses by role, or whatever the host does in another mode.
+
+        Args:
+            inputs (Tensor | dict[str, Tensor]): Pictures; by role for ``mode='loss'``.
+            data_samples: Samples of the host, likewise.
+            mode (str): ``loss``, ``predict`` or ``tensor``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.host(inputs, data_samples, mode=mode)
+
+    def loss(
+        self, inputs: dict[str, Tensor], data_samples: dict[str, list[Any]]
+    ) -> dict[str, Tensor]:
+        """Compute the terms of the phase's objective.
+
+        Args:
+            inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``.
+            data_samples (dict[str, list]): Samples by role.
+
+        Returns:
+            dict[str, Tensor]: Named terms; those with ``loss`` in their key are summed.
+        """
+        phase = self._phase_of(data_samples)
+        features = self.fused.extract(self.host, inputs)
+        role_losses: dict[str, Tensor] = {}
+        logs: dict[str, Tensor] = {}
+        for role, pictures in inputs.items():
+            if features is None:
+                losses = self.host.loss(pictures, data_samples[role])
+            else:
+                with self.fused.given(self.host, features[role]):
+                    losses = self.host.loss(pictures, data_samples[role])
+            role_losses[role], terms = self.host.parse_losses(losses)
+            logs[f'{role}/raw'] = role_losses[role].detach()
+            logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
+        return self.swapping_loss(role_losses, phase) | logs
+
+    def _phase_of(self, data_samples: dict[str, list[Any]]) -> SwapPhase:
+        if self.schedule is None:
+            raise PhaseError(
+                "The model has no schedule. Fix: set runner_type = 'knowswap_mm.SwapRunner', or "
+                'assign model.schedule.'
+            )
+        first = next(iter(data_samples.values()))[0]
+        return self.schedule.phases[first.metainfo['phase']]
+
+    def _fit_state_dict(
+        self, module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *rest: Any
+    ) -> None:
+        self._host_keys.translate(state_dict, prefix)
+        with torch.no_grad():
+            current = self.host.state_dict()
+        for tensor in self.class_rows.tensors:
+            key = f'{prefix}host.{tensor.name}'
+            if key in state_dict:
+                state_dict[key] = self.class_rows.grow(
+                    tensor.name, state_dict[key], current[tensor.name], tensor.tail
+                )

@@ -1,0 +1,5 @@
+"""Objectives: what becomes of the role losses of a batch."""
+
+from knowswap_mm.models.losses.swapping_loss import SwappingLoss
+
+__all__ = ['SwappingLoss']

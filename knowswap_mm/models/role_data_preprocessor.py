@@ -1,0 +1,79 @@
+"""The host's data preprocessor, applied to every role of a batch by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import nn
+
+from knowswap_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class RoleDataPreprocessor(BaseDataPreprocessor):
+    """Splits a training batch by role and hands each part to the host's preprocessor.
+
+    Padding and batch augmentations (Mixup, CutMix) therefore never mix roles. Batches without roles
+    (validation, inference) go to the host's preprocessor as they are.
+
+    Args:
+        host (nn.Module): The host's data preprocessor.
+    """
+
+    def __init__(self, host: nn.Module) -> None:
+        super().__init__()
+        self.host = host
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Preprocess a batch.
+
+        Args:
+            data (dict): ``inputs`` (list or tensor of N pictures) and ``data_samples``.
+            training (bool): Whether the batch is for training.
+
+        Returns:
+            dict: ``inputs`` and ``data_samples``; for training both are dicts by role, in the order
+            of the roles in the batch.
+        """
+        spans = role_spans(data.get('data_samples')) if training else {}
+        if not spans:
+            return self.host(data, training)
+        inputs, data_samples = {}, {}
+        for role, span in spans.items():
+            part = dict(inputs=data['inputs'][span], data_samples=data['data_samples'][span])
+            done = self.host(part, training)
+            inputs[role], data_samples[role] = done['inputs'], done['data_samples']
+        return dict(inputs=inputs, data_samples=data_samples)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the host's preprocessor."""
+        return self.host.device
+
+
+def role_spans(data_samples: list[Any] | None) -> dict[str, slice]:
+    """Where each role lies in a batch that is grouped by role.
+
+    Args:
+        data_samples (list | None): Samples with ``role`` in their metainfo.
+
+    Returns:
+        dict[str, slice]: Span by role; empty if the samples carry no role.
+
+    Raises:
+        ValueError: If the samples of a role do not lie together.
+    """
+    roles = [sample.metainfo.get('role') for sample in data_samples or ()]
+    if not roles or roles[0] is None:
+        return {}
+    spans: dict[str, slice] = {}
+    start = 0
+    for stop in range(1, len(roles) + 1):
+        if stop == len(roles) or roles[stop] != roles[start]:
+            if roles[start] in spans:
+                raise ValueError(f'the role {roles[start]!r} is scattered over the batch: {roles}')
+            spans[roles[start]] = slice(start, stop)
+            start = stop
+    return spans

@@ -1,0 +1,30 @@
+"""Child registries of mmengine's; the scope is ``knowswap_mm``.
+
+Modules are imported when a config first asks for one of them, so that ``import knowswap_mm`` stays
+light. Configs keep the default scope of their host and write ``type='knowswap_mm.X'``.
+"""
+
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import Registry
+
+_SCOPE = 'knowswap_mm'
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['knowswap_mm.models'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope=_SCOPE, locations=['knowswap_mm.datasets']
+)
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope=_SCOPE, locations=['knowswap_mm.datasets']
+)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=_SCOPE, locations=['knowswap_mm.engine'])
+RUNNERS = Registry(
+    'runner', parent=MMENGINE_RUNNERS, scope=_SCOPE, locations=['knowswap_mm.engine']
+)
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']
+)

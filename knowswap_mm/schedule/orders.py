@@ -1,0 +1,58 @@
+"""Named orders of phases, and how a config's order becomes a list of phases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.schedule.swap_phase import PHASE_KINDS
+
+ORDERS: dict[str, tuple[str, ...]] = {
+    'learn': ('learn',),
+    'forget': ('forget',),
+    'joint': ('joint',),
+    'learn-forget': ('learn', 'forget'),
+    'forget-learn': ('forget', 'learn'),
+    'learn-forget-learn': ('learn', 'forget', 'learn'),
+    'forget-learn-forget': ('forget', 'learn', 'forget'),
+}
+
+
+def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """Spell out an order as a list of phase configs.
+
+    A forget phase that comes after a learn phase has the learned data in its retain set, as in the
+    paper's learn-before-forget strategy; ``merge_learned`` in ``defaults`` overrides that.
+
+    Args:
+        order (str | list[str]): A name of :data:`ORDERS`, kinds joined by ``-``, or a list of kinds.
+        defaults (dict): Phase settings by kind, e.g. ``dict(learn=dict(epochs=5))``.
+
+    Returns:
+        list[dict]: One config a phase.
+
+    Raises:
+        ConfigError: If a kind is unknown, or a kind of the order has no settings.
+    """
+    kinds = order.split('-') if isinstance(order, str) else list(order)
+    phases = []
+    for position, kind in enumerate(kinds):
+        if kind not in PHASE_KINDS:
+            raise ConfigError(
+                'swap.order',
+                order,
+                f'{kind!r} is no kind of phase',
+                f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}',
+            )
+        if kind not in defaults:
+            raise ConfigError(
+                'swap.phase_settings',
+                sorted(defaults),
+                f'the order {order!r} has a {kind!r} phase but no settings for it',
+                f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
+            )
+        settings = dict(defaults[kind])
+        learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
+        settings.setdefault('merge_learned', kind == 'forget' and learned_before)
+        phases.append(dict(kind=kind, **settings))
+    return phases

@@ -1,0 +1,167 @@
+"""Checks the config of one phase and resolves it into a :class:`SwapPhase`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.schedule.swap_phase import PHASE_KINDS, SwapPhase
+
+_KEYS = {
+    'kind', 'iters', 'epochs', 'epoch_role', 'split', 'weights', 'bound', 'merge_learned',
+    'merged_share', 'restart_lr', 'restart_optimizer', 'lr_factor', 'param_scheduler',
+}  # fmt: skip
+_WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
+
+
+class PhaseParser:
+    """Reads phase configs one after the other.
+
+    Args:
+        role_sizes (dict[str, int]): Number of samples per role, over all processes.
+        batch_size (int): Batch size of one process; the same in every phase.
+        world_size (int): Number of processes.
+    """
+
+    def __init__(self, role_sizes: dict[str, int], batch_size: int, world_size: int) -> None:
+        self.role_sizes = role_sizes
+        self.batch_size = batch_size
+        self.world_size = world_size
+
+    def parse(self, index: int, begin: int, config: dict[str, Any]) -> SwapPhase:
+        """Resolve one phase.
+
+        Args:
+            index (int): Position of the phase.
+            begin (int): Its first iteration.
+            config (dict): The phase as the user wrote it.
+
+        Returns:
+            SwapPhase: The resolved phase.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used.
+        """
+        where = f'swap.phases.{index}'
+        config = dict(config)
+        if unknown := sorted(set(config) - _KEYS):
+            fix = f'use only {sorted(_KEYS)}'
+            raise ConfigError(f'{where}.{unknown[0]}', config[unknown[0]], 'unknown key', fix)
+        kind = config.get('kind')
+        if kind not in PHASE_KINDS:
+            fix = f'use one of {list(PHASE_KINDS)}'
+            raise ConfigError(f'{where}.kind', kind, 'unknown kind of phase', fix)
+        split = self._split(f'{where}.split', kind, config.get('split'))
+        merge = config.get('merge_learned', False)
+        self._check_roles(where, kind, split, merge)
+        length, epoch_length = self._length(where, config, split, merge)
+        schedulers = config.get('param_scheduler')
+        if isinstance(schedulers, dict):
+            schedulers = [schedulers]
+        return SwapPhase(
+            index=index,
+            kind=kind,
+            begin=begin,
+            length=length,
+            epoch_length=epoch_length,
+            split=split,
+            weights=self._weights(f'{where}.weights', kind, config.get('weights', {})),
+            bound=self._number(f'{where}.bound', config.get('bound', math.inf), kind),
+            merge_learned=merge,
+            merged_share=self._share(f'{where}.merged_share', config.get('merged_share')),
+            restart_lr=config.get('restart_lr', True),
+            restart_optimizer=config.get('restart_optimizer', False),
+            lr_factor=self._positive(f'{where}.lr_factor', config.get('lr_factor', 1.0)),
+            param_scheduler=None if schedulers is None else tuple(dict(s) for s in schedulers),
+        )
+
+    def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
+        roles = PHASE_KINDS[kind]
+        if split is None:
+            share, rest = divmod(self.batch_size, len(roles))
+            split = {role: share for role in roles}
+            split[RETAIN] += rest
+        if unknown := [role for role in split if role not in roles]:
+            fix = f'a {kind} phase draws from {list(roles)}'
+            raise ConfigError(key, dict(split), f'role {unknown[0]!r} does not belong here', fix)
+        counts = {role: split.get(role, 0) for role in ROLES}
+        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts.values()):
+            raise ConfigError(key, dict(split), 'counts must be whole numbers >= 0', 'mend them')
+        for role in roles:
+            if role != RETAIN and counts[role] == 0:
+                fix = f'give {role!r} at least one sample a batch'
+                problem = f'a {kind} phase without its primary role {role!r}'
+                raise ConfigError(key, dict(split), problem, fix)
+        if sum(counts.values()) != self.batch_size:
+            raise ConfigError(
+                key,
+                dict(split),
+                f'the split sums to {sum(counts.values())}, '
+                f'but train_dataloader.batch_size is {self.batch_size}',
+                'make the split sum to the batch size, which is the same in every phase',
+            )
+        return counts
+
+    def _check_roles(self, where: str, kind: str, split: dict[str, int], merge: bool) -> None:
+        for role, count in split.items():
+            if count and not self.role_sizes.get(role):
+                fix = f'add data for it under train_dataloader.dataset.roles.{role}'
+                raise ConfigError(f'{where}.kind', kind, f'the role {role!r} has no samples', fix)
+        if merge and not self.role_sizes.get(LEARN):
+            fix = 'set it to False or add learn data'
+            raise ConfigError(f'{where}.merge_learned', merge, 'there is no learn data', fix)
+
+    def _length(
+        self, where: str, config: dict[str, Any], split: dict[str, int], merge: bool
+    ) -> tuple[int, int | None]:
+        iters, epochs = config.get('iters'), config.get('epochs')
+        if (iters is None) == (epochs is None):
+            fix = 'give exactly one of iters and epochs'
+            given = dict(iters=iters, epochs=epochs)
+            raise ConfigError(where, given, 'the length of the phase is not clear', fix)
+        key, value = ('iters', iters) if epochs is None else ('epochs', epochs)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f'{where}.{key}', value, 'not a whole number >= 1', 'e.g. 5')
+        if epochs is None:
+            return iters, None
+        role = config.get('epoch_role', RETAIN)
+        if role not in ROLES or not split[role]:
+            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+        size = self.role_sizes[role]
+        if role == RETAIN and merge:
+            size += self.role_sizes[LEARN]
+        epoch_length = math.ceil(size / (split[role] * self.world_size))
+        return epochs * epoch_length, epoch_length
+
+    def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(given) - set(_WEIGHTS)):
+            raise ConfigError(key, dict(given), f'unknown weight {unknown[0]!r}', f'use {_WEIGHTS}')
+        weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
+        for name, value in weights.items():
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ConfigError(f'{key}.{name}', value, 'not a finite number >= 0', 'mend it')
+        used = set(PHASE_KINDS[kind]) | {'sparsity'}
+        return {name: float(value) if name in used else 0.0 for name, value in weights.items()}
+
+    @staticmethod
+    def _number(key: str, value: float, kind: str) -> float:
+        needs_bound = FORGET in PHASE_KINDS[kind]
+        if needs_bound and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
+            fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
+            raise ConfigError(key, value, 'a forget term needs a finite bound > 0', fix)
+        return float(value)
+
+    @staticmethod
+    def _positive(key: str, value: float) -> float:
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ConfigError(key, value, 'not a finite number > 0', 'e.g. 1.0')
+        return float(value)
+
+    @staticmethod
+    def _share(key: str, value: float | None) -> float | None:
+        if value is not None and (not isinstance(value, (int, float)) or not 0 <= value < 1):
+            raise ConfigError(key, value, 'not a number in [0, 1)', 'e.g. 0.3, or None')
+        return value

@@ -1,0 +1,128 @@
+"""The schedule of a swap."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.roles import ROLES
+from knowswap_mm.schedule.orders import phases_of_order
+from knowswap_mm.schedule.phase_parser import PhaseParser
+from knowswap_mm.schedule.swap_phase import SwapPhase
+
+
+@dataclass(frozen=True)
+class SwapSchedule:
+    """An immutable list of phases; sampler, loss, hook, logs and resume all ask it.
+
+    Attributes:
+        phases (tuple[SwapPhase, ...]): The phases in order, without gaps.
+        role_sizes (dict[str, int]): Samples per role, over all processes.
+        world_size (int): Number of processes the lengths were resolved for.
+    """
+
+    phases: tuple[SwapPhase, ...]
+    role_sizes: dict[str, int]
+    world_size: int = 1
+
+    @classmethod
+    def from_config(
+        cls, swap: dict[str, Any], role_sizes: dict[str, int], batch_size: int, world_size: int = 1
+    ) -> SwapSchedule:
+        """Resolve the ``swap`` field of a config.
+
+        Args:
+            swap (dict): Holds ``phases`` (a list of phase configs), or ``order`` together with
+                ``phase_settings`` (settings by kind).
+            role_sizes (dict[str, int]): Samples per role.
+            batch_size (int): Batch size of one process.
+            world_size (int): Number of processes.
+
+        Returns:
+            SwapSchedule: The resolved schedule.
+
+        Raises:
+            ConfigError: If a value cannot be used.
+        """
+        phases, order = swap.get('phases'), swap.get('order')
+        if (phases is None) == (order is None):
+            fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
+            raise ConfigError('swap', sorted(swap), 'needs exactly one of phases and order', fix)
+        if phases is None:
+            phases = phases_of_order(order, swap.get('phase_settings', {}))
+        if isinstance(phases, dict):
+            # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
+            phases = [phases[key] for key in sorted(phases, key=int)]
+        if not isinstance(phases, (list, tuple)) or not phases:
+            raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
+        sizes = {role: int(role_sizes.get(role, 0)) for role in ROLES}
+        parser = PhaseParser(sizes, batch_size, world_size)
+        resolved: list[SwapPhase] = []
+        for index, config in enumerate(phases):
+            begin = resolved[-1].end if resolved else 0
+            resolved.append(parser.parse(index, begin, config))
+        return cls(tuple(resolved), sizes, world_size)
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole run."""
+        return self.phases[-1].end
+
+    @property
+    def batch_size(self) -> int:
+        """Batch size of one process."""
+        return self.phases[0].batch_size
+
+    def phase_at(self, iteration: int) -> SwapPhase:
+        """Phase of an iteration; the last phase from the end of the run on.
+
+        Args:
+            iteration (int): From 0.
+
+        Returns:
+            SwapPhase: The phase.
+        """
+        begins = [phase.begin for phase in self.phases]
+        return self.phases[max(bisect_right(begins, iteration) - 1, 0)]
+
+    def lr_span(self, phase: SwapPhase) -> tuple[SwapPhase, int]:
+        """Span of iterations over which a learning rate schedule runs.
+
+        A phase with ``restart_lr=False`` continues the schedule of the one before.
+
+        Returns:
+            tuple[SwapPhase, int]: The phase in which the schedule starts, and its length in
+            iterations.
+        """
+        first = phase.index
+        while first > 0 and not self.phases[first].restart_lr:
+            first -= 1
+        last = phase.index
+        while last + 1 < len(self.phases) and not self.phases[last + 1].restart_lr:
+            last += 1
+        return self.phases[first], self.phases[last].end - self.phases[first].begin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the run folder and for comparing a resumed run with the stored one."""
+        phases = [asdict(phase) for phase in self.phases]
+        for phase in phases:
+            if math.isinf(phase['bound']):
+                phase['bound'] = None
+        return dict(phases=phases, role_sizes=self.role_sizes, world_size=self.world_size)
+
+    def describe(self) -> str:
+        """One line a phase, for the log."""
+        lines = []
+        for phase in self.phases:
+            split = ' + '.join(f'{n} {role}' for role, n in phase.split.items() if n)
+            weights = ', '.join(f'{k} {v:g}' for k, v in phase.weights.items() if v)
+            bound = '' if math.isinf(phase.bound) else f', bound {phase.bound:g}'
+            merged = ', retain includes learned data' if phase.merge_learned else ''
+            lines.append(
+                f'{phase.name}: iterations {phase.begin} to {phase.end - 1} ({phase.length}), '
+                f'batch {split}, weights {weights}{bound}{merged}'
+            )
+        return '\n'.join(lines)

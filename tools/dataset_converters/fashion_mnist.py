@@ -1,0 +1,97 @@
+"""Turns the idx files of Fashion-MNIST into an ImageFolder tree.
+
+``test`` is the 10,000 test pictures, ``val`` the last pictures of every class in the 60,000
+training pictures, ``train`` the others. Besides the folders, ``meta/<split>.txt`` lists all ten
+classes and ``meta/old7_<split>.txt`` the seven that the shipped weights know before a swap.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from knowswap_mm.datasets.generators import (
+    FASHION_CLASSES,
+    Split,
+    find_source,
+    hash_source,
+    hold_out,
+    load_part,
+    write_image_folder,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Fashion-MNIST idx files to an ImageFolder tree')
+    parser.add_argument(
+        '--source',
+        help='folder with the four .gz files; default: the folder of '
+        'the Debian package dataset-fashion-mnist',
+    )
+    parser.add_argument('--out', default='data/fashion_mnist', help='folder to write')
+    parser.add_argument(
+        '--per-class',
+        type=int,
+        help='at most so many pictures of a class in each split; default: all',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        help='choose the pictures of --per-class at random '
+        'with this seed; default: the first of each class',
+    )
+    parser.add_argument(
+        '--val-per-class',
+        type=int,
+        default=500,
+        help='pictures of each class that are held out of the training pictures',
+    )
+    parser.add_argument(
+        '--old',
+        type=int,
+        default=7,
+        help='number of classes, from the first, that the lists meta/old<N>_<split>.txt hold',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    start = time.perf_counter()
+    source = find_source(args.source)
+    if not 1 <= args.old <= len(FASHION_CLASSES):
+        raise ValueError(f'--old must be from 1 to {len(FASHION_CLASSES)}, not {args.old}.')
+
+    def take(part: str, places=None, stream: int = 0) -> Split:
+        images, labels = load_part(source, part)
+        places = range(len(labels)) if places is None else places
+        if args.seed is not None:
+            places = np.random.default_rng((args.seed, stream)).permutation(places)
+        return Split(images[places], labels[places], [f'{i:05d}' for i in places])
+
+    def held(which: int) -> Split:
+        return take(
+            'train', hold_out(load_part(source, 'train')[1], args.val_per_class)[which], which
+        )
+
+    request = dict(
+        generator='fashion_mnist',
+        version=1,
+        source=hash_source(source),
+        seed=args.seed,
+        val_per_class=args.val_per_class,
+    )
+    written = write_image_folder(
+        args.out,
+        FASHION_CLASSES,
+        dict(train=lambda: held(0), val=lambda: held(1), test=lambda: take('test', stream=2)),
+        request,
+        args.per_class,
+        {f'old{args.old}': FASHION_CLASSES[: args.old]},
+    )
+    word = 'written' if written else 'was there already, nothing to do'
+    print(f'{args.out}: {word} ({time.perf_counter() - start:.1f} s)')
+
+
+if __name__ == '__main__':
+    main()

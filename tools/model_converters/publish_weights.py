@@ -1,0 +1,158 @@
+"""Publishes the weights of an mmengine checkpoint as fp16 safetensors with a json card beside it.
+
+    python tools/model_converters/publish_weights.py work_dirs/x/epoch_80.pth \
+        --config configs/x.py --out weights/x.safetensors --metric test/top1=91.2
+
+The checkpoint is read as data only: no class or function that it names is ever called, apart from
+those that rebuild tensors, arrays and plain containers.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+
+class Inert:
+    """Takes the place of mmengine's HistoryBuffer, whose contents are not needed here."""
+
+
+def no_attribute(*_) -> None:
+    """Takes the place of ``getattr``, by which HistoryBuffer refers to its own methods."""
+
+
+def data_only_globals() -> list:
+    """The names that a checkpoint of mmengine may use, each with what answers to it here."""
+    # What numpy itself names as the way to rebuild an array and a scalar.
+    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
+    allowed = [
+        np.ndarray,
+        np.dtype,
+        (Inert, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (no_attribute, 'builtins.getattr'),
+        (no_attribute, '__builtin__.getattr'),
+    ]
+    for package in ('numpy.core', 'numpy._core'):
+        allowed += [
+            (rebuild_array, f'{package}.multiarray._reconstruct'),
+            (rebuild_scalar, f'{package}.multiarray.scalar'),
+        ]
+    allowed += [type(np.dtype(code)) for code in '?bBhHiIlLqQefd']
+    return allowed
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Reads a .pth file without running anything that is stored in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint {path}.')
+    allowed = data_only_globals()
+    try:
+        with torch.serialization.safe_globals(allowed):
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f'{path} is no checkpoint of tensors and plain data and was not read '
+            f'any further: {error}'
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
+        raise ValueError(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
+    return checkpoint
+
+
+def to_half(state: dict) -> dict[str, torch.Tensor]:
+    """Halves floating tensors; other tensors stay. The result shares no memory."""
+    tensors = {}
+    for name, value in sorted(state.items()):
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f'`state_dict` has no tensor but a {type(value).__name__} under {name!r}.'
+            )
+        half = value.half() if value.is_floating_point() else value
+        if half.is_floating_point() and not torch.isfinite(half).all():
+            raise ValueError(
+                f'{name!r} has values that fp16 cannot hold (above 65504, or not '
+                'finite already); publish a checkpoint of a finished training.'
+            )
+        tensors[name] = half.contiguous().clone()
+    return tensors
+
+
+def hash_tensors(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values: the same for any container format."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def parse_metric(text: str) -> tuple[str, float]:
+    """Splits 'name=value'."""
+    name, sign, value = text.partition('=')
+    try:
+        if name and sign:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f'{text!r} is not of the form name=number')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='mmengine checkpoint to fp16 safetensors + card')
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--config', type=Path, required=True, help='config it was trained with')
+    parser.add_argument('--out', type=Path, required=True, help='a .safetensors file')
+    parser.add_argument('--seed', type=int, help='default: the seed that the checkpoint states')
+    parser.add_argument(
+        '--metric',
+        type=parse_metric,
+        action='append',
+        default=[],
+        metavar='NAME=NUMBER',
+        help='a measured result; may be repeated',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.out.suffix != '.safetensors':
+        raise ValueError(f'--out must end in .safetensors, not {args.out.suffix!r}.')
+    if not args.config.is_file():
+        raise FileNotFoundError(f'There is no config {args.config} (--config).')
+    checkpoint = read_checkpoint(args.checkpoint)
+    meta = checkpoint.get('meta') or {}
+    tensors = to_half(checkpoint['state_dict'])
+    card = dict(
+        config=args.config.stem,
+        seed=meta.get('seed') if args.seed is None else args.seed,
+        epoch=meta.get('epoch'),
+        iterations=meta.get('iter'),
+        classes=list((meta.get('dataset_meta') or {}).get('classes', [])),
+        metrics=dict(args.metric),
+        dtype='float16',
+        parameters=sum(value.numel() for value in tensors.values()),
+        mmengine=meta.get('mmengine_version'),
+        content_sha256=hash_tensors(tensors),
+    )
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = args.out.with_suffix('.partial')
+    text = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()
+    }
+    content = save(tensors, metadata={'format': 'pt', **text})
+    card['file_sha256'] = hashlib.sha256(content).hexdigest()
+    partial.write_bytes(content)
+    os.replace(partial, args.out)
+    args.out.with_suffix('.json').write_text(json.dumps(card, indent=2) + '\n')
+    print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, {card["parameters"]} values')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,109 @@
+"""Questions that install.sh asks about the environment of the Python that runs this file.
+
+Usage::
+
+    .venv/bin/python tools/setup/environment.py COMMAND
+
+It needs the standard library only, because it runs before anything is installed.
+"""
+
+import argparse
+import hashlib
+import importlib
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDEST_TORCH = (2, 4)
+MODULES = ('torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'peft', 'pytest')
+# Distributions that own the same import names as the forks and overwrite their files.
+ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmcv-full', 'mmdet', 'mmsegmentation', 'mmpretrain')
+
+
+def version(distribution: str) -> str | None:
+    """Return the installed version of a distribution, None if it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def fingerprint() -> None:
+    """Print a hash of all that the set-up depends on."""
+    files = [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / 'knowswap_mm/version.py']
+    for folder in ('requirements', 'tools/setup'):
+        files += sorted((ROOT / folder).glob('*'))
+    digest = hashlib.sha256(f'{ROOT} {sys.version}'.encode())
+    for path in files:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    for name in ('torch', 'torchvision', 'onedl-mmcv', 'knowswap_mm'):
+        digest.update(f'{name}={version(name)}'.encode())
+    print(digest.hexdigest())
+
+
+def constraints() -> None:
+    """Print constraints for pip that keep the installed torch and torchvision."""
+    print((ROOT / 'requirements/constraints.txt').read_text(encoding='utf-8'))
+    for name in ('torch', 'torchvision'):
+        if version(name):
+            print(f'{name}=={version(name)}')
+
+
+def beside_torch() -> None:
+    """Print what pip has to install beside the installed torch: nothing, or its torchvision.
+
+    torch 2.N belongs to torchvision 0.(N + 15).
+    """
+    installed = version('torch')
+    if installed is None:
+        raise SystemExit(1)
+    major, minor = (int(number) for number in re.findall(r'\d+', installed)[:2])
+    if (major, minor) < OLDEST_TORCH:
+        sys.exit(f'torch {installed} is too old: upgrade it to 2.4 or later, or remove .venv')
+    if version('torchvision') is None:
+        print(f'torchvision==0.{minor + 15}.*')
+
+
+def ops() -> None:
+    """Run a compiled operator of mmcv on a tiny input."""
+    import torch
+    from mmcv.ops import nms
+
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]])
+    _, kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)
+    if kept.tolist() != [0, 2]:
+        sys.exit(f'mmcv.ops.nms kept the boxes {kept.tolist()} instead of [0, 2]')
+
+
+def check() -> None:
+    """Import everything that the package builds on and print the versions."""
+    for name in ORIGINALS:
+        try:
+            place = metadata.distribution(name).locate_file('')
+        except metadata.PackageNotFoundError:
+            continue
+        if Path(sys.prefix).resolve() in Path(place).resolve().parents:
+            sys.exit(f'{name} stands in the way of its fork onedl-*: remove .venv and set up again')
+    ops()
+    found = [f'torch {version("torch")}']
+    for name in MODULES:
+        module = importlib.import_module(name)
+        found.append(f'{name} {module.__version__}')
+    if version('knowswap_mm') is None:
+        sys.exit('knowswap_mm is not installed')
+    print(', '.join([*found, f'knowswap_mm {version("knowswap_mm")}']))
+
+
+def main() -> None:
+    functions = (fingerprint, constraints, beside_torch, ops, check)
+    commands = {function.__name__: function for function in functions}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('command', choices=commands)
+    commands[parser.parse_args().command]()
+
+
+if __name__ == '__main__':
+    main()
