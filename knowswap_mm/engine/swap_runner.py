@@ -213,8 +213,8 @@ class SwapRunner(Runner):
         checkpoint = self.load_checkpoint(filename, map_location=device)
         if not {'meta', 'optimizer', 'message_hub', 'swap'} <= set(checkpoint):
             raise CheckpointError(
-                f'{filename} holds weights but no training state. Fix: resume from an iter_*.pth or '
-                'phase*.pth of a swap, or use load_from without resume.'
+                f'{filename} holds weights but no training state. Fix: resume from an iter_*.pth '
+                'or phase*.pth of a swap, or use load_from without resume.'
             )
         stored = checkpoint['swap']['schedule']
         if stored != self.swap_schedule.to_dict():

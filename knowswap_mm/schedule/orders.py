@@ -25,7 +25,8 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     paper's learn-before-forget strategy; ``merge_learned`` in ``defaults`` overrides that.
 
     Args:
-        order (str | list[str]): A name of :data:`ORDERS`, kinds joined by ``-``, or a list of kinds.
+        order (str | list[str]): A name of :data:`ORDERS`, kinds joined by ``-``, or a list of
+            kinds.
         defaults (dict): Phase settings by kind, e.g. ``dict(learn=dict(epochs=5))``.
 
     Returns:

@@ -51,8 +51,8 @@ class SwappingLoss(nn.Module):
             phase (SwapPhase): The phase of the batch.
 
         Returns:
-            dict[str, Tensor]: Terms to be summed, under keys with ``loss``; whether the bound is hit
-            and S, under keys without it.
+            dict[str, Tensor]: Terms to be summed, under keys with ``loss``; whether the bound is
+            hit and S, under keys without it.
         """
         weights = phase.weights
         terms: dict[str, Tensor] = {}
