@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 

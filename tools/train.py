@@ -8,9 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import find_latest_checkpoint
 
@@ -59,6 +58,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         else:
             print(f'Nothing to resume in {cfg.work_dir}: starting from the beginning.')
     if args.amp:
+        if get_device() == 'cpu':
+            sys.exit('--amp needs an accelerator, and there is none. Fix: leave --amp out.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.dtype = 'bfloat16'
         cfg.optim_wrapper.loss_scale = dict(enabled=False)  # bfloat16 has the range of float32

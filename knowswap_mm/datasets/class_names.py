@@ -26,6 +26,9 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
     """
     if value is None:
         return None
+    if not isinstance(value, (str, list, tuple)):
+        fix = "write e.g. ['cat', 'dog'] or the path of a file of names"
+        raise ConfigError(key, value, 'not a list of class names', fix)
     names = _read_file(key, value) if isinstance(value, str) else list(value)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(key, value, 'not a list of class names', "e.g. ['cat', 'dog']")

@@ -102,15 +102,19 @@ class ClassRoles:
             raise ConfigError('swap.classes.old', None, 'the old classes are missing', fix)
         for role in (LEARN, FORGET):
             if lists[role] is None:
-                lists[role] = list(dataset_classes.get(role, ()))
+                # A label map may give two host classes one name.
+                lists[role] = list(dict.fromkeys(dataset_classes.get(role, ())))
         if official and lists[RETAIN] is None:
             lists[RETAIN] = [n for n in lists['old'] if n in set(dataset_classes.get(RETAIN, ()))]
         return cls(**lists)
 
 
 def _by_leading_integer(names: set[str]) -> list[str]:
+    if not names:
+        fix = 'give the forget and retain roles data, or list swap.classes.old by name'
+        raise ConfigError('swap.classes.old', LEADING_INTEGER, 'there is no folder to read', fix)
     numbers: dict[int, str] = {}
-    for name in names:
+    for name in sorted(names):
         head = name.split('_')[0]
         if not head.isascii() or not head.isdigit():
             fix = 'rename the folder to <number>_<name>, or list swap.classes.old by name'

@@ -47,9 +47,9 @@ class RoleDataset(Dataset):
         for role in roles:
             if role not in ROLES:
                 raise ConfigError('dataset.roles', role, 'unknown role', f'use {ROLES}')
-            if 'dataset' not in roles[role]:
+            if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
                 fix = f'put the host data set under dataset.roles.{role}.dataset'
-                raise ConfigError(f'dataset.roles.{role}', dict(roles[role]), 'no data set', fix)
+                raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
         self.views: dict[str, RoleView] = {
             role: DATASETS.build(dict(type=view, role=role, **roles[role]))
             for role in ROLES
@@ -89,11 +89,10 @@ class RoleDataset(Dataset):
             return view.load(address.index, role=address.role, phase=address.phase)
 
     def _load_plain(self, index: int) -> dict[str, Any]:
-        if index < 0:
-            index += len(self)
-        position = int(np.searchsorted(self._ends, index, side='right'))
-        if not 0 <= position < len(self.views):
+        if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
+        index %= len(self)
+        position = int(np.searchsorted(self._ends, index, side='right'))
         role = list(self.views)[position]
         start = int(self._ends[position - 1]) if position else 0
         # A random test pipeline would make two evaluations differ: seed it as well.

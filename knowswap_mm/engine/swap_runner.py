@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_distributed, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch import nn
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
@@ -84,7 +87,9 @@ class SwapRunner(Runner):
         if 'dataset' not in (self._train_dataloader or {}):
             fix = "give it dataset = dict(type='knowswap_mm.RoleDataset', ...)"
             raise ConfigError('train_dataloader', None, 'there is no training data', fix)
-        dataset = DATASETS.build(self._train_dataloader['dataset'])
+        config = dict(self._train_dataloader['dataset'])
+        config.setdefault('seed', self.seed)
+        dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
             fix = "use type='knowswap_mm.RoleDataset'"
             kind = type(dataset).__name__
@@ -99,6 +104,7 @@ class SwapRunner(Runner):
         for phase in schedule.phases:
             self.swapper.set_trainable(phase)
         self.swapper.set_trainable(schedule.phases[0])
+        self.rewrap_model()
         self.swap_schedule = self.swapper.schedule = schedule
         sampler = dict(self._train_dataloader.get('sampler') or {})
         sampler.setdefault('type', 'knowswap_mm.SwapSampler')
@@ -115,7 +121,6 @@ class SwapRunner(Runner):
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
-        self._write_run_files(dataset)
 
     def _check_class_count(self, dataset: RoleDataset) -> None:
         rows, classes = self.swapper.class_rows, dataset.classes
@@ -157,6 +162,9 @@ class SwapRunner(Runner):
                 'load_from to a checkpoint of the pretrained host, or '
                 'swap.allow_random_host = True for a test.'
             )
+        if training:
+            # Only now: a run that is refused must not overwrite the files of an earlier one.
+            self._write_run_files(self.train_dataloader.dataset)
 
     def load_checkpoint(
         self,
@@ -225,6 +233,7 @@ class SwapRunner(Runner):
         self.train_loop._epoch = checkpoint['meta']['epoch']
         self.train_loop._iter = iteration = checkpoint['meta']['iter']
         self.message_hub.load_state_dict(checkpoint['message_hub'])
+        self._take_over_seed(checkpoint['meta'].get('seed'))
         phase = self.swap_schedule.phase_at(iteration)
         if self.swapper.set_trainable(phase):
             self.rewrap_model()
@@ -238,6 +247,49 @@ class SwapRunner(Runner):
             # Building a scheduler writes its first value; the optimizer has the right one.
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
         self.logger.info(f'Resumed at iteration {iteration} in {phase.name}')
+
+    def _take_over_seed(self, seed: int | None) -> None:
+        drawn = self.seed
+        if seed is None or seed == drawn:
+            return
+        self.logger.warning(f'The run goes on with the seed {seed} of the checkpoint, not {drawn}.')
+        self._randomness_cfg.update(seed=seed)
+        self.set_randomness(**self._randomness_cfg)
+        for part in (self.train_dataloader.sampler, self.train_dataloader.dataset):
+            if getattr(part, 'seed', None) == drawn:
+                part.seed = seed
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Set up the environment; processes without an accelerator talk through gloo.
+
+        Args:
+            env_cfg (dict): See :class:`mmengine.runner.Runner`.
+        """
+        if self.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
+            # mmengine's own start-up asks CUDA for a device.
+            seconds = env_cfg.get('dist_cfg', {}).get('timeout')
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            torch.distributed.init_process_group('gloo', timeout=timeout)
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes, on the CPU as well.
+
+        Args:
+            model_wrapper_cfg (dict | None): Config of the wrapper.
+            model (nn.Module): The model.
+
+        Returns:
+            nn.Module: The wrapped model; the model itself with one process.
+        """
+        if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
+            default = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+            model_wrapper_cfg = default | dict(model_wrapper_cfg or {}, device_ids=None)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def rewrap_model(self) -> None:
         """Wrap the model anew after the set of trainable parameters changed."""

@@ -11,7 +11,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
-from knowswap_mm.errors import SampleError
+from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.evaluation.scores import swap_score
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
@@ -43,6 +43,9 @@ class RoleMetric(BaseMetric):
         super().__init__(**kwargs)
         self.primary, self.scale = primary, scale
         by_role = isinstance(metric, dict) and 'type' not in metric
+        if by_role and (unknown := sorted(set(metric) - set(ROLES))):
+            key = f'val_evaluator.metric.{unknown[0]}'
+            raise ConfigError(key, metric[unknown[0]], 'unknown role', f'use {ROLES}')
         self.metrics: dict[str, list[BaseMetric]] = {}
         for role in ROLES:
             chosen = metric.get(role, []) if by_role else metric

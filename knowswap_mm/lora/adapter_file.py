@@ -44,9 +44,8 @@ class AdapterFile:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         host = swapper.host
-        adapter, config = _only_adapter(host)
-        matrices = get_peft_model_state_dict(host, adapter_name=adapter)
-        save_file(_on_cpu(matrices), self.folder / ADAPTER_FILE)
+        adapter, config = _only_adapter(host)[2:]
+        save_file(_on_cpu(_matrices(host)), self.folder / ADAPTER_FILE)
         config.save_pretrained(str(self.folder))
         rows = _on_cpu(self._class_rows(swapper))
         save_file(rows, self.folder / ROWS_FILE)
@@ -75,7 +74,7 @@ class AdapterFile:
         """
         manifest = AdapterManifest.read(self.folder / MANIFEST_FILE)
         host = swapper.host
-        adapter, config = _only_adapter(host)
+        adapter, config = _only_adapter(host)[2:]
         expected: dict[str, Any] = dict(
             base_sha256=base_hash(swapper),
             targets=[name for name, _ in lora_layers(host)],
@@ -92,7 +91,7 @@ class AdapterFile:
             )
         matrices = self._read(ADAPTER_FILE)
         rows = self._read(ROWS_FILE)
-        self._check(matrices, get_peft_model_state_dict(host, adapter_name=adapter), ADAPTER_FILE)
+        self._check(matrices, _matrices(host), ADAPTER_FILE)
         self._check(rows, self._class_rows(swapper), ROWS_FILE)
         state = swapper.state_dict()
         for key in list(state):
@@ -137,13 +136,20 @@ def base_hash(swapper: nn.Module) -> str:
     return hash_tensors({k: v for k, v in frozen.items() if k not in class_tensors})
 
 
-def _only_adapter(host: nn.Module) -> tuple[str, Any]:
-    """Name and config of the adapter; peft keeps the config on the model it injected into."""
-    for module in host.modules():
+def _only_adapter(host: nn.Module) -> tuple[str, nn.Module, str, Any]:
+    """Where peft injected the adapter and keeps its config; the adapter's name; the config."""
+    for path, module in host.named_modules():
         configs = getattr(module, 'peft_config', None)
         if configs:
-            return next(iter(configs.items()))
-    raise CheckpointError('The model has no adapter to save. Fix: set model.lora.')
+            name, config = next(iter(configs.items()))
+            return path, module, name, config
+    raise CheckpointError('The model has no adapter. Fix: set model.lora.')
+
+
+def _matrices(host: nn.Module) -> dict[str, Tensor]:
+    path, module, adapter, _ = _only_adapter(host)
+    found = get_peft_model_state_dict(module, adapter_name=adapter)
+    return {f'{path}.{key}' if path else key: matrix for key, matrix in found.items()}
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

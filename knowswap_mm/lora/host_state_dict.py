@@ -27,10 +27,11 @@ class HostStateDict:
     def translate(self, state_dict: MutableMapping[str, Tensor], outer: str = '') -> None:
         """Rewrite the keys of a plain host checkpoint in place.
 
-        Adds the host's prefix, renames ``X.weight`` to ``X.base_layer.weight`` where X carries an
-        adapter, and, if the checkpoint holds no adapter at all, fills in the adapters' tensors with
-        their present values, so that a strict load accepts exactly the host's keys. A checkpoint
-        with adapters keeps its keys.
+        Adds the host's prefix unless the keys have it, renames ``X.weight`` to
+        ``X.base_layer.weight`` where X carries an adapter, and, if the checkpoint holds no adapter
+        at all, fills in the adapters' tensors with their present values, so that a strict load
+        accepts exactly the host's keys. A checkpoint with adapters keeps its keys. What the model
+        holds beside the host keeps its values under a plain checkpoint, too.
 
         Args:
             state_dict (MutableMapping[str, Tensor]): The weights to be loaded.
@@ -38,20 +39,23 @@ class HostStateDict:
         """
         keys = [key for key in state_dict if key.startswith(outer)]
         adapted = {self.prefix + name for name, _ in lora_layers(self._host())}
+        # A swapper around a model with adapters may have filled those in already, hence the `not`.
+        inside = [key for key in keys if key.startswith(outer + self.prefix)]
+        whole = bool(self.prefix) and any(not is_adapter_key(key) for key in inside)
         for key in keys:
             inner = key[len(outer) :]
-            if not inner.startswith(self.prefix):
+            if not whole and not inner.startswith(self.prefix):
                 inner = self.prefix + inner
             module, _, leaf = inner.rpartition('.')
             if module in adapted:
                 inner = f'{module}.base_layer.{leaf}'
             if outer + inner != key:
                 state_dict[outer + inner] = state_dict.pop(key)
-        if any(is_adapter_key(key) for key in keys):
-            return
-        for name, parameter in self._host().named_parameters():
-            if is_adapter_key(name):
-                state_dict[outer + self.prefix + name] = parameter.detach()
+        without_adapters = not any(is_adapter_key(key) for key in keys)
+        for name, tensor in self.model.state_dict().items():
+            beside = not whole and not name.startswith(self.prefix)
+            if beside or (without_adapters and is_adapter_key(name)):
+                state_dict[outer + name] = tensor
 
     def _host(self) -> nn.Module:
         return self.model.get_submodule(self.prefix.rstrip('.')) if self.prefix else self.model

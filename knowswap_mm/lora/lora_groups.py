@@ -39,6 +39,7 @@ class LoRAGroups:
     def __init__(self, model: nn.Module, by: str = 'block', exclude: Sequence[str] = ()) -> None:
         if by not in GROUP_BY:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
+        self._check_patterns(exclude)
         list_elements = {
             f'{name}.{child}' if name else child
             for name, module in model.named_modules()
@@ -67,6 +68,18 @@ class LoRAGroups:
         if not self.names:
             fix = 'inject adapters first, or exclude fewer of them'
             raise ConfigError('model.loss.group_exclude', list(exclude), 'no group is left', fix)
+
+    @staticmethod
+    def _check_patterns(exclude: Sequence[str]) -> None:
+        key, fix = 'model.loss.group_exclude', "use a list of regular expressions, e.g. ['decoder']"
+        if isinstance(exclude, str) or any(not isinstance(pattern, str) for pattern in exclude):
+            raise ConfigError(key, exclude, 'no list of texts', fix)
+        for pattern in exclude:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                problem = f'{pattern!r} is no regular expression ({error})'
+                raise ConfigError(key, list(exclude), problem, fix) from None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -45,16 +48,35 @@ class LoRAInjector:
         a_init: float = math.sqrt(50),
         adapter_name: str = 'default',
     ) -> None:
-        if not isinstance(rank, int) or rank < 1:
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
             raise ConfigError('model.lora.rank', rank, 'not a whole number >= 1', 'e.g. 8')
-        if not alpha > 0:
-            raise ConfigError('model.lora.alpha', alpha, 'not a number > 0', 'e.g. 1')
-        if not 0 <= dropout < 1:
+        if not _is_number(alpha) or not 0 < alpha < math.inf:
+            raise ConfigError('model.lora.alpha', alpha, 'not a finite number > 0', 'e.g. 1')
+        if not _is_number(dropout) or not 0 <= dropout < 1:
             raise ConfigError('model.lora.dropout', dropout, 'not in [0, 1)', 'e.g. 0')
-        self.targets = targets if isinstance(targets, str) else list(targets)
+        if not _is_number(a_init) or not 0 <= a_init < math.inf:
+            fix = 'e.g. 7.0711 for sqrt(50)'
+            raise ConfigError('model.lora.a_init', a_init, 'not a finite number >= 0', fix)
+        if not isinstance(adapter_name, str) or not adapter_name or '.' in adapter_name:
+            fix = "use a plain word, e.g. 'default'"
+            raise ConfigError('model.lora.adapter_name', adapter_name, 'cannot name a module', fix)
+        self.targets = _check_targets(targets)
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.a_init = a_init
         self.adapter_name = adapter_name
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LoRAInjector:
+        """Build from the ``model.lora`` field of a config.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used.
+        """
+        known = list(inspect.signature(cls).parameters)
+        if unknown := sorted(set(config) - set(known)):
+            key = f'model.lora.{unknown[0]}'
+            raise ConfigError(key, config[unknown[0]], 'unknown key', f'use {known}')
+        return cls(**config)
 
     def peft_config(self) -> LoraConfig:
         """The same settings in peft's words."""
@@ -84,14 +106,37 @@ class LoRAInjector:
             fix = f'write a pattern that matches some of the linears, e.g. {linears[-4:]}'
             problem = f'no module can take an adapter ({error})'
             raise ConfigError('model.lora.targets', self.targets, problem, fix) from None
-        for _, layer in lora_layers(model):
-            self._initialise(layer)
+        for name, layer in lora_layers(model):
+            if self.adapter_name not in layer.lora_A:
+                fix = f'match linears or convolutions only, e.g. {linears[-4:]}'
+                problem = f'{name} is neither linear nor a convolution'
+                raise ConfigError('model.lora.targets', self.targets, problem, fix)
+        self.initialise(model)
         return model
 
     @torch.no_grad()
-    def _initialise(self, layer: LoraLayer) -> None:
-        nn.init.kaiming_uniform_(layer.lora_A[self.adapter_name].weight, a=self.a_init)
-        nn.init.zeros_(layer.lora_B[self.adapter_name].weight)
+    def initialise(self, model: nn.Module) -> None:
+        """Give the adapters of a model their first values: A random, B zero."""
+        for _, layer in lora_layers(model):
+            nn.init.kaiming_uniform_(layer.lora_A[self.adapter_name].weight, a=self.a_init)
+            nn.init.zeros_(layer.lora_B[self.adapter_name].weight)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_targets(targets: str | Sequence[str]) -> str | list[str]:
+    key, fix = 'model.lora.targets', 'use a regular expression or a list of name endings'
+    if isinstance(targets, str):
+        try:
+            re.compile(targets)
+        except re.error as error:
+            raise ConfigError(key, targets, f'no regular expression ({error})', fix) from None
+        return targets
+    if not isinstance(targets, Sequence) or any(not isinstance(t, str) for t in targets):
+        raise ConfigError(key, targets, 'neither text nor a list of texts', fix)
+    return list(targets)
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

@@ -32,4 +32,8 @@ def merge_adapters(model: nn.Module) -> nn.Module:
             raise CheckpointError(f'The adapter of {name} cannot be merged: {error}.') from error
         parent_name, _, child = name.rpartition('.')
         setattr(model.get_submodule(parent_name), child, layer.get_base_layer())
+    for module in model.modules():
+        # peft leaves the config of the adapter on the model that it injected into.
+        if hasattr(module, 'peft_config'):
+            del module.peft_config
     return model

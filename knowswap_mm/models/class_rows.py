@@ -58,7 +58,7 @@ class ClassRows:
             raise ConfigError('model.host', sorted(counts), problem, fix)
         self.total: int = counts.pop()
         self.old = self.total if old_classes is None else old_classes
-        if not isinstance(self.old, int) or not 0 < self.old <= self.total:
+        if type(self.old) is not int or not 0 < self.old <= self.total:
             fix = f'use a number from 1 to {self.total}, the classes of model.host'
             raise ConfigError('model.head.old_classes', old_classes, 'does not fit the host', fix)
         self.tensors = tuple(self._find(host, host_config, count_keys))
@@ -122,7 +122,7 @@ class ClassRows:
                 f'model.head.old_classes to the classes of the checkpoint '
                 f'({loaded.shape[0] - tail}) and the number of classes of model.host to old + new.'
             )
-        grown = current.detach().clone().to(loaded.dtype)
+        grown = current.detach().clone()
         grown[: self.old] = loaded[: self.old]
         if tail:
             grown[self.total :] = loaded[self.old :]

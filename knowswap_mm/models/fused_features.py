@@ -72,7 +72,7 @@ class FusedFeatures:
             yield
         finally:
             del host.extract_feat
-            self.supported = self._used
+        self.supported = self._used
 
 
 def _slice(features: Any, start: int, stop: int) -> Any:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.lora import HostStateDict, LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
@@ -63,7 +63,7 @@ class KnowledgeSwapper(BaseModel):
         if unknown := sorted(set(head) - set(_HEAD_KEYS)):
             key = f'model.head.{unknown[0]}'
             raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
-        model = HOST_MODELS.build(host)
+        model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
         model.init_weights()
@@ -74,11 +74,12 @@ class KnowledgeSwapper(BaseModel):
         self.class_rows.initialise(model, head.get('new_rows_init', 'host'))
         model.requires_grad_(False)
         if lora is not None:
-            LoRAInjector(**lora).inject(model)
+            LoRAInjector.from_config(lora).inject(model)
+        self._check_no_adapter_on_rows(model)
         self.adapters = adapter_parameters(model)
         for parameter in self.adapters.values():
             parameter.requires_grad_(True)
-        self.head_policy = head.get('policy', 'frozen')
+        self.head_policy = head.get('policy', 'all')
         apply_head_policy(model, self.class_rows, self.head_policy)
         self.host = model
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
@@ -98,6 +99,15 @@ class KnowledgeSwapper(BaseModel):
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
+
+    def _check_no_adapter_on_rows(self, model: nn.Module) -> None:
+        adapted = {name for name, _ in lora_layers(model)}
+        for tensor in self.class_rows.tensors:
+            owner = tensor.name.removesuffix('.weight').removesuffix('.bias')
+            if owner in adapted:
+                fix = "leave it out of the targets; model.head.policy = 'new_rows' trains a head"
+                problem = 'has a row a class and can take no adapter'
+                raise ConfigError('model.lora.targets', owner, problem, fix)
 
     def set_trainable(self, phase: SwapPhase) -> bool:
         """Freeze the adapters in an ``expand`` phase, thaw them in the others.

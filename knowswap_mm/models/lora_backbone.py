@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -28,15 +29,25 @@ class LoRABackbone(BaseModule):
 
     def __init__(self, backbone: dict[str, Any], lora: dict[str, Any] | None = None) -> None:
         super().__init__()
+        self._config = copy.deepcopy(backbone)
         self.backbone = HOST_MODELS.build(backbone)
-        self.backbone.init_weights()
         self.backbone.requires_grad_(False)
-        LoRAInjector(**(lora or {})).inject(self.backbone)
+        self._injector = LoRAInjector.from_config(lora or {})
+        self._injector.inject(self.backbone)
         self._host_keys = HostStateDict(self, 'backbone.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
 
     def init_weights(self) -> None:
-        """Do nothing: the backbone was initialised when it was built."""
+        """Initialise the backbone as its own config says, and the adapters as LoRA says.
+
+        The host calls this after it applied its ``init_cfg`` to all its layers, adapters included.
+        A plain twin is initialised in place of the backbone: ``init_cfg`` may name a pretrained
+        file, whose keys fit a backbone without adapters only.
+        """
+        plain = HOST_MODELS.build(copy.deepcopy(self._config))
+        plain.init_weights()
+        self.load_state_dict(plain.state_dict())
+        self._injector.initialise(self.backbone)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the backbone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from knowswap_mm.errors import ConfigError
@@ -35,6 +36,12 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     Raises:
         ConfigError: If a kind is unknown, or a kind of the order has no settings.
     """
+    if not isinstance(order, (str, list, tuple)):
+        fix = f'use one of {sorted(ORDERS)} or a list of {list(PHASE_KINDS)}'
+        raise ConfigError('swap.order', order, 'neither a name nor a list', fix)
+    if not isinstance(defaults, Mapping):
+        fix = 'write swap.phase_settings = dict(learn=dict(epochs=...), ...)'
+        raise ConfigError('swap.phase_settings', defaults, 'not a dict', fix)
     kinds = order.split('-') if isinstance(order, str) else list(order)
     phases = []
     for position, kind in enumerate(kinds):
@@ -52,8 +59,11 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
                 f'the order {order!r} has a {kind!r} phase but no settings for it',
                 f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
             )
+        if not isinstance(defaults[kind], Mapping):
+            key, fix = f'swap.phase_settings.{kind}', 'write e.g. dict(epochs=5)'
+            raise ConfigError(key, defaults[kind], 'not a dict', fix)
         settings = dict(defaults[kind])
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
         settings.setdefault('merge_learned', kind == 'forget' and learned_before)
-        phases.append(dict(kind=kind, **settings))
+        phases.append(dict(settings, kind=kind))
     return phases

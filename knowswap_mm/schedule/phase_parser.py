@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from knowswap_mm.errors import ConfigError
@@ -45,21 +46,23 @@ class PhaseParser:
             ConfigError: If a key is unknown or a value cannot be used.
         """
         where = f'swap.phases.{index}'
-        config = dict(config)
+        config = dict(self._mapping(where, config, "dict(kind='learn', epochs=5)"))
         if unknown := sorted(set(config) - _KEYS):
             fix = f'use only {sorted(_KEYS)}'
             raise ConfigError(f'{where}.{unknown[0]}', config[unknown[0]], 'unknown key', fix)
         kind = config.get('kind')
-        if kind not in PHASE_KINDS:
+        if not isinstance(kind, str) or kind not in PHASE_KINDS:
             fix = f'use one of {list(PHASE_KINDS)}'
             raise ConfigError(f'{where}.kind', kind, 'unknown kind of phase', fix)
         split = self._split(f'{where}.split', kind, config.get('split'))
-        merge = config.get('merge_learned', False)
+        merge = self._flag(f'{where}.merge_learned', config.get('merge_learned', False))
         self._check_roles(where, kind, split, merge)
         length, epoch_length = self._length(where, config, split, merge)
         schedulers = config.get('param_scheduler')
-        if isinstance(schedulers, dict):
-            schedulers = [schedulers]
+        if schedulers is not None:
+            key, example = f'{where}.param_scheduler', "dict(type='CosineAnnealingLR', ...)"
+            schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
+            schedulers = tuple(dict(self._mapping(key, s, example)) for s in schedulers)
         return SwapPhase(
             index=index,
             kind=kind,
@@ -71,10 +74,12 @@ class PhaseParser:
             bound=self._number(f'{where}.bound', config.get('bound', math.inf), kind),
             merge_learned=merge,
             merged_share=self._share(f'{where}.merged_share', config.get('merged_share')),
-            restart_lr=config.get('restart_lr', True),
-            restart_optimizer=config.get('restart_optimizer', False),
+            restart_lr=self._flag(f'{where}.restart_lr', config.get('restart_lr', True)),
+            restart_optimizer=self._flag(
+                f'{where}.restart_optimizer', config.get('restart_optimizer', False)
+            ),
             lr_factor=self._positive(f'{where}.lr_factor', config.get('lr_factor', 1.0)),
-            param_scheduler=None if schedulers is None else tuple(dict(s) for s in schedulers),
+            param_scheduler=schedulers,
         )
 
     def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
@@ -83,6 +88,7 @@ class PhaseParser:
             share, rest = divmod(self.batch_size, len(roles))
             split = {role: share for role in roles}
             split[RETAIN] += rest
+        self._mapping(key, split, 'dict(learn=80, retain=80)')
         if unknown := [role for role in split if role not in roles]:
             fix = f'a {kind} phase draws from {list(roles)}'
             raise ConfigError(key, dict(split), f'role {unknown[0]!r} does not belong here', fix)
@@ -137,6 +143,7 @@ class PhaseParser:
         return epochs * epoch_length, epoch_length
 
     def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:
+        self._mapping(key, given, 'dict(learn=1.0, retain=0.2)')
         if unknown := sorted(set(given) - set(_WEIGHTS)):
             raise ConfigError(key, dict(given), f'unknown weight {unknown[0]!r}', f'use {_WEIGHTS}')
         weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
@@ -152,7 +159,21 @@ class PhaseParser:
         if needs_bound and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
             fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
             raise ConfigError(key, value, 'a forget term needs a finite bound > 0', fix)
+        if not isinstance(value, (int, float)) or not value > 0:
+            raise ConfigError(key, value, 'not a number > 0', f'a {kind} phase needs none')
         return float(value)
+
+    @staticmethod
+    def _mapping(key: str, value: Mapping[str, Any], example: str) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ConfigError(key, value, 'not a dict', f'write e.g. {example}')
+        return value
+
+    @staticmethod
+    def _flag(key: str, value: bool) -> bool:
+        if not isinstance(value, bool):
+            raise ConfigError(key, value, 'neither True nor False', 'use one of them')
+        return value
 
     @staticmethod
     def _positive(key: str, value: float) -> float:

@@ -26,7 +26,7 @@ class SwapPhase:
         begin (int): First iteration of the phase, counted over the whole run.
         length (int): Number of iterations.
         epoch_length (int | None): Iterations of one epoch of the phase's epoch role; schedulers
-            with ``by_epoch=True`` step at its multiples. None if the length was given in iterations.
+            with ``by_epoch=True`` step at its multiples. None if the length is in iterations.
         split (dict[str, int]): Samples per role in the batch of one process.
         weights (dict[str, float]): Loss weights ``learn``, ``retain``, ``forget``, ``sparsity``.
         bound (float): The forget term is zero once the forget loss reaches it (nats, or the unit

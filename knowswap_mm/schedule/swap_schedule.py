@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ class SwapSchedule:
             phases = phases_of_order(order, swap.get('phase_settings', {}))
         if isinstance(phases, dict):
             # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
+            if not all(str(key).isdecimal() for key in phases):
+                raise ConfigError('swap.phases', phases, 'not a list of phases', 'write a list')
             phases = [phases[key] for key in sorted(phases, key=int)]
         if not isinstance(phases, (list, tuple)) or not phases:
             raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
@@ -111,7 +114,7 @@ class SwapSchedule:
         for phase in phases:
             if math.isinf(phase['bound']):
                 phase['bound'] = None
-        return dict(phases=phases, role_sizes=self.role_sizes, world_size=self.world_size)
+        return _plain(dict(phases=phases, role_sizes=self.role_sizes, world_size=self.world_size))
 
     def describe(self) -> str:
         """One line a phase, for the log."""
@@ -126,3 +129,12 @@ class SwapSchedule:
                 f'batch {split}, weights {weights}{bound}{merged}'
             )
         return '\n'.join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists only: a checkpoint that holds a ``ConfigDict`` is refused when it is read."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -48,7 +48,7 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=512,
-    num_workers=12,
+    num_workers=5,
     persistent_workers=True,
     dataset=dict(
         type='CustomDataset',

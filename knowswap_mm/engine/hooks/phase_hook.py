@@ -19,6 +19,7 @@ from knowswap_mm.schedule import SwapPhase
 
 RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
+LATEST_FILE = 'last_checkpoint'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
 _MEND = (
     'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), or lower the '
@@ -42,7 +43,8 @@ class PhaseHook(Hook):
             the device.
     """
 
-    priority = 'ABOVE_NORMAL'
+    #: Before RuntimeInfoHook, which logs the learning rate of the iteration that begins.
+    priority = 'HIGHEST'
 
     def __init__(
         self,
@@ -62,24 +64,24 @@ class PhaseHook(Hook):
         self._evaluated_at: int | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Print what trains, and evaluate the start."""
+        """Print what trains."""
         primary = _primary_metric(runner)
         if primary:
             self.results.primary = primary
         runner.logger.info(_trainable_summary(runner.swapper))
-        if runner.iter == 0 and self.evaluate_start:
-            self._evaluate(runner, START)
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
-        """Begin a phase where one begins, and check that the batch belongs to it.
+        """Evaluate the start, begin a phase where one begins, and check that the batch fits.
 
         Raises:
             PhaseError: If the roles of the batch are not those of the phase.
         """
         phase = runner.swap_schedule.phase_at(runner.iter)
         if runner.iter == phase.begin:
+            if phase.index == 0 and self.evaluate_start:
+                self._evaluate(runner, START)
             if phase.index > 0:
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
@@ -96,7 +98,7 @@ class PhaseHook(Hook):
         """
         if (runner.iter + 1) % self.check_interval == 0 and outputs:
             if not bool(torch.isfinite(torch.as_tensor(outputs['loss']))):
-                shown = {key: float(value) for key, value in outputs.items()}
+                shown = {k: float(torch.as_tensor(v).detach()) for k, v in outputs.items()}
                 raise PhaseError(
                     f'Iteration {runner.iter}: the loss is not finite: {shown}. {_MEND}'
                 )
@@ -166,7 +168,12 @@ class PhaseHook(Hook):
         self._check_finite(runner, phase)
         if self.save_phases:
             meta = dict(iter=phase.end, epoch=runner.epoch)
-            runner.save_checkpoint(runner.work_dir, f'{phase.name}.pth', meta=meta, by_epoch=False)
+            name = f'{phase.name}.pth'
+            runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
+            if is_main_process():
+                # Automatic resume looks here; a run may end before its first periodic checkpoint.
+                folder = Path(runner.work_dir)
+                (folder / LATEST_FILE).write_text(str(folder / name), encoding='utf-8')
         if self._evaluated_at != phase.end:
             self._evaluate(runner, phase.name)
 
@@ -174,6 +181,7 @@ class PhaseHook(Hook):
         if runner.val_loop is None:
             return
         metrics = runner.val_loop.run()
+        runner.model.train()  # the iteration that follows must not run in evaluation mode
         self._record(runner, state, metrics)
 
     def _record(self, runner: Any, state: str, metrics: dict[str, float]) -> None:

@@ -32,7 +32,7 @@ class SwappingLoss(nn.Module):
     def __init__(self, group_by: str = 'block', group_exclude: Sequence[str] = ()) -> None:
         super().__init__()
         self.group_by = group_by
-        self.group_exclude = tuple(group_exclude)
+        self.group_exclude = group_exclude
         self.sparsity: GroupSparsity | None = None
 
     def attach(self, model: nn.Module) -> None:

@@ -1,0 +1,66 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from knowswap_mm.errors import ConfigError
+
+# The machine may be busy, so an example has no time limit; the same examples in every run.
+settings.register_profile('knowswap_mm', deadline=None, max_examples=60, derandomize=True)
+settings.load_profile('knowswap_mm')
+
+COLOURS = {
+    'a': (200, 40, 40),
+    'b': (40, 200, 40),
+    'c': (40, 40, 200),
+    'd': (200, 200, 40),
+    'e': (200, 40, 200),
+    'x': (40, 200, 200),
+    'y': (120, 120, 120),
+}
+PICTURES = dict(train=12, val=6)
+
+
+@pytest.fixture(scope='session')
+def picture_tree(tmp_path_factory) -> Path:
+    """Root of ``{train,val}/<class>/<nn>.png``: 16x16 pictures, each class with its own colour.
+
+    Old classes ``a`` to ``e``, new classes ``x`` and ``y``; 12 training and 6 validation pictures
+    a class. Noise makes each picture unlike every other. Copy the tree before you change it.
+    """
+    root = tmp_path_factory.mktemp('pictures')
+    rng = np.random.default_rng(0)
+    for part, count in PICTURES.items():
+        for name, colour in COLOURS.items():
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(colour, 20, size=(16, 16, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f'{number:02d}.png')
+    return root
+
+
+@pytest.fixture(scope='session')
+def raises_config_error():
+    """Context manager: a ConfigError that names this key, this value, these words and a fix."""
+
+    @contextmanager
+    def check(key, value, *words):
+        with pytest.raises(ConfigError) as caught:
+            yield
+        message = str(caught.value)
+        shown = repr(value) if len(repr(value)) <= 200 else f'{value!r}'[:197]
+        assert message.startswith(f'{key} = {shown}'), message
+        assert caught.value.key == key
+        assert len(message.split('. Fix: ')[1]) > 3, message
+        for word in words:
+            assert word in message, message
+
+    return check

@@ -1,0 +1,143 @@
+"""Every config that is shipped: loads, stays at home, and builds."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.schedule import SwapSchedule
+
+REPOSITORY = Path(__file__).parents[1]
+FILES = sorted((REPOSITORY / 'configs').rglob('*.py'))
+WHOLE = [path for path in FILES if '_base_' not in path.parts]
+SIZES = dict(learn=18000, forget=1200, retain=3000)
+TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+
+
+def name_of(path):
+    return path.relative_to(REPOSITORY / 'configs').as_posix()
+
+
+def swaps():
+    return [path for path in WHOLE if 'swap' in Config.fromfile(path)]
+
+
+def walk(value, key=''):
+    """All (key, value) pairs of a nested config."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from walk(inner, name)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from walk(inner, key)
+    else:
+        yield key, value
+
+
+def build(cfg):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def test_there_are_configs():
+    assert len(WHOLE) >= 3 and swaps()
+
+
+@pytest.mark.parametrize('path', FILES, ids=name_of)
+def test_nothing_is_fetched_or_inherited_from_a_host(path):
+    text = path.read_text(encoding='utf-8')
+    assert not re.search(r'(mmseg|mmdet|mmpretrain|mmengine|mmcv)::', text)
+    for base in re.findall(r"'([^']+\.py)'", text):
+        assert (path.parent / base).resolve().is_relative_to(REPOSITORY / 'configs')
+    assert not re.search(r'(https?|ftp|s3|torchvision|open-mmlab|modelzoo)://', text)
+
+
+@pytest.mark.parametrize('path', WHOLE, ids=name_of)
+def test_loads(path):
+    cfg = Config.fromfile(path)
+    assert cfg.default_scope in ('mmpretrain', 'mmdet', 'mmseg')
+    for key, value in walk(cfg.to_dict()):
+        if isinstance(value, str):
+            assert '://' not in value, (key, value)
+            assert not Path(value).is_absolute(), (key, value)
+    # What is written to the run folder can be read again.
+    assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('path', swaps(), ids=name_of)
+def test_swap_schedule_resolves(path):
+    cfg = Config.fromfile(path)
+    assert cfg.runner_type == 'knowswap_mm.SwapRunner'
+    assert 'knowswap_mm' in cfg.custom_imports.imports
+    batch = cfg.train_dataloader.batch_size
+    schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
+    PhaseSchedulers(cfg.get('param_scheduler'), schedule)
+    assert all(phase.batch_size == batch for phase in schedule.phases)
+    order = re.search(
+        r'_((learn|forget|joint|expand)(-(learn|forget|joint|expand))*)(_|$)', path.stem
+    )
+    assert order, 'the name of a config ends with its order of phases'
+    assert [phase.kind for phase in schedule.phases] == order[1].split('-')
+
+
+@pytest.mark.parametrize('path', swaps(), ids=name_of)
+def test_swap_classes_fit_the_head(path):
+    cfg = Config.fromfile(path)
+    classes, old = cfg.swap.classes, cfg.model.head.old_classes
+    counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
+    assert len(counts) == 1
+    if isinstance(classes.old, (list, tuple)):
+        assert len(classes.old) == old
+        assert set(classes.forget) < set(classes.old)
+        assert not set(classes.learn) & set(classes.old)
+        assert counts == {old + len(classes.learn)}
+    else:
+        assert classes.old == 'leading_integer' and counts.pop() > old
+    if path.stem.endswith('_parity'):
+        assert cfg.model.head.policy == 'frozen'
+
+
+@pytest.mark.parametrize('path', swaps(), ids=name_of)
+def test_swap_model_builds(path):
+    cfg = Config.fromfile(path)
+    backbone, head = cfg.model.host.backbone, cfg.model.host.head
+    shrunk = isinstance(backbone.get('arch'), str)
+    if shrunk:
+        backbone.arch = dict(TINY)
+        head.in_channels = TINY['embed_dims']
+    model = build(cfg)
+    size = backbone.img_size
+    with torch.no_grad():
+        logits = model.eval()(torch.zeros(2, 3, size, size))
+    if isinstance(logits, (list, tuple)):
+        logits = logits[-1]
+    assert len(logits) == 2 and torch.isfinite(logits).all()
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trainable and any('lora_' in name for name in trainable)
+    if cfg.model.head.policy == 'frozen':
+        assert all('lora_' in name for name in trainable)
+    weights = REPOSITORY / cfg.load_from
+    if weights.is_file() and not shrunk:
+        model.load_state_dict(state_dict_of(safe_load(weights)), strict=True)
+
+
+@pytest.mark.slow
+def test_vit_b16_has_the_official_number_of_parameters():
+    path = REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget_parity.py'
+    model = build(Config.fromfile(path))
+    trained = [p.numel() for p in model.parameters() if p.requires_grad]
+    assert sum(trained) == 737_280 and len(trained) == 48
+
+
+@pytest.mark.parametrize('path', sorted(set(WHOLE) - set(swaps())), ids=name_of)
+def test_pretraining_model_builds(path):
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
+    assert counts == {len(cfg.old_classes)}
+    assert sum(p.numel() for p in model.parameters()) < 2e6

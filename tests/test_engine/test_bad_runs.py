@@ -1,0 +1,131 @@
+"""What a run refuses, and when it stops."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.registry import RUNNERS
+
+from knowswap_mm.engine import PhaseHook
+from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError
+from tests.swap_configs import learn, swap_config, train, weights_of
+
+
+def with_hook(config, **settings):
+    config.custom_hooks = [dict(type='knowswap_mm.PhaseHook', **settings)]
+    return config
+
+
+def test_huge_learning_rate_stops_at_the_next_check(picture_tree, host, tmp_path):
+    config = swap_config(picture_tree, tmp_path, [learn(iters=12)], host=host, lr=1e30)
+    runner = RUNNERS.build(with_hook(config, check_interval=4))
+    with pytest.raises(PhaseError, match='the loss is not finite.*Fix: lower optim_wrapper'):
+        runner.train()
+    assert runner.iter in (3, 7)
+    assert not (tmp_path / 'phase1_learn.pth').exists()
+
+
+def test_divergence_between_checks_is_found_at_the_end_of_the_phase(picture_tree, host, tmp_path):
+    config = swap_config(picture_tree, tmp_path, [learn(iters=6)], host=host, lr=1e30)
+    with pytest.raises(PhaseError, match='lora.* is not finite at the end of phase1_learn'):
+        train(config)
+    assert not (tmp_path / 'phase1_learn.pth').exists()
+
+
+def test_weights_that_are_no_numbers_stop_the_run(picture_tree, host, tmp_path):
+    weights = weights_of(host)
+    weights['backbone.layers.1.ffn.layers.1.weight'][0, 0] = torch.nan
+    torch.save(dict(state_dict=weights), tmp_path / 'nan.pth')
+    config = swap_config(picture_tree, tmp_path, host=tmp_path / 'nan.pth')
+    with pytest.raises(PhaseError, match='not finite'):
+        train(with_hook(config, check_interval=1, evaluate_start=False))
+
+
+def test_sampler_of_another_split_is_found_out(picture_tree, host, tmp_path):
+    runner = RUNNERS.build(swap_config(picture_tree, tmp_path, host=host))
+    runner.train()
+    phases, loader = runner.swap_schedule.phases, runner.train_dataloader
+    addresses = loader.sampler.batch(0)
+
+    def batch(addresses):
+        return dict(data_samples=[loader.dataset[a]['data_samples'] for a in addresses])
+
+    PhaseHook._check_batch(phases[0], batch(addresses))
+    with pytest.raises(PhaseError, match=r"'learn': 4, 'retain': 3.*phase1_learn needs"):
+        PhaseHook._check_batch(phases[0], batch(addresses[:-1]))
+    with pytest.raises(PhaseError, match='A sample of phase 0 came in phase2_forget.*Fix: use'):
+        PhaseHook._check_batch(phases[1], batch(addresses))
+
+
+def test_foreign_batches_stop_the_first_iteration(picture_tree, host, tmp_path):
+    """A sampler that does not follow the schedule."""
+    runner = RUNNERS.build(swap_config(picture_tree, tmp_path, [learn(iters=3)], host=host))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, PhaseHook))
+    before = hook.before_train_iter
+
+    def swapped(runner, batch_idx, data_batch=None):
+        data_batch['data_samples'] = data_batch['data_samples'][2:]
+        before(runner, batch_idx, data_batch)
+
+    hook.before_train_iter = swapped
+    with pytest.raises(PhaseError, match="'learn': 2, 'retain': 4.*phase1_learn needs"):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_host_must_be_loaded(picture_tree, tmp_path):
+    config = swap_config(picture_tree, tmp_path)
+    config.swap.allow_random_host = False
+    with pytest.raises(CheckpointError, match='load_from = None.*random weights.*Fix: set'):
+        train(config)
+
+
+def test_automatic_resume_without_a_checkpoint_is_no_licence(picture_tree, tmp_path):
+    config = swap_config(picture_tree, tmp_path, resume=True)
+    config.swap.allow_random_host = False
+    with pytest.raises(CheckpointError, match='random weights'):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ('change', 'key'),
+    [
+        (dict(model__head__old_classes=4), 'model.head.old_classes'),
+        (dict(model__host__head__num_classes=6), 'model.host'),
+        (dict(train_cfg=dict(by_epoch=True, max_epochs=2)), 'train_cfg'),
+        (dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2)), 'train_cfg'),
+        (dict(train_dataloader=None, train_cfg=None, optim_wrapper=None), 'train_dataloader'),
+        (dict(swap__classes__forget=['bb']), 'swap.classes.forget'),
+        (dict(swap__classes__retain=['b', 'c']), 'swap.classes.retain'),
+        (dict(swap__classes__learn=['x', 'a']), 'swap.classes.learn'),
+        (dict(swap__phases=[learn(iters=1, split=dict(learn=4, retain=5))]), 'swap.phases.0.split'),
+    ],
+)
+def test_bad_configs_are_named(change, key, picture_tree, host, tmp_path):
+    config = swap_config(picture_tree, tmp_path, host=host)
+    for name, value in change.items():
+        config.merge_from_dict({name.replace('__', '.'): value})
+        if name == 'train_cfg':  # not merged into the old one
+            config.train_cfg = value
+    with pytest.raises(ConfigError) as caught:
+        train(config)
+    assert caught.value.key == key
+    assert 'Fix: ' in str(caught.value)
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_check_interval_must_be_a_number():
+    with pytest.raises(ConfigError, match='check_interval'):
+        PhaseHook(check_interval=0)
+
+
+@pytest.mark.slow
+def test_import_is_light():
+    code = (
+        'import sys, knowswap_mm; '
+        "heavy = {'mmdet', 'mmseg', 'mmpretrain', 'peft', 'transformers', 'mmcv'}; "
+        'sys.exit(" ".join(sorted(heavy & set(sys.modules))) or knowswap_mm.__version__ == "")'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
