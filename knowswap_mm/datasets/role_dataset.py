@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,11 @@ class RoleDataset(Dataset):
             if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
                 fix = f'put the host data set under dataset.roles.{role}.dataset'
                 raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
+        options = list(inspect.signature(DATASETS.get(view)).parameters)
+        for role, given in roles.items():
+            if unknown := sorted(set(given) - set(options)):
+                key = f'dataset.roles.{role}.{unknown[0]}'
+                raise ConfigError(key, given[unknown[0]], 'unknown key', f'use {options}')
         self.views: dict[str, RoleView] = {
             role: DATASETS.build(dict(type=view, role=role, **roles[role]))
             for role in ROLES

@@ -59,6 +59,8 @@ class RoleView(metaclass=ABCMeta):
         self.label_map = dict(label_map or {})
         self.on_bad_sample = on_bad_sample
         self.host = DATASETS.build(dataset)
+        if hasattr(self.host, 'full_init'):
+            self.host.full_init()  # a config may say lazy_init=True
         self.pipeline: Compose = self.host.pipeline
         self.indices = np.zeros(0, dtype=np.int64)
         self.labels: dict[int, int] = {}

@@ -21,13 +21,15 @@ class _StoredHistory:
     """Stands in for mmengine's HistoryBuffer while a file is read: it holds arrays, no methods."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.log = np.asarray(state.get('_log_history', ()), dtype=float)
-        self.count = np.asarray(state.get('_count_history', ()), dtype=float)
-        self.max_length = int(state.get('_max_length', state.get('max_length', 1_000_000)))
+        self.state = state
 
     def restore(self) -> HistoryBuffer:
         """Build the buffer anew from the numbers."""
-        return HistoryBuffer(list(self.log), list(self.count), self.max_length)
+        log = np.asarray(self.state.get('_log_history', ()), dtype=float)
+        count = np.asarray(self.state.get('_count_history', ()), dtype=float)
+        if log.ndim != 1 or log.shape != count.shape:
+            raise ValueError(f'a history of shape {log.shape} with counts of shape {count.shape}')
+        return HistoryBuffer(list(log), list(count), int(self.state.get('_max_length', 1_000_000)))
 
 
 def _no_attribute(*_: Any) -> None:
@@ -84,15 +86,31 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
             f'({str(error).splitlines()[0]}). Fix: if you trust its author, convert it once to a '
             'file of tensors: torch.save({k: v for k, v in state_dict.items()}, new_path).'
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f'{path} is damaged and cannot be read: {error}.') from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise _damaged(path, error) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no dict of weights.')
-    scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+    try:
+        _restore_histories(checkpoint)
+    except Exception as error:
+        raise _damaged(path, error) from error
+    return checkpoint
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+    return CheckpointError(
+        f'{path} is damaged and cannot be read ({reason}). Fix: use an earlier checkpoint.'
+    )
+
+
+def _restore_histories(checkpoint: dict[str, Any]) -> None:
+    if 'message_hub' not in checkpoint:
+        return
+    scalars = checkpoint['message_hub']['log_scalars']
     for key, value in scalars.items():
         if isinstance(value, _StoredHistory):
             scalars[key] = value.restore()
-    return checkpoint
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -108,6 +126,9 @@ def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
         CheckpointError: If it holds none.
     """
     state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    if not isinstance(state, dict):
+        kind = type(state).__name__
+        raise CheckpointError(f'The weights of a checkpoint must be a dict, this has a {kind}.')
     weights = {
         str(key).removeprefix('module.'): value
         for key, value in state.items()

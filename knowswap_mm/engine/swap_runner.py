@@ -224,11 +224,12 @@ class SwapRunner(Runner):
                 f'{filename} holds weights but no training state. Fix: resume from an iter_*.pth '
                 'or phase*.pth of a swap, or use load_from without resume.'
             )
-        stored = checkpoint['swap']['schedule']
+        stored = checkpoint['swap'].get('schedule')
         if stored != self.swap_schedule.to_dict():
+            processes = stored.get('world_size') if isinstance(stored, dict) else 'unknown'
             raise CheckpointError(
                 f'{filename} was written under another schedule. Fix: resume with the config, data '
-                f'and number of processes of that run (it had world_size {stored["world_size"]}).'
+                f'and number of processes of that run (it had world_size {processes}).'
             )
         self.train_loop._epoch = checkpoint['meta']['epoch']
         self.train_loop._iter = iteration = checkpoint['meta']['iter']

@@ -122,6 +122,9 @@ class RoleMetric(BaseMetric):
             for role in ROLES
             if f'{role}/{self.primary}' in computed
         }
+        if computed and not primary:
+            fix = f'use one of {sorted({name.split("/", 1)[1] for name in computed})}'
+            raise ConfigError('val_evaluator.primary', self.primary, 'no such metric', fix)
         computed['swap/score'] = swap_score(primary, self.scale)
         return computed
 

@@ -122,6 +122,9 @@ class AdapterFile:
             if found[key].shape != wanted[key].shape:
                 shapes = f'{tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}'
                 problems.append(f'{key} has shape {shapes}')
+            elif found[key].dtype != wanted[key].dtype:
+                types = f'{found[key].dtype} instead of {wanted[key].dtype}'
+                problems.append(f'{key} has type {types}')
             elif not torch.isfinite(found[key]).all():
                 problems.append(f'{key} is not finite')
         if problems:

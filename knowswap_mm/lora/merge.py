@@ -23,13 +23,19 @@ def merge_adapters(model: nn.Module) -> nn.Module:
         nn.Module: The same model.
 
     Raises:
-        CheckpointError: If a merged weight would not be finite.
+        CheckpointError: If a merged weight would not be finite; nothing is changed then.
     """
-    for name, layer in list(lora_layers(model)):
-        try:
-            layer.merge(safe_merge=True)
-        except ValueError as error:
-            raise CheckpointError(f'The adapter of {name} cannot be merged: {error}.') from error
+    layers = list(lora_layers(model))
+    for name, layer in layers:  # all of them first: a refused merge must leave the model whole
+        for adapter in layer.active_adapters:
+            merged = layer.get_base_layer().weight + layer.get_delta_weight(adapter)
+            if not torch.isfinite(merged).all():
+                raise CheckpointError(
+                    f'The adapter of {name} cannot be merged: the merged weight is not finite. '
+                    'Fix: export an earlier checkpoint.'
+                )
+    for name, layer in layers:
+        layer.merge(safe_merge=True)
         parent_name, _, child = name.rpartition('.')
         setattr(model.get_submodule(parent_name), child, layer.get_base_layer())
     for module in model.modules():

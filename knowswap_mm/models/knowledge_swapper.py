@@ -77,6 +77,9 @@ class KnowledgeSwapper(BaseModel):
             LoRAInjector.from_config(lora).inject(model)
         self._check_no_adapter_on_rows(model)
         self.adapters = adapter_parameters(model)
+        if not self.adapters:
+            fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
+            raise ConfigError('model.lora', lora, 'the host has no adapter to train', fix)
         for parameter in self.adapters.values():
             parameter.requires_grad_(True)
         self.head_policy = head.get('policy', 'all')

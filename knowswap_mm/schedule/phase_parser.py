@@ -57,6 +57,7 @@ class PhaseParser:
         split = self._split(f'{where}.split', kind, config.get('split'))
         merge = self._flag(f'{where}.merge_learned', config.get('merge_learned', False))
         self._check_roles(where, kind, split, merge)
+        share = self._share(f'{where}.merged_share', config.get('merged_share'), split)
         length, epoch_length = self._length(where, config, split, merge)
         schedulers = config.get('param_scheduler')
         if schedulers is not None:
@@ -73,7 +74,7 @@ class PhaseParser:
             weights=self._weights(f'{where}.weights', kind, config.get('weights', {})),
             bound=self._number(f'{where}.bound', config.get('bound', math.inf), kind),
             merge_learned=merge,
-            merged_share=self._share(f'{where}.merged_share', config.get('merged_share')),
+            merged_share=share,
             restart_lr=self._flag(f'{where}.restart_lr', config.get('restart_lr', True)),
             restart_optimizer=self._flag(
                 f'{where}.restart_optimizer', config.get('restart_optimizer', False)
@@ -182,7 +183,13 @@ class PhaseParser:
         return float(value)
 
     @staticmethod
-    def _share(key: str, value: float | None) -> float | None:
-        if value is not None and (not isinstance(value, (int, float)) or not 0 <= value < 1):
+    def _share(key: str, value: float | None, split: dict[str, int]) -> float | None:
+        if value is None:
+            return None
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise ConfigError(key, value, 'not a number in [0, 1)', 'e.g. 0.3, or None')
+        if value and not round(value * split[RETAIN]):
+            fix = f'use at least {1 / split[RETAIN]:.3f}, or 0 for none' if split[RETAIN] else '0'
+            problem = f'of {split[RETAIN]} retain samples a batch that is none'
+            raise ConfigError(key, value, problem, fix)
         return value

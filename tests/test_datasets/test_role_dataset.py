@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.runner import Runner
 
 from knowswap_mm.datasets import RoleDataset, SampleAddress, SwapSampler
-from knowswap_mm.errors import SampleError
+from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.schedule import SwapSchedule
 
@@ -351,3 +351,15 @@ class TestLoader:
             paths = [[s.img_path for s in batch['data_samples']] for batch in (one, other)]
             assert paths[0] == paths[1]
             assert torch.equal(one['inputs'], other['inputs'])
+
+
+class TestOptions:
+    def test_unknown_option_of_a_role_is_named(self, picture_tree, host):
+        roles = {role: dict(dataset=host(picture_tree / 'train')) for role in ROLES}
+        roles[FORGET]['fractoin'] = 0.1
+        with pytest.raises(ConfigError, match=r'dataset\.roles\.forget\.fractoin = 0\.1: unknown'):
+            RoleDataset(roles, CLASSES)
+
+    def test_a_host_that_reads_late_is_read(self, picture_tree, host):
+        roles = {RETAIN: dict(dataset=dict(host(picture_tree / 'train'), lazy_init=True))}
+        assert RoleDataset(roles, CLASSES).role_sizes == dict(retain=36)

@@ -38,13 +38,15 @@ def phase_configs(draw, batch_size):
         split[role] = draw(st.integers(1, left - others))
         left -= split[role]
     split[RETAIN] = left
+    # The parser refuses a share that no batch could hold.
+    shares = st.floats(0, 0.99).filter(lambda share: not share or round(share * left))
     return dict(
         kind=kind,
         iters=draw(st.integers(1, 6)),
         split=split,
         bound=1.0,
         merge_learned=draw(st.booleans()),
-        merged_share=draw(st.none() | st.floats(0, 0.99)),
+        merged_share=draw(st.none() | st.just(0.0) | shares),
     )
 
 

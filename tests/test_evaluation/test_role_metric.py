@@ -36,7 +36,9 @@ def samples():
 
 
 def evaluator_of(metric, **settings):
-    evaluator = Evaluator(METRICS.build(dict(type='RoleMetric', metric=metric, **settings)))
+    evaluator = Evaluator(
+        METRICS.build(dict(type='knowswap_mm.RoleMetric', metric=metric, **settings))
+    )
     evaluator.dataset_meta = dict(classes=CLASSES)
     return evaluator
 
@@ -152,8 +154,13 @@ def test_per_class_accuracy():
 
 
 def test_per_class_accuracy_in_one_pass(samples):
-    found = evaluate(evaluator_of([PER_CLASS]), samples)
+    found = evaluate(evaluator_of([PER_CLASS], primary='class/cat'), samples)
     for role, labels in LABELS.items():
         for label in labels:
             own = [s for s in samples if int(s.gt_label) == label]
             assert found[f'{role}/class/{CLASSES[label]}'] == pytest.approx(by_hand(own, role, 1))
+
+
+def test_a_misspelt_primary_metric_is_an_error(samples):
+    with pytest.raises(ConfigError, match=r"primary = 'accuracy/top3'.*'accuracy/top1'"):
+        evaluate(evaluator_of(ACCURACY, primary='accuracy/top3'), samples)

@@ -212,6 +212,12 @@ def test_spoiled_manifests_are_refused(saved, change, match):
     refuse(saved, build_swapper(), match)
 
 
+def test_another_type_of_number_is_refused(saved):
+    matrices = {key: tensor.double() for key, tensor in load_file(saved / ADAPTER).items()}
+    save_file(matrices, saved / ADAPTER)
+    refuse(saved, build_swapper(), 'has type torch.float64 instead of torch.float32')
+
+
 def test_a_manifest_with_a_missing_field_is_refused(saved):
     content = json.loads((saved / MANIFEST).read_text())
     del content['old_classes']

@@ -70,11 +70,14 @@ def test_weights_are_w_plus_scaled_b_a():
 
 def test_an_adapter_that_is_not_finite_is_not_merged():
     model = LoRAInjector().inject(build_host(vit_host()))
-    name, layer = list(lora_layers(model))[0]
+    name, layer = list(lora_layers(model))[-1]
     with torch.no_grad():
         layer.lora_B['default'].weight[0, 0] = torch.inf
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=name):
         merge_adapters(model)
+    # Refused as a whole: the layers before the broken one are not merged either.
+    assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in before.items())
 
 
 def test_a_merged_model_has_no_adapter_to_save(tmp_path):

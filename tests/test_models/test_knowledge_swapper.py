@@ -294,7 +294,7 @@ def test_the_data_preprocessor_of_the_config_reaches_the_host():
         (dict(fuse='sometimes'), 'model.fuse'),
         (dict(lora=dict(rang=8)), 'model.lora.rang'),
         (dict(lora=dict(targets='nothing')), 'model.lora.targets'),
-        (dict(lora=None), 'model.loss.group_exclude'),
+        (dict(lora=None), 'model.lora'),
         (
             dict(loss=dict(type='knowswap_mm.SwappingLoss', group_by='x')),
             'model.loss.group_by',

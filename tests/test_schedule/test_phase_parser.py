@@ -236,6 +236,13 @@ def test_bad_phase(config, key, value, problem, fix, raises_config_error):
         parse(config)
 
 
+def test_a_share_of_no_sample_is_refused(raises_config_error):
+    config = dict(kind='learn', iters=1, merge_learned=True, merged_share=0.01)
+    problem = 'of 4 retain samples a batch that is none'
+    with raises_config_error('swap.phases.3.merged_share', 0.01, problem, 'at least'):
+        parse(config)
+
+
 def test_share_zero_and_none_are_allowed():
     for share in (None, 0, 0.0, 0.99):
         config = dict(kind='learn', iters=1, merge_learned=True, merged_share=share)

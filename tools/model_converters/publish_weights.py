@@ -3,8 +3,7 @@
     python tools/model_converters/publish_weights.py work_dirs/x/epoch_80.pth \
         --config configs/x.py --out weights/x.safetensors --metric test/top1=91.2
 
-The checkpoint is read as data only: no class or function that it names is ever called, apart from
-those that rebuild tensors, arrays and plain containers.
+The checkpoint is read as data only: nothing that is stored in it is executed.
 """
 
 import argparse
@@ -13,54 +12,17 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save
 
-
-class Inert:
-    """Takes the place of mmengine's HistoryBuffer, whose contents are not needed here."""
-
-
-def no_attribute(*_) -> None:
-    """Takes the place of ``getattr``, by which HistoryBuffer refers to its own methods."""
-
-
-def data_only_globals() -> list:
-    """The names that a checkpoint of mmengine may use, each with what answers to it here."""
-    # What numpy itself names as the way to rebuild an array and a scalar.
-    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
-    allowed = [
-        np.ndarray,
-        np.dtype,
-        (Inert, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (no_attribute, 'builtins.getattr'),
-        (no_attribute, '__builtin__.getattr'),
-    ]
-    for package in ('numpy.core', 'numpy._core'):
-        allowed += [
-            (rebuild_array, f'{package}.multiarray._reconstruct'),
-            (rebuild_scalar, f'{package}.multiarray.scalar'),
-        ]
-    allowed += [type(np.dtype(code)) for code in '?bBhHiIlLqQefd']
-    return allowed
+from knowswap_mm.engine.safe_load import safe_load
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Reads a .pth file without running anything that is stored in it."""
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint {path}.')
-    allowed = data_only_globals()
-    try:
-        with torch.serialization.safe_globals(allowed):
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f'{path} is no checkpoint of tensors and plain data and was not read '
-            f'any further: {error}'
-        ) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
-        raise ValueError(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
+    """Reads a .pth file as data and checks that mmengine wrote it."""
+    checkpoint = safe_load(path)
+    if not isinstance(checkpoint.get('state_dict'), dict):
+        raise SystemExit(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
     return checkpoint
 
 
