@@ -65,6 +65,7 @@ def train(name: str, command: str, seed: int, split: str, out: Path) -> dict:
         seed=seed,
         seconds=round(time.time() - started),
         primary=results['primary_metric'],
+        scale=results['scale'],
         states=results['states'],
     )
 
@@ -79,7 +80,10 @@ def table(results: list[dict]) -> str:
             lines.append(f'| {name} | failed, seed {failed["seed"]}: {failed["error"]} | | | | |')
         for state in runs[0]['states'] if runs else ():
             values = [
-                [run['states'][state]['metrics'][f'{role}/{run["primary"]}'] for role in ROLES]
+                [
+                    100 * run['states'][state]['metrics'][f'{role}/{run["primary"]}'] / run['scale']
+                    for role in ROLES
+                ]
                 for run in runs
             ]
             means = [f'{statistics.mean(column):.1f}' for column in zip(*values, strict=True)]

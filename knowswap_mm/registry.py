@@ -28,3 +28,5 @@ RUNNERS = Registry(
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']
 )
+#: By the class name of a host: functions that make published checkpoints of it fit.
+HOST_FIXES = Registry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])

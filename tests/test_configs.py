@@ -102,8 +102,12 @@ def test_swap_classes_fit_the_head(path):
         assert cfg.model.head.policy == 'frozen'
 
 
-@pytest.mark.parametrize('path', swaps(), ids=name_of)
-def test_swap_model_builds(path):
+def of(scope):
+    return [path for path in swaps() if Config.fromfile(path).default_scope == scope]
+
+
+@pytest.mark.parametrize('path', of('mmpretrain'), ids=name_of)
+def test_classifier_builds(path):
     cfg = Config.fromfile(path)
     backbone, head = cfg.model.host.backbone, cfg.model.host.head
     shrunk = isinstance(backbone.get('arch'), str)
@@ -124,6 +128,29 @@ def test_swap_model_builds(path):
     weights = REPOSITORY / cfg.load_from
     if weights.is_file() and not shrunk:
         model.load_state_dict(state_dict_of(safe_load(weights)), strict=True)
+
+
+@pytest.mark.parametrize('path', of('mmdet'), ids=name_of)
+def test_detector_builds(path):
+    """Large ones without memory: only their structure is looked at."""
+    cfg = Config.fromfile(path)
+    cfg.model.host.backbone.init_cfg = None
+    small = cfg.model.host.backbone.embed_dims < 96
+    model = build(cfg) if small else shrink_and_build(cfg)
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert any('lora_' in name for name in trainable)
+    if cfg.model.head.policy == 'frozen':
+        assert all('lora_' in name for name in trainable)
+    weights = REPOSITORY / cfg.load_from
+    if weights.is_file() and small:
+        model.load_state_dict(state_dict_of(safe_load(weights)), strict=True)
+
+
+def shrink_and_build(cfg):
+    """One Swin block a stage and few queries; the number of layers of the transformer stays."""
+    cfg.model.host.backbone.depths = (1, 1, 1, 1)
+    cfg.model.host.num_queries = 10
+    return build(cfg)
 
 
 @pytest.mark.slow

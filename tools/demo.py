@@ -65,9 +65,7 @@ def main() -> None:
     config = f'configs/demo/vit-demo_{data}_learn-forget.py'
     run('tools/train.py', config, '--work-dir', str(work_dir))
     work_dir = ROOT / work_dir
-    stored = json.loads((work_dir / RESULTS_FILE).read_text())
-    results = SwapResults(stored['primary_metric'])
-    results.states = stored['states']
+    results = SwapResults.read(work_dir / RESULTS_FILE)
     classes = json.loads((work_dir / 'schedule.json').read_text())['classes']
     picture = plot_phases(results, work_dir / 'phases.png', f'Knowledge swap on {data}')
     print(f'\nlearned:   {", ".join(classes["learn"])}')

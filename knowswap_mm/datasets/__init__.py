@@ -2,6 +2,7 @@
 
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.classification_role_view import ClassificationRoleView
+from knowswap_mm.datasets.coco_role_view import CocoRoleView
 from knowswap_mm.datasets.role_dataset import RoleDataset
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
@@ -10,6 +11,7 @@ from knowswap_mm.datasets.swap_sampler import SwapSampler
 __all__ = [
     'ClassRoles',
     'ClassificationRoleView',
+    'CocoRoleView',
     'RoleDataset',
     'RoleView',
     'SampleAddress',

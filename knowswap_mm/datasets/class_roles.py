@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowswap_mm.datasets.class_names import check_known, read_class_names
+from knowswap_mm.datasets.class_order import ORDERS, order_classes
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
 
-LEADING_INTEGER = 'leading_integer'
 _KEYS = ('old', LEARN, FORGET, RETAIN)
 
 
@@ -70,17 +70,22 @@ class ClassRoles:
 
     @classmethod
     def resolve(
-        cls, config: Mapping[str, Any], dataset_classes: Mapping[str, Sequence[str]]
+        cls,
+        config: Mapping[str, Any],
+        dataset_classes: Mapping[str, Sequence[str]],
+        class_numbers: Mapping[str, Mapping[str, int]] | None = None,
     ) -> ClassRoles:
         """Resolve ``swap.classes`` with the help of the data sets.
 
         Args:
             config (Mapping): ``old``, ``learn``, ``forget`` and ``retain``: a list of names, a file
-                of names or None. ``old='leading_integer'`` reads the folder names of the official
-                layout (``17_n01537544`` is class 17): they come from the forget and retain data and
-                must number from 0 without a gap. ``forget=None`` and ``learn=None`` take all
-                classes of their data set.
-            dataset_classes (Mapping[str, Sequence[str]]): Class names of each role's data set.
+                of names or None. ``old`` may also name an order that the forget and retain data
+                know (the official layouts): ``leading_integer`` reads folder names
+                (``17_n01537544`` is class 17), ``category_id`` sorts COCO categories by id,
+                ``raw_category_id`` takes the ids as labels. ``forget=None`` and ``learn=None``
+                take all classes that occur in their data set.
+            dataset_classes (Mapping[str, Sequence[str]]): Classes that occur in each role's data.
+            class_numbers (Mapping | None): Numbers that each role's data gives its classes.
 
         Returns:
             ClassRoles: The partition.
@@ -92,10 +97,11 @@ class ClassRoles:
             key = f'swap.classes.{unknown[0]}'
             raise ConfigError(key, config[unknown[0]], 'unknown key', f'use {_KEYS}')
         given = {k: config.get(k) for k in _KEYS}
-        official = given['old'] == LEADING_INTEGER
-        if official:
+        ordered = isinstance(given['old'], str) and given['old'] in ORDERS
+        if ordered:
             pool = {*dataset_classes.get(FORGET, ()), *dataset_classes.get(RETAIN, ())}
-            given['old'] = _by_leading_integer(pool)
+            numbers = [(class_numbers or {}).get(role, {}) for role in (FORGET, RETAIN)]
+            given['old'] = order_classes(given['old'], pool, numbers)
         lists = {k: read_class_names(f'swap.classes.{k}', v) for k, v in given.items()}
         if lists['old'] is None:
             fix = 'list the classes of the pretrained head in its order'
@@ -104,28 +110,6 @@ class ClassRoles:
             if lists[role] is None:
                 # A label map may give two host classes one name.
                 lists[role] = list(dict.fromkeys(dataset_classes.get(role, ())))
-        if official and lists[RETAIN] is None:
+        if ordered and lists[RETAIN] is None:
             lists[RETAIN] = [n for n in lists['old'] if n in set(dataset_classes.get(RETAIN, ()))]
         return cls(**lists)
-
-
-def _by_leading_integer(names: set[str]) -> list[str]:
-    if not names:
-        fix = 'give the forget and retain roles data, or list swap.classes.old by name'
-        raise ConfigError('swap.classes.old', LEADING_INTEGER, 'there is no folder to read', fix)
-    numbers: dict[int, str] = {}
-    for name in sorted(names):
-        head = name.split('_')[0]
-        if not head.isascii() or not head.isdigit():
-            fix = 'rename the folder to <number>_<name>, or list swap.classes.old by name'
-            raise ConfigError('swap.classes.old', name, 'the folder has no leading number', fix)
-        if int(head) in numbers:
-            fix = 'give every class its own number'
-            problem = f'{numbers[int(head)]!r} and {name!r} have the same number'
-            raise ConfigError('swap.classes.old', LEADING_INTEGER, problem, fix)
-        numbers[int(head)] = name
-    if sorted(numbers) != list(range(len(numbers))):
-        missing = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))[:5]
-        fix = 'the forget and retain folders together must hold every old class'
-        raise ConfigError('swap.classes.old', LEADING_INTEGER, f'no folder for {missing}', fix)
-    return [numbers[k] for k in range(len(numbers))]

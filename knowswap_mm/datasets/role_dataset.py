@@ -61,17 +61,21 @@ class RoleDataset(Dataset):
             for role in ROLES
             if role in roles
         }
-        names = {role: view.class_names for role, view in self.views.items()}
-        self.classes = ClassRoles.resolve(classes, names)
+        names = {role: view.occurring_classes for role, view in self.views.items()}
+        numbers = {role: view.class_numbers for role, view in self.views.items()}
+        self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
             role_view.bind(self.classes)
         self._ends = np.cumsum([len(view) for view in self.views.values()])
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Class names of the union, and the classes of each role."""
-        roles = {role: tuple(self.classes.of(role)) for role in ROLES}
-        return dict(classes=tuple(self.classes.names), class_roles=roles)
+        """Class names of the union, the classes of each role, and what its metrics must know."""
+        return dict(
+            classes=tuple(self.classes.names),
+            class_roles={role: tuple(self.classes.of(role)) for role in ROLES},
+            role_metainfo={role: view.metainfo for role, view in self.views.items()},
+        )
 
     @property
     def role_sizes(self) -> dict[str, int]:

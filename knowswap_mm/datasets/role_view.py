@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets.class_roles import ClassRoles
@@ -58,18 +57,43 @@ class RoleView(metaclass=ABCMeta):
         self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
         self.label_map = dict(label_map or {})
         self.on_bad_sample = on_bad_sample
-        self.host = DATASETS.build(dataset)
-        if hasattr(self.host, 'full_init'):
-            self.host.full_init()  # a config may say lazy_init=True
-        self.pipeline: Compose = self.host.pipeline
+        self.dataset = dataset
         self.indices = np.zeros(0, dtype=np.int64)
         self.labels: dict[int, int] = {}
+        self.open()
+
+    def open(self) -> None:
+        """Read as much of the data as tells its class names."""
+        self.host = self.build_host(self.dataset)
 
     @property
     def class_names(self) -> list[str]:
         """Class names of the host data set in the swap's words, in the host's order."""
         names = self.host.metainfo.get('classes') or ()
         return [self.label_map.get(name, name) for name in names]
+
+    @property
+    def occurring_classes(self) -> list[str]:
+        """Those of :attr:`class_names` that have a sample."""
+        return self.class_names
+
+    @property
+    def class_numbers(self) -> dict[str, int]:
+        """Number that the data gives each class, where it has such numbers (COCO categories)."""
+        return {}
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """What metrics of this role must know beside the class names."""
+        return {}
+
+    @staticmethod
+    def build_host(config: dict[str, Any]) -> Any:
+        """Build a host data set and let it read its annotations."""
+        host = DATASETS.build(config)
+        if hasattr(host, 'full_init'):
+            host.full_init()  # a config may say lazy_init=True
+        return host
 
     def bind(self, classes: ClassRoles) -> None:
         """Select the samples of the role once all class roles are known.
@@ -89,12 +113,13 @@ class RoleView(metaclass=ABCMeta):
         chosen = set(wanted)
         self.labels = {i: label_of[name] for i, name in enumerate(here) if name in chosen}
         selected = np.asarray(self.select(self.labels), dtype=np.int64)
-        self.indices = self._draw(selected)
+        self.indices = self.draw(selected)
         if not len(self.indices):
             fix = f'check the data folder and swap.classes.{self.role}'
             raise ConfigError(self.key, self.role, 'the role has no sample', fix)
 
-    def _draw(self, selected: np.ndarray) -> np.ndarray:
+    def draw(self, selected: np.ndarray) -> np.ndarray:
+        """Keep the role's fraction of the selected samples."""
         if self.fraction == 1 or not len(selected):
             return selected
         rng = np.random.default_rng(derive_seed('fraction', self.seed, self.role))
@@ -121,6 +146,10 @@ class RoleView(metaclass=ABCMeta):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def host_index(self, position: int) -> int:
+        """Where the host data set has the sample at a position of this view."""
+        return int(self.indices[position])
+
     def load(self, index: int, **metainfo: Any) -> dict[str, Any]:
         """Load one sample through the host's pipeline.
 
@@ -135,15 +164,17 @@ class RoleView(metaclass=ABCMeta):
             SampleError: If the sample cannot be read and ``on_bad_sample='raise'``, or no sample
                 of the view can be read.
         """
-        for step in range(len(self) if self.on_bad_sample == 'skip' else 1):
+        problem: Exception | None = None
+        for step in range(len(self)):
             position = (index + step) % len(self)
-            data_info = self.relabel(self.host.get_data_info(int(self.indices[position])))
+            data_info = self.relabel(self.host.get_data_info(self.host_index(position)))
             try:
-                sample = self.pipeline(data_info)
-                problem: Exception | None = None
+                sample = self.host.pipeline(data_info)
             except Exception as error:  # any decoder may raise anything; it is reported by name
                 sample, problem = None, error
-            if sample is not None:
+                if self.on_bad_sample == 'raise':
+                    break
+            if sample is not None:  # None: the pipeline has no use for it (an empty crop)
                 metainfo.setdefault('role', self.role)
                 sample['data_samples'].set_metainfo(dict(sample_index=position, **metainfo))
                 return sample

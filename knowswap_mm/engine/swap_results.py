@@ -18,10 +18,11 @@ class SwapResults:
 
     Args:
         primary (str): Name of the metric that the table shows, e.g. ``accuracy/top1``.
+        scale (float): Best possible value of it; tables show percent of that.
     """
 
-    def __init__(self, primary: str = 'accuracy/top1') -> None:
-        self.primary = primary
+    def __init__(self, primary: str = 'accuracy/top1', scale: float = 100.0) -> None:
+        self.primary, self.scale = primary, scale
         self.states: dict[str, dict[str, Any]] = {}
 
     def add(self, state: str, iteration: int, metrics: dict[str, Any]) -> None:
@@ -43,19 +44,21 @@ class SwapResults:
         self.states[state] = dict(iteration=iteration, metrics=metrics)
 
     def value(self, state: str, role: str) -> float | None:
-        """Primary metric of a role in a state, None if it was not measured."""
-        return self.states.get(state, {}).get('metrics', {}).get(f'{role}/{self.primary}')
+        """Primary metric of a role in a state in percent, None if it was not measured."""
+        return self._percent(state, f'{role}/{self.primary}')
+
+    def _percent(self, state: str, name: str) -> float | None:
+        value = self.states.get(state, {}).get('metrics', {}).get(name)
+        return None if value is None else 100 * value / self.scale
 
     def table(self) -> str:
         """The states as a Markdown table."""
         header = ['state', 'iteration', *ROLES, 'H-mean']
         rows = []
         for name, state in self.states.items():
-            metrics = state['metrics']
-            values = [metrics.get(f'{role}/{self.primary}') for role in ROLES]
+            values = [self.value(name, role) for role in ROLES]
+            values.append(None if name == START else self._percent(name, 'swap/h_mean'))
             cells = ['-' if v is None else f'{v:.1f}' for v in values]
-            h_mean = metrics.get('swap/h_mean')
-            cells.append('-' if h_mean is None or name == START else f'{h_mean:.1f}')
             rows.append([name, str(state['iteration']), *cells])
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         rule = ['-' * width for width in widths]
@@ -72,15 +75,24 @@ class SwapResults:
             path (Path): The file.
             **extra: Further fields, e.g. the schedule and the class roles.
         """
-        data = dict(primary_metric=self.primary, states=self.states, **extra)
+        data = dict(primary_metric=self.primary, scale=self.scale, states=self.states, **extra)
         temporary = path.with_suffix('.tmp')
         temporary.write_text(json.dumps(data, indent=2, default=float) + '\n', encoding='utf-8')
         os.replace(temporary, path)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return dict(primary=self.primary, states=self.states)
+        return dict(primary=self.primary, scale=self.scale, states=self.states)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.primary, self.states = state['primary'], state['states']
+        self.scale = state['scale']
+
+    @classmethod
+    def read(cls, path: Path) -> SwapResults:
+        """Read what :meth:`write` wrote."""
+        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        results = cls(data['primary_metric'], data['scale'])
+        results.states = data['states']
+        return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 from datetime import timedelta
@@ -271,6 +272,8 @@ class SwapRunner(Runner):
             seconds = env_cfg.get('dist_cfg', {}).get('timeout')
             timeout = None if seconds is None else timedelta(seconds=seconds)
             torch.distributed.init_process_group('gloo', timeout=timeout)
+            # Threads of gloo that outlive the interpreter abort the process on its way out.
+            atexit.register(_leave_process_group)
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -296,3 +299,8 @@ class SwapRunner(Runner):
         """Wrap the model anew after the set of trainable parameters changed."""
         if is_model_wrapper(self.model):
             self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.swapper)
+
+
+def _leave_process_group() -> None:
+    if is_distributed():
+        torch.distributed.destroy_process_group()

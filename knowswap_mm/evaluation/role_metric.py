@@ -60,9 +60,9 @@ class RoleMetric(BaseMetric):
     @dataset_meta.setter
     def dataset_meta(self, meta: dict[str, Any]) -> None:
         self._dataset_meta = meta
-        for metrics in self.metrics.values():
+        for role, metrics in self.metrics.items():
             for metric in metrics:
-                metric.dataset_meta = meta
+                metric.dataset_meta = dict(meta, **meta.get('role_metainfo', {}).get(role, {}))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Let each role's metrics turn its samples into results.

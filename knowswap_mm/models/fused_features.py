@@ -18,50 +18,60 @@ class FusedFeatures:
     """Runs ``host.extract_feat`` once and hands each role its slice.
 
     All hosts' ``loss`` calls ``self.extract_feat``; while a role's loss is computed, that name
-    returns the role's part of the fused features. Heads and losses stay per role, because detection
+    returns the role's part of the features. Heads and losses stay per role, because detection
     losses normalise by the positives of their batch. A host that does not call ``extract_feat``
     falls back to separate passes after the first batch.
 
     Args:
-        mode (str): ``same_shape`` fuses when the roles have pictures of one size, ``always`` pads
-            them to one size first, ``never`` makes one pass a role.
+        mode (str): ``same_shape`` fuses when the roles have pictures of one size; ``always`` has
+            the data preprocessor pad all roles of a batch to one size; ``never`` makes one pass a
+            role.
+        fp32_losses (bool): Whether heads and losses leave autocast, for those without a bfloat16
+            kernel; the features stay in it.
 
     Raises:
         ConfigError: If the mode is unknown.
     """
 
-    def __init__(self, mode: str = 'same_shape') -> None:
+    def __init__(self, mode: str = 'same_shape', fp32_losses: bool = False) -> None:
         if mode not in FUSE_MODES:
             raise ConfigError('model.fuse', mode, 'unknown mode', f'use one of {FUSE_MODES}')
-        self.mode = mode
+        self.mode, self.fp32_losses = mode, fp32_losses
         self.supported = True
         self._used = False
 
     def extract(self, host: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Any] | None:
-        """Features by role, or None if the roles must be passed one by one.
+        """Features by role, or None if each role's loss is to make a pass of its own.
 
         Args:
             host (nn.Module): The host.
             inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``.
         """
-        if self.mode == 'never' or not self.supported or len(inputs) < 2:
+        if not self.supported:
             return None
-        shapes = {tensor.shape[1:] for tensor in inputs.values()}
-        if len(shapes) > 1:
-            if self.mode == 'same_shape':
-                return None
-            inputs = _pad_to_one_size(inputs)
-        features = host.extract_feat(torch.cat(list(inputs.values())))
-        parts, start = {}, 0
-        for role, tensor in inputs.items():
-            parts[role] = _slice(features, start, start + len(tensor))
-            start += len(tensor)
-        return parts
+        one_shape = len({tensor.shape[1:] for tensor in inputs.values()}) == 1
+        if self.mode != 'never' and one_shape and len(inputs) > 1:
+            features = host.extract_feat(torch.cat(list(inputs.values())))
+            parts, start = {}, 0
+            for role, tensor in inputs.items():
+                parts[role] = _slice(features, start, start + len(tensor))
+                start += len(tensor)
+        elif self._leaves_autocast(inputs):
+            parts = {role: host.extract_feat(tensor) for role, tensor in inputs.items()}
+        else:
+            return None
+        return _to_float(parts) if self._leaves_autocast(inputs) else parts
+
+    def _leaves_autocast(self, inputs: dict[str, Tensor]) -> bool:
+        device = next(iter(inputs.values())).device.type
+        return self.fp32_losses and torch.is_autocast_enabled(device)
 
     @contextmanager
     def given(self, host: nn.Module, features: Any) -> Iterator[None]:
         """Let ``host.extract_feat`` return ``features`` inside the block."""
         self._used = False
+        device = next(host.parameters()).device.type
+        autocast = torch.is_autocast_enabled(device) and not self.fp32_losses
 
         def extract_feat(*args: Any, **kwargs: Any) -> Any:
             self._used = True
@@ -69,7 +79,8 @@ class FusedFeatures:
 
         host.extract_feat = extract_feat
         try:
-            yield
+            with torch.autocast(device, enabled=autocast, dtype=torch.get_autocast_dtype(device)):
+                yield
         finally:
             del host.extract_feat
         self.supported = self._used
@@ -85,10 +96,11 @@ def _slice(features: Any, start: int, stop: int) -> Any:
     return features
 
 
-def _pad_to_one_size(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    height = max(tensor.shape[-2] for tensor in inputs.values())
-    width = max(tensor.shape[-1] for tensor in inputs.values())
-    return {
-        role: nn.functional.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2]))
-        for role, t in inputs.items()
-    }
+def _to_float(features: Any) -> Any:
+    if isinstance(features, Tensor):
+        return features.float() if features.is_floating_point() else features
+    if isinstance(features, (list, tuple)):
+        return type(features)(_to_float(part) for part in features)
+    if isinstance(features, dict):
+        return {key: _to_float(part) for key, part in features.items()}
+    return features

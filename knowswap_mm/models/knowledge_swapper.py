@@ -18,7 +18,7 @@ from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
-from knowswap_mm.registry import MODELS
+from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 _HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys')
@@ -41,6 +41,7 @@ class KnowledgeSwapper(BaseModel):
             ``zeros``) and ``count_keys`` (config keys that hold the number of classes).
         loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
         fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
+        fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
 
     Raises:
@@ -54,6 +55,7 @@ class KnowledgeSwapper(BaseModel):
         head: dict[str, Any] | None = None,
         loss: dict[str, Any] | None = None,
         fuse: str = 'same_shape',
+        fp32_losses: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
         host = copy.deepcopy(host)
@@ -67,7 +69,9 @@ class KnowledgeSwapper(BaseModel):
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
         model.init_weights()
-        super().__init__(data_preprocessor=RoleDataPreprocessor(model.data_preprocessor))
+        super().__init__(
+            data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
+        )
         self.class_rows = ClassRows(
             model, host, head.get('old_classes'), head.get('count_keys', ('num_classes',))
         )
@@ -87,7 +91,7 @@ class KnowledgeSwapper(BaseModel):
         self.host = model
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
         self.swapping_loss.attach(model)
-        self.fused = FusedFeatures(fuse)
+        self.fused = FusedFeatures(fuse, fp32_losses)
         self.schedule: SwapSchedule | None = None
         self._host_keys = HostStateDict(self, 'host.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
@@ -188,6 +192,9 @@ class KnowledgeSwapper(BaseModel):
         self, module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *rest: Any
     ) -> None:
         self._host_keys.translate(state_dict, prefix)
+        for kind in type(self.host).__mro__:
+            if fix := HOST_FIXES.get(kind.__name__):
+                fix(self.host, state_dict, f'{prefix}host.')
         with torch.no_grad():
             current = self.host.state_dict()
         for tensor in self.class_rows.tensors:

@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
+from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import MODELS
 
 
@@ -20,11 +21,20 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         host (nn.Module): The host's data preprocessor.
+        together (bool): Whether all roles of a batch go through it at once and come out padded to
+            one size, as the pictures of any batch of the host do.
+
+    Raises:
+        ConfigError: If roles that go together would be mixed by batch augmentations.
     """
 
-    def __init__(self, host: nn.Module) -> None:
+    def __init__(self, host: nn.Module, together: bool = False) -> None:
         super().__init__()
-        self.host = host
+        if together and getattr(host, 'batch_augments', None):
+            fix = "use 'same_shape', or take batch_augments out of the data preprocessor"
+            problem = 'the batch augmentations of the host would mix the roles'
+            raise ConfigError('model.fuse', 'always', problem, fix)
+        self.host, self.together = host, together
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Preprocess a batch.
@@ -40,6 +50,10 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
         spans = role_spans(data.get('data_samples')) if training else {}
         if not spans:
             return self.host(data, training)
+        if self.together:
+            done = self.host(data, training)
+            parts = {k: {r: done[k][s] for r, s in spans.items()} for k in done}
+            return dict(inputs=parts['inputs'], data_samples=parts['data_samples'])
         inputs, data_samples = {}, {}
         for role, span in spans.items():
             part = dict(inputs=data['inputs'][span], data_samples=data['data_samples'][span])

@@ -59,6 +59,7 @@ class TestOneDataSetAndClassLists:
         assert plain.metainfo == dict(
             classes=('d', 'b', 'a', 'e', 'c', 'y', 'x'),
             class_roles=dict(learn=('y', 'x'), forget=('e', 'a'), retain=('d', 'b', 'c')),
+            role_metainfo=dict(learn={}, forget={}, retain={}),
         )
 
     def test_is_built_from_a_config(self, picture_tree, host):

@@ -142,11 +142,15 @@ def test_different_sizes():
     assert_same(step(swapper, inputs, samples), reference)
     assert passes == [4, 4], 'pictures of different sizes are not fused'
     padded = build_swapper(swin_host(), fuse='always')
+    pictures = [*inputs['learn'], *inputs['retain']]
+    data = dict(inputs=pictures, data_samples=samples['learn'] + samples['retain'])
+    data = padded.data_preprocessor(data, training=True)
+    assert {t.shape for t in data['inputs'].values()} == {(4, 3, SIZE + 8, SIZE)}
     passes = calls_of(padded.host.backbone)
-    found = step(padded, inputs, samples)
+    data = (data['inputs'], data['data_samples'])
+    found = step(padded, *data)
     assert passes == [8]
-    inputs['learn'] = torch.nn.functional.pad(inputs['learn'], (0, 0, 0, 8))
-    assert_same(found, step(build_swapper(swin_host(), fuse='never'), inputs, samples))
+    assert_same(found, step(build_swapper(swin_host(), fuse='never'), *data))
     # Back to one size: fusing goes on.
     passes = calls_of(swapper.host.backbone)
     step(swapper, *batch(ROLES[LEARN]))

@@ -3,6 +3,7 @@ import torch
 from mmengine.registry import MODELS
 from tiny_hosts import OLD, TOTAL, batch, build_host, build_swapper, randomise_adapters, vit_host
 
+from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import RoleDataPreprocessor
 from knowswap_mm.models.role_data_preprocessor import role_spans
 
@@ -54,6 +55,21 @@ def test_pictures_are_padded_within_their_role():
     done = RoleDataPreprocessor(MODELS.build(host).data_preprocessor)(data, training=True)
     assert done['inputs']['learn'].shape == (4, 3, 16, 16)
     assert done['inputs']['forget'].shape == (4, 3, 24, 24)
+
+
+def test_together_all_roles_get_one_size():
+    inputs, samples = batch(ROLES[:2])
+    pictures = [torch.ones(3, 16, 16)] * 4 + [torch.ones(3, 16, 24)] + [torch.ones(3, 24, 16)] * 3
+    data = dict(inputs=pictures, data_samples=samples['learn'] + samples['forget'])
+    host = MODELS.build(vit_host()).data_preprocessor
+    done = RoleDataPreprocessor(host, together=True)(data, training=True)
+    assert {t.shape for t in done['inputs'].values()} == {(4, 3, 24, 24)}
+    assert done['data_samples']['forget'] == samples['forget']
+
+
+def test_together_with_batch_augmentations_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.fuse = 'always'.*mix the roles.*Fix: use"):
+        build_swapper(mixing_host('Mixup'), fuse='always')
 
 
 def test_a_scattered_role_is_an_error():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MANIFEST = 'manifest.json'
+from .tree_writer import load_manifest, write_tree
 
 
 @dataclass
@@ -38,23 +36,13 @@ class Split:
             )
 
 
-def _load_manifest(root: Path) -> dict | None:
-    """The manifest of a tree that this module wrote, whatever became of the tree since."""
-    try:
-        manifest = json.loads((root / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return None
-    known = isinstance(manifest, dict) and {'request', 'counts'} <= set(manifest)
-    return manifest if known else None
-
-
 def read_manifest(root: str | Path) -> dict | None:
     """The manifest of a finished tree, or None if the tree is not there or not finished.
 
     A tree that lost or gained files since it was written counts as not finished.
     """
     root = Path(root)
-    manifest = _load_manifest(root)
+    manifest = load_manifest(root)
     if manifest is None:
         return None
     try:
@@ -80,8 +68,7 @@ def write_image_folder(
 
     ``meta/<split>.txt`` lists every picture of a split with its label (the position in
     ``classes``); ``meta/<subset>_<split>.txt`` lists the classes of a subset only, labelled by
-    their position in that subset. The tree grows in a folder beside ``root`` and is renamed at
-    the end, so a tree with a manifest is whole. One process at a time may write a root.
+    their position in that subset. See :func:`write_tree` for how it is kept whole.
 
     Args:
         root (str | Path): The folder to write.
@@ -95,7 +82,7 @@ def write_image_folder(
     Returns:
         bool: True if the tree was written, False if it was there already.
     """
-    root, subsets = Path(root).resolve(), dict(subsets or {})
+    subsets = dict(subsets or {})
     if per_class is not None and per_class < 1:
         raise ValueError(f'per_class must be 1 or more, or None for no limit; not {per_class}.')
     for name, members in subsets.items():
@@ -104,41 +91,18 @@ def write_image_folder(
                 f'Subset {name!r} has classes {sorted(set(members) - set(classes))} '
                 f'that are not among {list(classes)}.'
             )
-    wanted = json.loads(
-        json.dumps(
-            dict(
-                request,
-                classes=list(classes),
-                splits=list(splits),
-                per_class=per_class,
-                subsets=subsets,
-            )
-        )
-    )
-    manifest = read_manifest(root)
-    if manifest is not None and manifest['request'] == wanted:
-        return False
-    if root.exists() and (not root.is_dir() or any(root.iterdir())) and not _load_manifest(root):
-        raise FileExistsError(
-            f'{root} holds something that this tool did not write (it has no '
-            f'{MANIFEST} of ours); move it or choose another folder (`--out`).'
-        )
 
-    partial, old = (root.with_name(f'.{root.name}.{word}') for word in ('partial', 'old'))
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / 'meta').mkdir(parents=True)
-    counts = {
-        name: _write_split(partial, name, make(), classes, per_class, subsets)
-        for name, make in splits.items()
-    }
-    text = json.dumps(dict(request=wanted, counts=counts), indent=2)
-    (partial / MANIFEST).write_text(text + '\n')
-    shutil.rmtree(old, ignore_errors=True)
-    if root.exists():
-        root.rename(old)
-    partial.rename(root)
-    shutil.rmtree(old, ignore_errors=True)
-    return True
+    def build(partial: Path) -> dict[str, dict[str, int]]:
+        (partial / 'meta').mkdir()
+        return {
+            name: _write_split(partial, name, make(), classes, per_class, subsets)
+            for name, make in splits.items()
+        }
+
+    wanted = dict(
+        request, classes=list(classes), splits=list(splits), per_class=per_class, subsets=subsets
+    )
+    return write_tree(root, wanted, build, read_manifest)
 
 
 def _write_split(

@@ -14,7 +14,7 @@ from .textures import TEXTURE_KINDS, make_texture
 CONTRAST = 200
 
 
-def _draw_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Two background colours and a shape colour that stands out from both."""
     back = rng.integers(0, 256, (2, 3))
     candidates = rng.integers(0, 256, (16, 3))
@@ -37,7 +37,7 @@ def make_shape_picture(name: str, size: int, rng: np.random.Generator) -> np.nda
     radius = rng.uniform(0.28, 0.46) * size
     centre = rng.uniform(radius, size - radius, 2)
     angle = rng.uniform(0, 360)
-    back, front = _draw_colours(rng)
+    back, front = draw_colours(rng)
     kind = TEXTURE_KINDS[rng.integers(len(TEXTURE_KINDS))]
     picture = make_texture(kind, (size, size), back, rng)
     coverage = shape_coverage(name, (size, size), tuple(centre), radius, angle)

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
@@ -65,9 +66,7 @@ class PhaseHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Print what trains."""
-        primary = _primary_metric(runner)
-        if primary:
-            self.results.primary = primary
+        self.results.primary, self.results.scale = _primary_metric(runner)
         runner.logger.info(_trainable_summary(runner.swapper))
 
     def before_train_iter(
@@ -124,7 +123,9 @@ class PhaseHook(Hook):
             return
         self._finish(runner, runner.swap_schedule.phases[-1])
         if self.results.states:
-            runner.logger.info(f'{self.results.primary} by role:\n{self.results.table()}')
+            runner.logger.info(
+                f'{self.results.primary} by role, in percent:\n{self.results.table()}'
+            )
         if self.save_adapter and is_main_process():
             roles = runner.train_dataloader.dataset.classes.to_dict()
             AdapterFile(Path(runner.work_dir) / ADAPTER_FOLDER).save(runner.swapper, roles)
@@ -214,12 +215,13 @@ class PhaseHook(Hook):
                 raise PhaseError(f'{name} is not finite at the end of {phase.name}. {_MEND}')
 
 
-def _primary_metric(runner: Any) -> str | None:
+def _primary_metric(runner: Any) -> tuple[str, float]:
     evaluator = getattr(runner.val_loop, 'evaluator', None) if runner.val_loop else None
     for metric in getattr(evaluator, 'metrics', ()):
-        if hasattr(metric, 'primary'):
-            return metric.primary
-    return None
+        if isinstance(metric, RoleMetric):
+            return metric.primary, metric.scale
+    default = SwapResults()
+    return default.primary, default.scale
 
 
 def _trainable_summary(swapper: Any) -> str:

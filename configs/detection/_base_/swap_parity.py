@@ -1,0 +1,15 @@
+# The official detection recipe: 2 + 2 pictures a GPU and step, AdamW 1e-4 (constant), 20 epochs of the retain data a
+# phase, gradient clipping 0.1, the whole host loss (bound 15), frozen head. Here the learn loss has the weight 0.9 and
+# retain 1, other than in classification.
+swap = dict(
+    phase_settings=dict(
+        learn=dict(epochs=20, weights=dict(learn=0.9, retain=1.0, sparsity=0.01)),
+        forget=dict(epochs=20, weights=dict(retain=1.0, forget=0.2, sparsity=0.01), bound=15.0),
+    )
+)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
+    clip_grad=dict(max_norm=0.1, norm_type=2),
+)
+param_scheduler = [dict(type='ConstantLR', factor=1.0)]

@@ -1,0 +1,150 @@
+"""Writes scenes as pictures with COCO annotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .shape_scenes import Scene, make_scene
+from .shapes import SHAPE_CLASSES
+from .tree_writer import load_manifest, write_tree
+
+MAX_OBJECTS = 4
+CHUNK = 100
+
+
+def read_scene_manifest(root: str | Path) -> dict | None:
+    """The manifest of a finished tree, or None if it is not there or lost files since."""
+    root = Path(root)
+    manifest = load_manifest(root)
+    try:
+        for split, count in (manifest or {}).get('counts', {}).items():
+            (root / 'annotations' / f'instances_{split}.json').stat()
+            if sum(1 for _ in (root / split).iterdir()) != count:
+                return None
+    except OSError:
+        return None
+    return manifest
+
+
+def write_shape_scenes(
+    root: str | Path,
+    classes: Sequence[str],
+    splits: Mapping[str, int],
+    size: int = 128,
+    seed: int = 0,
+    workers: int = 1,
+) -> bool:
+    """Write ``<root>/<split>/<nnnnn>.png`` and ``<root>/annotations/instances_<split>.json``.
+
+    Scenes hold one to four shapes; a scene depends on the seed, the classes, its split and its
+    number only. Boxes and masks (uncompressed RLE) are those of the visible pixels; categories are
+    numbered from 1 in the order of ``classes``.
+
+    Args:
+        root (str | Path): The folder to write.
+        classes (Sequence[str]): Shapes that occur, from :data:`SHAPE_CLASSES`.
+        splits (Mapping[str, int]): Number of scenes of each split.
+        size (int): Height and width in pixels.
+        seed (int): The seed.
+        workers (int): Processes that draw.
+
+    Returns:
+        bool: True if the tree was written, False if it was there already.
+
+    Raises:
+        ValueError: If a class is unknown, or a number is too small.
+    """
+    if unknown := sorted(set(classes) - set(SHAPE_CLASSES)):
+        raise ValueError(f'There are no shapes {unknown}; choose from {list(SHAPE_CLASSES)}.')
+    if not classes or size < 32 or workers < 1 or min(splits.values(), default=0) < 1:
+        raise ValueError('There must be a class, a scene in each split, 32 px and a worker.')
+    request = dict(
+        generator='shape-scenes',
+        version=1,
+        classes=list(classes),
+        splits=dict(splits),
+        size=size,
+        seed=seed,
+    )
+
+    def build(partial: Path) -> dict[str, int]:
+        (partial / 'annotations').mkdir()
+        for number, (split, count) in enumerate(splits.items()):
+            (partial / split).mkdir()
+            jobs = [
+                (partial / split, tuple(classes), size, (seed, number), start, count)
+                for start in range(0, count, CHUNK)
+            ]
+            if workers == 1:
+                parts = [_write_chunk(job) for job in jobs]
+            else:
+                with ProcessPoolExecutor(workers) as pool:
+                    parts = list(pool.map(_write_chunk, jobs))
+            content = _coco_json((scene for part in parts for scene in part), classes, size)
+            (partial / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
+        return dict(splits)
+
+    return write_tree(root, request, build, read_scene_manifest)
+
+
+def _write_chunk(job: tuple) -> list[list[dict[str, Any]]]:
+    """Draws and writes some scenes; returns the objects of each."""
+    folder, classes, size, seed, start, count = job
+    found = []
+    for index in range(start, min(start + CHUNK, count)):
+        rng = np.random.default_rng((*seed, index))
+        names = rng.choice(classes, rng.integers(1, MAX_OBJECTS + 1))
+        scene = make_scene(names.tolist(), size, rng)
+        Image.fromarray(scene.picture).save(folder / f'{index:05d}.png', compress_level=1)
+        found.append(
+            [
+                dict(
+                    category_id=classes.index(name) + 1,
+                    bbox=list(scene.box(i)),
+                    area=int(scene.masks[i].sum()),
+                    iscrowd=0,
+                    segmentation=encode_mask(scene.masks[i]),
+                )
+                for i, name in enumerate(scene.names)
+            ]
+        )
+    return found
+
+
+def _coco_json(scenes: Iterable[list[dict]], classes: Sequence[str], size: int) -> dict[str, Any]:
+    images, annotations = [], []
+    for number, objects in enumerate(scenes):
+        image = dict(id=number + 1, file_name=f'{number:05d}.png', width=size, height=size)
+        images.append(image)
+        for item in objects:
+            annotations.append(dict(id=len(annotations) + 1, image_id=number + 1, **item))
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(classes)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
+    """COCO's uncompressed run-length encoding: runs of 0 and 1 by turns, column after column.
+
+    Args:
+        mask (np.ndarray): bool (H, W).
+
+    Returns:
+        dict: ``size`` (height, width) and ``counts``.
+    """
+    flat = np.concatenate(([0], mask.ravel(order='F').astype(np.int8), [0]))
+    edges = np.flatnonzero(np.diff(flat))
+    runs = np.diff(np.concatenate(([0], edges, [mask.size])))
+    counts = runs.tolist()
+    if len(counts) > 1 and counts[-1] == 0:
+        counts.pop()
+    return dict(size=list(mask.shape), counts=counts)
+
+
+__all__ = ['Scene', 'encode_mask', 'read_scene_manifest', 'write_shape_scenes']

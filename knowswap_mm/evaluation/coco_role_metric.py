@@ -1,0 +1,77 @@
+"""The host's COCO metrics over the annotations of a role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS as HOST_METRICS
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import METRICS
+
+HOSTS = {'pycocotools': 'mmdet.CocoMetric', 'faster_coco_eval': 'mmdet.FasterCocoMetric'}
+
+
+@METRICS.register_module()
+class CocoRoleMetric(BaseMetric):
+    """mmdet's ``CocoMetric`` on the json that the role's :class:`CocoRoleView` wrote.
+
+    Classes without an object in that role do not count, and neither do predictions of them.
+
+    Args:
+        backend (str): ``pycocotools``, or ``faster_coco_eval``: the same numbers sooner, from an
+            optional package.
+        prefix (str | None): Prefix of the names, ``coco`` by default.
+        **kwargs: For :class:`mmdet.evaluation.CocoMetric`; ``classwise=True`` adds the AP of each
+            class.
+
+    Raises:
+        ConfigError: If the backend is unknown or not installed.
+    """
+
+    default_prefix = 'coco'
+
+    def __init__(
+        self, backend: str = 'pycocotools', prefix: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(collect_device='cpu', prefix=prefix)
+        if backend not in HOSTS:
+            fix = f'use one of {list(HOSTS)}'
+            raise ConfigError('val_evaluator.metric.backend', backend, 'unknown backend', fix)
+        if backend == 'faster_coco_eval':
+            try:
+                import faster_coco_eval  # noqa: F401
+            except ImportError:
+                fix = "pip install faster-coco-eval, or use 'pycocotools'"
+                key = 'val_evaluator.metric.backend'
+                raise ConfigError(key, backend, 'is not installed', fix) from None
+        self._config = dict(kwargs, type=HOSTS[backend])
+        self.host: BaseMetric = HOST_METRICS.build(dict(self._config))
+
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """Meta information of the data set, with the annotation file of the role."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict[str, Any]) -> None:
+        self._dataset_meta = meta
+        if 'ann_file' in meta:
+            self.host = HOST_METRICS.build(dict(self._config, ann_file=meta['ann_file']))
+        self.host.dataset_meta = meta
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions as the host does."""
+        self.host.process(data_batch, data_samples)
+        self.results.extend(self.host.results)
+        self.host.results.clear()
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """AP, its relatives, and 0 where nothing at all was detected."""
+        found = dict(self.host.compute_metrics(results))
+        for kind in self.host.metrics:
+            for item in self._config.get('metric_items') or ('mAP', 'mAP_50', 'mAP_75'):
+                found.setdefault(f'{kind}_{item}', 0.0)
+        return found
