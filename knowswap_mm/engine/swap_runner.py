@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import gc
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -272,7 +273,6 @@ class SwapRunner(Runner):
             seconds = env_cfg.get('dist_cfg', {}).get('timeout')
             timeout = None if seconds is None else timedelta(seconds=seconds)
             torch.distributed.init_process_group('gloo', timeout=timeout)
-            # Threads of gloo that outlive the interpreter abort the process on its way out.
             atexit.register(_leave_process_group)
         super().setup_env(env_cfg)
 
@@ -302,5 +302,13 @@ class SwapRunner(Runner):
 
 
 def _leave_process_group() -> None:
+    """Let gloo's threads end before the interpreter does.
+
+    Such a thread frees the tensors of its last exchange; if it comes to that when the interpreter
+    is already ending, the process aborts. The group's destructor waits for its threads, but only
+    runs when nothing refers to the group any more, hence the collection of what is left.
+    """
     if is_distributed():
+        gc.collect()
         torch.distributed.destroy_process_group()
+        gc.collect()

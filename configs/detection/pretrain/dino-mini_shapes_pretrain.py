@@ -4,7 +4,7 @@ _base_ = ['../../_base_/default_runtime.py', '../_base_/dino_mini_host.py']
 default_scope = 'mmdet'
 model = _base_.dino_mini
 data_root = 'data/shape_scenes/old/'
-classes = [
+old_classes = [
     'disc', 'ring', 'half-disc', 'crescent', 'triangle', 'square',
     'bar', 'cross', 'star', 'heart', 'arrow', 'l-shape',
 ]  # fmt: skip
@@ -18,7 +18,7 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
-        metainfo=dict(classes=classes),
+        metainfo=dict(classes=old_classes),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations', with_bbox=True),
@@ -36,7 +36,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='val/'),
-        metainfo=dict(classes=classes),
+        metainfo=dict(classes=old_classes),
         test_mode=True,
         pipeline=[
             dict(type='LoadImageFromFile'),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .shape_scenes import Scene, make_scene
+from .shape_scenes import make_scene
 from .shapes import SHAPE_CLASSES
 from .tree_writer import load_manifest, write_tree
 
@@ -145,6 +145,3 @@ def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
     if len(counts) > 1 and counts[-1] == 0:
         counts.pop()
     return dict(size=list(mask.shape), counts=counts)
-
-
-__all__ = ['Scene', 'encode_mask', 'read_scene_manifest', 'write_shape_scenes']
