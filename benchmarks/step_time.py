@@ -137,18 +137,24 @@ def main() -> None:
         args.steps,
         args.bf16,
     )
-    ours = statistics.median(times['knowswap_mm'])
     precision = 'bf16' if args.bf16 else 'fp32'
     print(f'{args.preset}, {batch} + {batch} pictures of {size} px, {precision}, {device}\n')
+    report(
+        times, dict(preset=args.preset, batch=batch, device=device, precision=precision), args.out
+    )
+
+
+def report(times: dict[str, list[float]], settings: dict, out: str | None) -> None:
+    """Prints the table and writes it as json."""
+    ours = statistics.median(times['knowswap_mm'])
     print('| loop | ms per step (median) | quartiles | ratio to ours |\n| --- | --- | --- | --- |')
     rows = []
     for loop, values in times.items():
         low, median, high = statistics.quantiles(values, n=4)
         rows.append(dict(loop=loop, median=median, low=low, high=high, ratio=median / ours))
         print(f'| {loop} | {median:.1f} | {low:.1f} to {high:.1f} | {median / ours:.2f} |')
-    if args.out:
-        settings = dict(preset=args.preset, batch=batch, device=device, precision=precision)
-        Path(args.out).write_text(json.dumps(dict(settings, rows=rows), indent=2) + '\n')
+    if out:
+        Path(out).write_text(json.dumps(dict(settings, rows=rows), indent=2) + '\n')
 
 
 if __name__ == '__main__':

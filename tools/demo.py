@@ -1,7 +1,8 @@
-"""Swaps a small pretrained ViT on the CPU in a few minutes, and shows what became of each role.
+"""Swaps a small pretrained model on the CPU in minutes, and shows what became of each role.
 
-python tools/demo.py                    # Fashion-MNIST where its files are, else shapes
-python tools/demo.py --source FOLDER    # folder with the four .gz files of Fashion-MNIST
+python tools/demo.py                        # ViT; Fashion-MNIST where its files are, else shapes
+python tools/demo.py --source FOLDER        # folder with the four .gz files of Fashion-MNIST
+python tools/demo.py --data shape-scenes    # DINO, a detector, on scenes of shapes
 """
 
 import argparse
@@ -22,8 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description='Swap a small classifier on the CPU.')
-    parser.add_argument('--data', choices=['auto', 'fashion-mnist', 'shapes'], default='auto')
+    parser = argparse.ArgumentParser(description='Swap a small model on the CPU.')
+    parser.add_argument(
+        '--data', choices=['auto', 'fashion-mnist', 'shapes', 'shape-scenes'], default='auto'
+    )
     parser.add_argument('--source', help='folder with the .gz files of Fashion-MNIST')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
     return parser.parse_args()
@@ -62,8 +65,8 @@ def main() -> None:
     source = ['--source', args.source] if args.source and data == 'fashion-mnist' else []
     run(converter.relative_to(ROOT), *source)
     work_dir = Path(args.work_dir)
-    config = f'configs/demo/vit-demo_{data}_learn-forget.py'
-    run('tools/train.py', config, '--work-dir', str(work_dir))
+    (config,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}_learn-forget.py')
+    run('tools/train.py', config.relative_to(ROOT), '--work-dir', str(work_dir))
     work_dir = ROOT / work_dir
     results = SwapResults.read(work_dir / RESULTS_FILE)
     classes = json.loads((work_dir / 'schedule.json').read_text())['classes']

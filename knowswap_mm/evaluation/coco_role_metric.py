@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +61,9 @@ class CocoRoleMetric(BaseMetric):
     def dataset_meta(self, meta: dict[str, Any]) -> None:
         self._dataset_meta = meta
         if 'ann_file' in meta:
-            self.host = HOST_METRICS.build(dict(self._config, ann_file=meta['ann_file']))
+            with contextlib.redirect_stdout(io.StringIO()):
+                config = dict(self._config, ann_file=meta['ann_file'])
+                self.host = HOST_METRICS.build(config)
         self.host.dataset_meta = meta
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -70,7 +74,8 @@ class CocoRoleMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """AP, its relatives, and 0 where nothing at all was detected."""
-        found = dict(self.host.compute_metrics(results))
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints 20 lines a role
+            found = dict(self.host.compute_metrics(results))
         for kind in self.host.metrics:
             for item in self._config.get('metric_items') or ('mAP', 'mAP_50', 'mAP_75'):
                 found.setdefault(f'{kind}_{item}', 0.0)

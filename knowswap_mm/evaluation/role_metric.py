@@ -31,7 +31,7 @@ class RoleMetric(BaseMetric):
         **kwargs: For :class:`mmengine.evaluator.BaseMetric`.
     """
 
-    default_prefix = None
+    default_prefix = ''
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
+from knowswap_mm.models.host_config import without_pretrained
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
@@ -58,7 +59,7 @@ class KnowledgeSwapper(BaseModel):
         fp32_losses: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
-        host = copy.deepcopy(host)
+        host = without_pretrained(host)
         if data_preprocessor is not None:
             host.setdefault('data_preprocessor', data_preprocessor)
         head = dict(head or {})
