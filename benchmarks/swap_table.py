@@ -20,6 +20,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mmengine.config import Config
+
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ('learn', 'forget', 'retain')
 
@@ -37,24 +39,26 @@ def parse_args() -> argparse.Namespace:
 
 def train(name: str, command: str, seed: int, split: str, out: Path) -> dict:
     """Trains one swap in a process of its own and returns its results."""
-    config, *options = shlex.split(command)
+    path, *options = shlex.split(command)
     work_dir = out / f'{name.replace(" ", "_")}_seed{seed}'
-    options += [f'randomness.seed={seed}', 'default_hooks.checkpoint.interval=100000']
-    for role in ('forget', 'retain'):
-        options.append(f'train_dataloader.dataset.roles.{role}.seed={seed}')
-    if split == 'test':
-        for role in ROLES:
-            key = f'val_dataloader.dataset.roles.{role}.dataset.data_prefix'
-            options.append(f'{key}=test')
-    started = time.time()
     work_dir.mkdir(parents=True, exist_ok=True)
+    cfg = Config.fromfile(path)
+    cfg.randomness.seed = seed
+    cfg.default_hooks.checkpoint.interval = 100000
+    for role in cfg.train_dataloader.dataset.roles.values():
+        role.seed = seed
+    if split == 'test':
+        cfg.val_dataloader.dataset = cfg.test_dataloader.dataset
+    cfg.dump(work_dir / 'config.py')
+    command = [sys.executable, ROOT / 'tools' / 'train.py', work_dir / 'config.py']
+    command += ['--work-dir', work_dir]
+    if options:
+        command += ['--cfg-options', *options]
+    started = time.time()
     with open(work_dir / 'output.log', 'w') as log:
+        environment = dict(os.environ, OMP_NUM_THREADS='1')
         code = subprocess.call(
-            [sys.executable, ROOT / 'tools' / 'train.py', config, '--work-dir', work_dir]
-            + ['--cfg-options', *options],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, OMP_NUM_THREADS='1'),
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT
         )
     if code:
         tail = (work_dir / 'output.log').read_text().splitlines()[-3:]
@@ -70,6 +74,13 @@ def train(name: str, command: str, seed: int, split: str, out: Path) -> dict:
     )
 
 
+def percents(run: dict, state: str) -> list[float | None]:
+    """Primary metric of each role; None for a role that was not measured."""
+    metrics = run['states'][state]['metrics']
+    values = [metrics.get(f'{role}/{run["primary"]}') for role in ROLES]
+    return [None if value is None else 100 * value / run['scale'] for value in values]
+
+
 def table(results: list[dict]) -> str:
     """Mean over the seeds of every state, and the single seeds behind it."""
     lines = ['| run | state | learn | forget | retain | seeds (learn / forget / retain) |']
@@ -79,15 +90,14 @@ def table(results: list[dict]) -> str:
         for failed in (r for r in results if r['name'] == name and 'error' in r):
             lines.append(f'| {name} | failed, seed {failed["seed"]}: {failed["error"]} | | | | |')
         for state in runs[0]['states'] if runs else ():
-            values = [
-                [
-                    100 * run['states'][state]['metrics'][f'{role}/{run["primary"]}'] / run['scale']
-                    for role in ROLES
-                ]
-                for run in runs
+            values = [percents(run, state) for run in runs]
+            means = [
+                '-' if None in column else f'{statistics.mean(column):.1f}'
+                for column in zip(*values, strict=True)
             ]
-            means = [f'{statistics.mean(column):.1f}' for column in zip(*values, strict=True)]
-            single = ', '.join(' / '.join(f'{v:.1f}' for v in row) for row in values)
+            single = ', '.join(
+                ' / '.join('-' if v is None else f'{v:.1f}' for v in row) for row in values
+            )
             lines.append(f'| {name} | {state} | {" | ".join(means)} | {single} |')
     return '\n'.join(lines)
 
@@ -95,7 +105,7 @@ def table(results: list[dict]) -> str:
 def main() -> None:
     """Runs everything, prints and writes the table."""
     args = parse_args()
-    out = Path(args.out)
+    out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(*run.split('=', 1), seed) for run in args.runs for seed in args.seeds]
     with ThreadPoolExecutor(args.parallel) as pool:

@@ -37,12 +37,15 @@ swap = dict(
         forget=['triangle', 'star', 'heart'],
     ),
     phase_settings=dict(
-        learn=dict(iters=300, weights=dict(learn=1.0, retain=1.0, sparsity=0.01)),
+        learn=dict(iters=400, weights=dict(learn=1.0, retain=1.0, sparsity=0.01)),
+        # Few forget pictures a batch, a small weight and a low bound: forgetting is quick, what takes time is
+        # to mend the rest meanwhile.
         forget=dict(
-            iters=150,
-            weights=dict(retain=1.0, forget=0.2, sparsity=0.01),
-            bound=45.0,
-            merged_share=0.4,
+            iters=250,
+            split=dict(forget=4, retain=12),
+            weights=dict(retain=1.0, forget=0.1, sparsity=0.01),
+            bound=15.0,
+            merged_share=0.34,
         ),
     ),
 )

@@ -1,9 +1,35 @@
-# The reference for learning: the learn phase alone, as long as a whole swap, with everything old retained: forget
-# classes play the role retain.
+# The reference for learning: the learn phase alone, as long as a whole swap, with everything old retained. It says how
+# well the new classes can be learned if nothing has to be forgotten.
 _base_ = ['./dino-mini_shapes_learn-forget.py']
 swap = dict(
     order='learn',
-    classes=dict(forget=[]),
-    phase_settings=dict(learn=dict(iters=450)),
+    classes=dict(forget=None),
+    phase_settings=dict(learn=dict(iters=650)),
 )
-train_dataloader = dict(dataset=dict(roles=dict(forget=dict(_delete_=True))))
+train_dataloader = dict(
+    dataset=dict(
+        roles=dict(
+            _delete_=True,
+            learn=dict(dataset=_base_.new_train),
+            retain=dict(dataset=_base_.old_train),
+        )
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        roles=dict(
+            _delete_=True,
+            learn=dict(dataset=_base_.new_val),
+            retain=dict(dataset=_base_.old_val, mixed='drop_boxes'),
+        )
+    )
+)
+test_dataloader = dict(
+    dataset=dict(
+        roles=dict(
+            _delete_=True,
+            learn=dict(dataset=_base_.new_test),
+            retain=dict(dataset=_base_.old_test, mixed='drop_boxes'),
+        )
+    )
+)

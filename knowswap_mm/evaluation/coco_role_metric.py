@@ -75,7 +75,9 @@ class CocoRoleMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """AP, its relatives, and 0 where nothing at all was detected."""
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints 20 lines a role
-            found = dict(self.host.compute_metrics(results))
+            found = self.host.compute_metrics(results)
+        # The host gives not-a-number for a class without an object; json has no such number.
+        found = {name: value for name, value in found.items() if value == value}
         for kind in self.host.metrics:
             for item in self._config.get('metric_items') or ('mAP', 'mAP_50', 'mAP_75'):
                 found.setdefault(f'{kind}_{item}', 0.0)
