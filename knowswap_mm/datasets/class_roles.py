@@ -102,7 +102,11 @@ class ClassRoles:
             pool = {*dataset_classes.get(FORGET, ()), *dataset_classes.get(RETAIN, ())}
             numbers = [(class_numbers or {}).get(role, {}) for role in (FORGET, RETAIN)]
             given['old'] = order_classes(given['old'], pool, numbers)
-        lists = {k: read_class_names(f'swap.classes.{k}', v) for k, v in given.items()}
+        lists = {
+            # Nothing to learn, or nothing to forget, is a swap as well.
+            k: [] if k in (LEARN, FORGET) and v == [] else read_class_names(f'swap.classes.{k}', v)
+            for k, v in given.items()
+        }
         if lists['old'] is None:
             fix = 'list the classes of the pretrained head in its order'
             raise ConfigError('swap.classes.old', None, 'the old classes are missing', fix)
@@ -111,5 +115,6 @@ class ClassRoles:
                 # A label map may give two host classes one name.
                 lists[role] = list(dict.fromkeys(dataset_classes.get(role, ())))
         if ordered and lists[RETAIN] is None:
-            lists[RETAIN] = [n for n in lists['old'] if n in set(dataset_classes.get(RETAIN, ()))]
+            kept = set(dataset_classes.get(RETAIN, ())) - set(given[FORGET] and lists[FORGET] or ())
+            lists[RETAIN] = [name for name in lists['old'] if name in kept]
         return cls(**lists)
