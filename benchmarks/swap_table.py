@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from mmengine.config import Config
@@ -112,9 +112,8 @@ def main() -> None:
         futures = [
             pool.submit(train, name, command, seed, args.split, out) for name, command, seed in jobs
         ]
-        results = []
-        for future in futures:
-            results.append(future.result())
+        for _ in as_completed(futures):  # what is done is written, whatever stops the rest
+            results = [future.result() for future in futures if future.done()]
             text = f'Split: {args.split}\n\n{table(results)}\n'
             (out / 'table.md').write_text(text)
             (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')

@@ -34,7 +34,11 @@ def order_classes(
     """
     if how == LEADING_INTEGER:
         return _without_gap(_by_number((name, _leading_integer(name)) for name in sorted(names)))
-    named = _by_number(sorted({pair for table in numbers for pair in table.items()}), how)
+    pairs = sorted({pair for table in numbers for pair in table.items()})
+    named = _by_number(pairs, how)
+    if twice := [name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1]:
+        problem = f'the data gives {twice[0]!r} two numbers'
+        raise ConfigError(KEY, how, problem, 'number it alike in the forget and retain data')
     if not named:
         fix = 'give the forget and retain roles COCO data, or list the classes by name'
         raise ConfigError(KEY, how, 'the data numbers no class', fix)

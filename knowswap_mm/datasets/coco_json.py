@@ -85,8 +85,9 @@ class CocoJson:
             ('category_id', self.categories, 'categories'),
             ('image_id', sizes, 'images'),
         ):
-            if item.get(field) not in known:
-                problem = f'has no {field} {item.get(field)!r}, which annotation {number} names'
+            # True is 1 and 1.0 is 1 for a dict; a list cannot even be looked up.
+            if type(item.get(field)) is not int or item[field] not in known:
+                problem = f'has no {field} {item.get(field)!r:.80}, which annotation {number} names'
                 self._refuse(problem, f'add it under {part}, or remove the annotation')
         box = item.get('bbox')
         numbers = isinstance(box, list) and len(box) == 4
@@ -106,4 +107,6 @@ class CocoJson:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    if type(value) is int:
+        return abs(value) < 2**53  # beyond, a float cannot hold it
+    return type(value) is float and math.isfinite(value)
