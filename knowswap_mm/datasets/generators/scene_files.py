@@ -1,4 +1,4 @@
-"""Writes scenes as pictures with COCO annotations."""
+"""Writes scenes as pictures with COCO annotations and semantic maps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .shape_scenes import make_scene
+from .shape_scenes import Scene, make_scene
 from .shapes import SHAPE_CLASSES
+from .textures import TEXTURE_KINDS
 from .tree_writer import load_manifest, write_tree
 
 MAX_OBJECTS = 4
 CHUNK = 100
+#: Folder of the semantic maps.
+MAPS = 'semantic'
+#: Background that the semantic maps leave unlabelled (0), as ADE20K leaves some pixels.
+UNLABELLED, *STUFF = TEXTURE_KINDS
 
 
 def read_scene_manifest(root: str | Path) -> dict | None:
@@ -26,8 +31,9 @@ def read_scene_manifest(root: str | Path) -> dict | None:
     try:
         for split, count in (manifest or {}).get('counts', {}).items():
             (root / 'annotations' / f'instances_{split}.json').stat()
-            if sum(1 for _ in (root / split).iterdir()) != count:
-                return None
+            for folder in (root / split, root / MAPS / split):
+                if sum(1 for _ in folder.iterdir()) != count:
+                    return None
     except OSError:
         return None
     return manifest
@@ -41,11 +47,13 @@ def write_shape_scenes(
     seed: int = 0,
     workers: int = 1,
 ) -> bool:
-    """Write ``<root>/<split>/<nnnnn>.png`` and ``<root>/annotations/instances_<split>.json``.
+    """Write ``<root>/<split>/<nnnnn>.png`` with ``<root>/annotations/instances_<split>.json`` and
+    ``<root>/semantic/<split>/<nnnnn>.png``.
 
     Scenes hold one to four shapes; a scene depends on the seed, the classes, its split and its
     number only. Boxes and masks (uncompressed RLE) are those of the visible pixels; categories are
-    numbered from 1 in the order of ``classes``.
+    numbered from 1 in the order of ``classes``. In the semantic maps the textures :data:`STUFF`
+    follow behind them, and 0 is unlabelled.
 
     Args:
         root (str | Path): The folder to write.
@@ -67,7 +75,7 @@ def write_shape_scenes(
         raise ValueError('There must be a class, a scene in each split, 32 px and a worker.')
     request = dict(
         generator='shape-scenes',
-        version=1,
+        version=2,
         classes=list(classes),
         splits=dict(splits),
         size=size,
@@ -78,8 +86,9 @@ def write_shape_scenes(
         (partial / 'annotations').mkdir()
         for number, (split, count) in enumerate(splits.items()):
             (partial / split).mkdir()
+            (partial / MAPS / split).mkdir(parents=True)
             jobs = [
-                (partial / split, tuple(classes), size, (seed, number), start, count)
+                (partial, split, tuple(classes), size, (seed, number), start, count)
                 for start in range(0, count, CHUNK)
             ]
             if workers == 1:
@@ -96,13 +105,15 @@ def write_shape_scenes(
 
 def _write_chunk(job: tuple) -> list[list[dict[str, Any]]]:
     """Draws and writes some scenes; returns the objects of each."""
-    folder, classes, size, seed, start, count = job
+    root, split, classes, size, seed, start, count = job
     found = []
     for index in range(start, min(start + CHUNK, count)):
         rng = np.random.default_rng((*seed, index))
         names = rng.choice(classes, rng.integers(1, MAX_OBJECTS + 1))
         scene = make_scene(names.tolist(), size, rng)
-        Image.fromarray(scene.picture).save(folder / f'{index:05d}.png', compress_level=1)
+        name = f'{index:05d}.png'
+        Image.fromarray(scene.picture).save(root / split / name, compress_level=1)
+        semantic_map(scene, classes).save(root / MAPS / split / name)
         found.append(
             [
                 dict(
@@ -116,6 +127,23 @@ def _write_chunk(job: tuple) -> list[list[dict[str, Any]]]:
             ]
         )
     return found
+
+
+def semantic_map(scene: Scene, classes: Sequence[str]) -> Image.Image:
+    """Draw the semantic map of a scene: 0 unlabelled, then ``classes``, then :data:`STUFF`.
+
+    Args:
+        scene (Scene): The scene.
+        classes (Sequence[str]): Shapes in the order of their numbers.
+
+    Returns:
+        Image.Image: 8-bit grey, one number a pixel.
+    """
+    numbers = {name: i + 1 for i, name in enumerate((*classes, *STUFF))}
+    values = np.full(scene.picture.shape[:2], numbers.get(scene.texture, 0), np.uint8)
+    for name, mask in zip(scene.names, scene.masks, strict=True):
+        values[mask] = numbers[name]
+    return Image.fromarray(values)
 
 
 def _coco_json(scenes: Iterable[list[dict]], classes: Sequence[str], size: int) -> dict[str, Any]:

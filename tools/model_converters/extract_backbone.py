@@ -1,0 +1,47 @@
+"""Takes the backbone out of a model's weights, to start another host from it.
+
+    python tools/model_converters/extract_backbone.py weights/dino-mini_12cls.safetensors \
+        --out work_dirs/dino-mini_swin.pth
+
+Output norms of stages (`norm0`, `norm1`, ...) stay behind: hosts that read other stages have others.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from knowswap_mm.engine.safe_load import safe_load
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='weights of a backbone alone')
+    parser.add_argument('weights', type=Path, help='a .safetensors or .pth file')
+    parser.add_argument('--prefix', default='backbone.', help='where the backbone is in it')
+    parser.add_argument('--out', type=Path, required=True, help='a .pth file')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.weights.suffix == '.safetensors':
+        state = load_file(args.weights)
+    else:
+        state = safe_load(args.weights)
+        state = state.get('state_dict', state)
+    backbone = {
+        key[len(args.prefix) :]: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if key.startswith(args.prefix) and not re.fullmatch(r'norm\d+\..*', key[len(args.prefix) :])
+    }
+    if not backbone:
+        raise SystemExit(f'{args.weights} has no key that begins with {args.prefix!r} (--prefix).')
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state_dict=backbone), args.out)
+    print(f'{args.out}: {len(backbone)} tensors')
+
+
+if __name__ == '__main__':
+    main()
