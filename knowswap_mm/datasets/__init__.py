@@ -6,6 +6,7 @@ from knowswap_mm.datasets.coco_role_view import CocoRoleView
 from knowswap_mm.datasets.role_dataset import RoleDataset
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
+from knowswap_mm.datasets.semantic_role_view import SemanticRoleView
 from knowswap_mm.datasets.swap_sampler import SwapSampler
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'RoleDataset',
     'RoleView',
     'SampleAddress',
+    'SemanticRoleView',
     'SwapSampler',
 ]

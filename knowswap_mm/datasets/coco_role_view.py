@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.role_view import RoleView
@@ -62,8 +63,7 @@ class CocoRoleView(RoleView):
             key = f'dataset.roles.{role}.mixed'
             raise ConfigError(key, mixed, 'unknown choice', f'use one of {MIXED}')
         self.mixed = mixed
-        default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-        self.cache_dir = Path(cache_dir or Path(default) / 'knowswap_mm')
+        self.cache_dir = cache_folder(cache_dir)
         super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
 
     def open(self) -> None:
@@ -168,7 +168,7 @@ class CocoRoleView(RoleView):
         content = dict(images=images, annotations=annotations, categories=categories)
         text = json.dumps(content)
         digest = hashlib.sha256(text.encode()).hexdigest()[:20]
-        path = self.cache_dir.resolve() / f'{self.role}_{digest}.json'
+        path = self.cache_dir / f'{self.role}_{digest}.json'
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f'.{os.getpid()}.tmp')

@@ -1,0 +1,98 @@
+"""Which numbers occur in which semantic map."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+
+from knowswap_mm.errors import ConfigError
+
+READERS = 8
+
+
+class SemanticIndex:
+    """Counts the pixels of every number in every map, once, and remembers the counts.
+
+    Args:
+        paths (Sequence[str]): The maps: grey or palette pictures of 8 bits.
+        cache_dir (Path): Folder for the counts; their file is named by the paths, sizes and times
+            of the maps, so that a changed map is read anew.
+        key (str): Config key of the maps, for messages.
+        backend_args (dict | None): File backend of the host data set.
+
+    Attributes:
+        counts (np.ndarray): Pixels by map and number, ``(maps, 256)``, int64.
+
+    Raises:
+        ConfigError: If a map is missing or is no picture of whole numbers below 256.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        cache_dir: Path,
+        key: str,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        self.key, self.backend_args = key, backend_args
+        path = self._cache_file(paths, cache_dir)
+        counts = self._cached(path, len(paths))
+        if counts is None:
+            with ThreadPoolExecutor(READERS) as pool:  # decoding leaves the interpreter's lock
+                rows = list(pool.map(self._count, paths))
+            counts = np.stack(rows) if rows else np.zeros((0, 256), np.int64)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(f'.{os.getpid()}.npy')
+                np.save(partial, counts)
+                os.replace(partial, path)  # another process may write the same counts meanwhile
+        self.counts: np.ndarray = counts
+
+    @staticmethod
+    def _cache_file(paths: Sequence[str], cache_dir: Path) -> Path | None:
+        digest = hashlib.sha256()
+        try:
+            for path in paths:
+                stat = os.stat(path)
+                name = os.path.abspath(path)
+                digest.update(f'{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0'.encode())
+        except OSError:  # missing, which is told when it is read, or in a remote storage
+            return None
+        return cache_dir / f'maps_{digest.hexdigest()[:20]}.npy'
+
+    @staticmethod
+    def _cached(path: Path | None, maps: int) -> np.ndarray | None:
+        if path is None or not path.is_file():
+            return None
+        try:
+            counts = np.load(path)
+        except (OSError, ValueError, EOFError):
+            return None
+        return counts if counts.shape == (maps, 256) else None
+
+    def _count(self, path: str) -> np.ndarray:
+        fix = 'give the folder of the maps (data_prefix.seg_map_path) and their seg_map_suffix'
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise ConfigError(self.key, path, f'the map cannot be read ({error})', fix) from error
+        try:
+            values = mmcv.imfrombytes(content, flag='unchanged', backend='pillow').squeeze()
+        except Exception as error:  # a decoder may raise anything
+            problem = f'the map is no picture ({error})'
+            raise ConfigError(self.key, path, problem, 'write or download it again') from error
+        if values.ndim != 2 or values.dtype.kind not in 'uib':
+            problem = f'the map has {values.ndim} dimensions of {values.dtype}'
+            raise ConfigError(self.key, path, problem, 'write grey or palette pictures of 8 bits')
+        if values.size and not 0 <= int(values.max()) < 256:
+            problem = f'the map holds the id {int(values.max())}'
+            raise ConfigError(self.key, path, problem, 'ids go from 0 to 255, where 255 is none')
+        return np.bincount(values.ravel().astype(np.uint8), minlength=256)
