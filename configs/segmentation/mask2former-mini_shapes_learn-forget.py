@@ -5,7 +5,9 @@ _base_ = [
     './_base_/shape_scenes.py',
 ]
 default_scope = 'mmseg'
-custom_imports = dict(imports=['mmdet.models'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['knowswap_mm', 'knowswap_mm.models.heads', 'mmdet.models'], allow_failed_imports=False
+)
 model = dict(
     type='knowswap_mm.KnowledgeSwapper',
     host=_base_.mask2former_mini,

@@ -1,0 +1,3 @@
+# The small Mask2Former on scenes of shapes: learn-forget-learn.
+_base_ = ['./mask2former-mini_shapes_learn-forget.py']
+swap = dict(order='learn-forget-learn')
