@@ -123,6 +123,12 @@ class SemanticRoleView(RoleView):
         return [name for name, occurs in zip(self.class_names, found, strict=True) if occurs]
 
     @property
+    def class_numbers(self) -> dict[str, int]:
+        """Id of each class in the maps."""
+        names = self.class_names
+        return {names[position]: number for number, position in self._positions.items()}
+
+    @property
     def metainfo(self) -> dict[str, Any]:
         """The classes of the role, which its metric is about."""
         return dict(role_classes=self._own_names, ignore_index=self.host.ignore_index)

@@ -1,0 +1,123 @@
+# mmseg's Mask2Former with Swin-B (22k, 384 px) for 640 px crops: 150 old ADE20K classes and six new ones. Pictures are
+# normalised by the pipelines, because every role may have its own statistics.
+classes_in_all = 156
+model = dict(
+    type='knowswap_mm.KnowledgeSwapper',
+    host=dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            pad_val=0,
+            seg_pad_val=255,
+            size=(640, 640),
+            test_cfg=dict(size_divisor=32),
+        ),
+        backbone=dict(
+            type='SwinTransformer',
+            pretrain_img_size=384,
+            embed_dims=128,
+            depths=(2, 2, 18, 2),
+            num_heads=(4, 8, 16, 32),
+            window_size=12,
+            mlp_ratio=4,
+            qkv_bias=True,
+            drop_path_rate=0.3,
+            patch_norm=True,
+            out_indices=(0, 1, 2, 3),
+            init_cfg=None,
+        ),
+        decode_head=dict(
+            type='Mask2FormerHead',
+            in_channels=[128, 256, 512, 1024],
+            strides=[4, 8, 16, 32],
+            feat_channels=256,
+            out_channels=256,
+            num_classes=classes_in_all,
+            num_queries=100,
+            num_transformer_feat_level=3,
+            align_corners=False,
+            pixel_decoder=dict(
+                type='mmdet.MSDeformAttnPixelDecoder',
+                num_outs=3,
+                norm_cfg=dict(type='GN', num_groups=32),
+                act_cfg=dict(type='ReLU'),
+                encoder=dict(
+                    num_layers=6,
+                    layer_cfg=dict(
+                        self_attn_cfg=dict(
+                            embed_dims=256, num_heads=8, num_levels=3, num_points=4, dropout=0.0
+                        ),
+                        ffn_cfg=dict(
+                            embed_dims=256,
+                            feedforward_channels=1024,
+                            num_fcs=2,
+                            ffn_drop=0.0,
+                            act_cfg=dict(type='ReLU', inplace=True),
+                        ),
+                    ),
+                    init_cfg=None,
+                ),
+                positional_encoding=dict(num_feats=128, normalize=True),
+                init_cfg=None,
+            ),
+            enforce_decoder_input_project=False,
+            positional_encoding=dict(num_feats=128, normalize=True),
+            transformer_decoder=dict(
+                return_intermediate=True,
+                num_layers=9,
+                layer_cfg=dict(
+                    self_attn_cfg=dict(embed_dims=256, num_heads=8, dropout=0.0, batch_first=True),
+                    cross_attn_cfg=dict(embed_dims=256, num_heads=8, dropout=0.0, batch_first=True),
+                    ffn_cfg=dict(
+                        embed_dims=256,
+                        feedforward_channels=2048,
+                        num_fcs=2,
+                        act_cfg=dict(type='ReLU', inplace=True),
+                        ffn_drop=0.0,
+                        add_identity=True,
+                    ),
+                ),
+                init_cfg=None,
+            ),
+            loss_cls=dict(
+                type='mmdet.CrossEntropyLoss',
+                use_sigmoid=False,
+                loss_weight=2.0,
+                reduction='mean',
+                class_weight=[1.0] * classes_in_all + [0.1],
+            ),
+            loss_mask=dict(
+                type='mmdet.CrossEntropyLoss', use_sigmoid=True, reduction='mean', loss_weight=5.0
+            ),
+            loss_dice=dict(
+                type='mmdet.DiceLoss',
+                use_sigmoid=True,
+                activate=True,
+                reduction='mean',
+                naive_dice=True,
+                eps=1.0,
+                loss_weight=5.0,
+            ),
+            train_cfg=dict(
+                num_points=12544,
+                oversample_ratio=3.0,
+                importance_sample_ratio=0.75,
+                assigner=dict(
+                    type='mmdet.HungarianAssigner',
+                    match_costs=[
+                        dict(type='mmdet.ClassificationCost', weight=2.0),
+                        dict(type='mmdet.CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
+                        dict(type='mmdet.DiceCost', weight=5.0, pred_act=True, eps=1.0),
+                    ],
+                ),
+                sampler=dict(type='mmdet.MaskPseudoSampler'),
+            ),
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='whole'),
+    ),
+    lora=dict(rank=8, alpha=1),
+    head=dict(policy='all', old_classes=150),
+    fp32_losses=True,
+)
+load_from = 'weights/mask2former_swin-b_ade20k-640x640.pth'
