@@ -150,6 +150,36 @@ def test_detector_builds(path):
         model.load_state_dict(state_dict_of(safe_load(weights)), strict=True)
 
 
+@pytest.mark.parametrize('path', of('mmseg'), ids=name_of)
+def test_segmentor_builds(path):
+    """Large ones with one Swin block a stage."""
+    cfg = Config.fromfile(path)
+    host = cfg.model.host
+    small = host.backbone.embed_dims < 96
+    if not small:
+        host.backbone.update(depths=(1, 1, 1, 1), embed_dims=24, num_heads=(1, 2, 4, 8))
+        host.decode_head.in_channels = [24, 48, 96, 192]
+        if 'auxiliary_head' in host:
+            host.auxiliary_head.in_channels = 96
+    __import__('knowswap_mm.models.heads')
+    model = build(cfg)
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert any('lora_' in name for name in trainable)
+    if cfg.model.head.policy == 'frozen':
+        assert all('lora_' in name for name in trainable)
+    weights = REPOSITORY / cfg.load_from
+    if weights.is_file() and small:
+        model.load_state_dict(state_dict_of(safe_load(weights)), strict=True)
+
+
+@pytest.mark.slow
+def test_mask2former_swin_b_has_the_official_number_of_parameters():
+    path = 'configs/segmentation/mask2former_swin-b_ade20k-voc_learn-forget_parity.py'
+    model = build(Config.fromfile(REPOSITORY / path))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 1_417_216
+    assert len(model.swapping_loss.sparsity.groups) == 39
+
+
 def shrink_and_build(cfg):
     """One Swin block a stage and few queries; the number of layers of the transformer stays."""
     cfg.model.host.backbone.update(depths=(1, 1, 1, 1), embed_dims=24, num_heads=(1, 2, 4, 8))

@@ -85,10 +85,11 @@ class SemanticIndex:
         except OSError as error:
             raise ConfigError(self.key, path, f'the map cannot be read ({error})', fix) from error
         try:
-            values = mmcv.imfrombytes(content, flag='unchanged', backend='pillow').squeeze()
+            values = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         except Exception as error:  # a decoder may raise anything
             problem = f'the map is no picture ({error})'
             raise ConfigError(self.key, path, problem, 'write or download it again') from error
+        values = values[..., 0] if values.shape[2:] == (1,) else values
         if values.ndim != 2 or values.dtype.kind not in 'uib':
             problem = f'the map has {values.ndim} dimensions of {values.dtype}'
             raise ConfigError(self.key, path, problem, 'write grey or palette pictures of 8 bits')

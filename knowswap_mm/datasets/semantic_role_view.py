@@ -174,6 +174,8 @@ class SemanticRoleView(RoleView):
         table = self._label_of if self.mixed == 'keep' else self.labels
         ids = {number - shift: position for number, position in self._positions.items()}
         ids.update({n: None for n in self.host.label_map or () if n not in ids})
-        new = {number: table.get(position, self.host.ignore_index) for number, position in ids.items()}
+        new = {
+            number: table.get(position, self.host.ignore_index) for number, position in ids.items()
+        }
         data_info['label_map'] = {old: label for old, label in new.items() if old != label}
         return data_info

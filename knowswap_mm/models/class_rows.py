@@ -62,6 +62,7 @@ class ClassRows:
             fix = f'use a number from 1 to {self.total}, the classes of model.host'
             raise ConfigError('model.head.old_classes', old_classes, 'does not fit the host', fix)
         self.tensors = tuple(self._find(host, host_config, count_keys))
+        self._check_weights(host_config)
 
     def _find(
         self, host: nn.Module, config: dict[str, Any], count_keys: Sequence[str]
@@ -73,6 +74,19 @@ class ClassRows:
         for name, tensor in host.state_dict().items():
             if tensor.shape != twin[name].shape:
                 yield ClassTensor(name, tail=tensor.shape[0] - self.total)
+
+    def _check_weights(self, config: dict[str, Any]) -> None:
+        lengths = {self.total + tensor.tail for tensor in self.tensors}
+        for key, value in _walk(config, kinds=(list, tuple)):
+            if (
+                key == 'class_weight'
+                and value is not None
+                and lengths
+                and len(value) not in lengths
+            ):
+                fix = f'give {sorted(lengths)[0]} weights: old classes, new ones, then the rest'
+                problem = f'{len(value)} weights do not fit the enlarged head'
+                raise ConfigError('model.host class_weight', list(value)[:4], problem, fix)
 
     @torch.no_grad()
     def initialise(self, host: nn.Module, how: str) -> None:
@@ -129,14 +143,14 @@ class ClassRows:
         return grown
 
 
-def _walk(config: Any) -> Iterator[tuple[str, Any]]:
+def _walk(config: Any, kinds: type | tuple[type, ...] = int) -> Iterator[tuple[str, Any]]:
     if isinstance(config, dict):
         for key, value in config.items():
-            yield key, value if isinstance(value, int) else None
-            yield from _walk(value)
+            yield key, value if isinstance(value, kinds) else None
+            yield from _walk(value, kinds)
     elif isinstance(config, (list, tuple)):
         for value in config:
-            yield from _walk(value)
+            yield from _walk(value, kinds)
 
 
 def _replace(config: Any, keys: Sequence[str], old: int, new: int) -> None:
