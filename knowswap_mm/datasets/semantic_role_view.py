@@ -112,8 +112,8 @@ class SemanticRoleView(RoleView):
         if len(maps):
             ids = sorted(self._positions)
             problem = f'the map holds the id {numbers[0]}, which is no class'
-            fix = f'ids are {ids[0]} to {ids[-1]}; name all classes in metainfo.classes, set first_id '
-            fix += 'or reduce_zero_label, or write 255 where no class is'
+            fix = f'ids are {ids[0]} to {ids[-1]}; name all classes in metainfo.classes, set '
+            fix += 'first_id or reduce_zero_label, or write 255 where no class is'
             raise ConfigError(key, paths[maps[0]], problem, fix)
 
     @property
@@ -147,7 +147,7 @@ class SemanticRoleView(RoleView):
         print_log(f'{text}.', logger='current')
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
-        """Host indices of the pictures that hold a class of the role, by the rule for mixed ones."""
+        """Host indices of the pictures with a class of the role, by the rule for mixed ones."""
         present = self._pixels >= self.min_pixels
         own = np.zeros(present.shape[1], bool)
         own[list(labels)] = True

@@ -3,7 +3,8 @@
     python tools/model_converters/extract_backbone.py weights/dino-mini_12cls.safetensors \
         --out work_dirs/dino-mini_swin.pth
 
-Output norms of stages (`norm0`, `norm1`, ...) stay behind: hosts that read other stages have others.
+Output norms of stages (`norm0`, `norm1`, ...) stay behind: hosts that read other
+stages have others.
 """
 
 import argparse

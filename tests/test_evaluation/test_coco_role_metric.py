@@ -1,0 +1,100 @@
+"""COCO metrics of a role against the json that its view wrote."""
+
+import json
+import sys
+
+import mmdet.evaluation  # noqa: F401  registers the host's metrics
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.evaluation import CocoRoleMetric
+
+NAMES = ('a', 'b', 'c')
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.fixture(scope='module')
+def annotations(tmp_path_factory):
+    """Eight pictures with boxes of a and b; c has none."""
+    generator = torch.Generator().manual_seed(0)
+    images, items = [], []
+    for number in range(1, 9):
+        images.append(dict(id=number, file_name=f'{number}.png', width=64, height=64))
+        for _ in range(3):
+            x, y = (30 * torch.rand(2, generator=generator)).tolist()
+            w, h = (4 + 28 * torch.rand(2, generator=generator)).tolist()
+            item = dict(id=len(items) + 1, image_id=number, category_id=len(items) % 2)
+            items.append(item | dict(bbox=[x, y, w, h], area=w * h, iscrowd=0))
+    path = tmp_path_factory.mktemp('coco') / 'role.json'
+    categories = [dict(id=i, name=name) for i, name in enumerate(NAMES)]
+    path.write_text(json.dumps(dict(images=images, annotations=items, categories=categories)))
+    return path, items
+
+
+def predictions(items, shift=0.0, extra=()):
+    """One sample a picture: the boxes themselves, moved by up to `shift` pixels."""
+    generator = torch.Generator().manual_seed(1)
+    samples = []
+    for number in range(1, 9):
+        own = [item for item in items if item['image_id'] == number]
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (item['bbox'] for item in own)]
+        boxes += [box for box, _ in extra]
+        labels = [item['category_id'] for item in own] + [label for _, label in extra]
+        boxes = torch.tensor(boxes).reshape(-1, 4)
+        boxes = boxes + shift * torch.rand(boxes.shape, generator=generator)
+        scores = torch.rand(len(labels), generator=generator)
+        found = dict(bboxes=boxes, scores=scores, labels=torch.tensor(labels, dtype=torch.long))
+        samples.append(dict(img_id=number, ori_shape=(64, 64), pred_instances=found))
+    return samples
+
+
+def measure(annotations, samples, **settings):
+    metric = CocoRoleMetric(**settings)
+    metric.dataset_meta = dict(classes=NAMES, ann_file=str(annotations))
+    for sample in samples:
+        metric.process(None, [sample])
+    return metric.compute_metrics(metric.results)
+
+
+def test_the_annotations_themselves_are_perfect_and_nothing_is_zero(annotations):
+    path, items = annotations
+    assert measure(path, predictions(items))['bbox_mAP'] == 1.0
+    found = measure(path, predictions([]))
+    assert found['bbox_mAP'] == found['bbox_mAP_50'] == found['bbox_mAP_75'] == 0.0
+
+
+def test_a_class_without_an_object_does_not_count(annotations):
+    path, items = annotations
+    wrong = [([1.0, 2, 30, 40], 2)]  # c occurs in no picture of the role
+    found = measure(path, predictions(items, extra=wrong), classwise=True)
+    assert found['bbox_mAP'] == found['a_precision'] == found['b_precision'] == 1.0
+    assert 'c_precision' not in found and all(value == value for value in found.values())
+
+
+@pytest.mark.parametrize('shift', [0.0, 3.0, 12.0])
+def test_both_backends_agree(annotations, shift):
+    pytest.importorskip('faster_coco_eval')
+    path, items = annotations
+    samples = predictions(items, shift, extra=[([5.0, 5, 20, 20], 0)])
+    found, other = (
+        measure(path, samples, backend=backend) for backend in ('pycocotools', 'faster_coco_eval')
+    )
+    for name in ('bbox_mAP', 'bbox_mAP_50', 'bbox_mAP_75', 'bbox_mAP_s', 'bbox_mAP_m'):
+        if name in found:
+            assert found[name] == pytest.approx(other[name], abs=1e-3)
+    assert (0 < found['bbox_mAP'] < 1) or shift == 0
+
+
+def test_backend_that_is_unknown_or_missing(monkeypatch):
+    with pytest.raises(ConfigError, match="'fast'.*unknown backend"):
+        CocoRoleMetric(backend='fast')
+    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    with pytest.raises(ConfigError, match='pip install faster-coco-eval'):
+        CocoRoleMetric(backend='faster_coco_eval')
