@@ -50,10 +50,10 @@ def write_shape_scenes(
     """Write scenes as pictures, COCO annotations and semantic maps.
 
     The files are ``<root>/<split>/<nnnnn>.png``, ``<root>/annotations/instances_<split>.json`` and
-    ``<root>/semantic/<split>/<nnnnn>.png``. Scenes hold one to four shapes; a scene depends on the seed, the classes, its split and its
-    number only. Boxes and masks (uncompressed RLE) are those of the visible pixels; categories are
-    numbered from 1 in the order of ``classes``. In the semantic maps the textures :data:`STUFF`
-    follow behind them, and 0 is unlabelled.
+    ``<root>/semantic/<split>/<nnnnn>.png``. Scenes hold one to four shapes; a scene depends on the
+    seed, the classes, its split and its number only. Boxes and masks (uncompressed RLE) are those
+    of the visible pixels; categories are numbered from 1 in the order of ``classes``. In the
+    semantic maps the textures :data:`STUFF` follow behind them, and 0 is unlabelled.
 
     Args:
         root (str | Path): The folder to write.
