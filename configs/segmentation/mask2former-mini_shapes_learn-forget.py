@@ -26,13 +26,13 @@ swap = dict(
         forget=['triangle', 'star', 'heart'],
     ),
     phase_settings=dict(
-        learn=dict(iters=400, weights=dict(learn=1.0, retain=1.0, sparsity=0.01)),
+        learn=dict(iters=450, weights=dict(learn=1.0, retain=1.0, sparsity=0.01)),
         forget=dict(
-            iters=250,
+            iters=300,
             split=dict(forget=4, retain=12),
             weights=dict(retain=1.0, forget=0.1, sparsity=0.01),
             bound=45.0,
-            merged_share=0.34,
+            merged_share=0.4,
         ),
     ),
 )

@@ -4,7 +4,7 @@ _base_ = ['./mask2former-mini_shapes_learn-forget.py']
 swap = dict(
     order='learn',
     classes=dict(forget=None),
-    phase_settings=dict(learn=dict(iters=650)),
+    phase_settings=dict(learn=dict(iters=750)),
 )
 train_dataloader = dict(
     dataset=dict(
