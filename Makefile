@@ -16,12 +16,13 @@ export WHEELS PYTHON VENV_ARGS TORCH
 BIN := .venv/bin
 # Two OpenMP threads on two busy cores wait for each other: small models are far faster with one.
 ONE_THREAD := OMP_NUM_THREADS=1
+TWO_THREADS := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive KMP_BLOCKTIME=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-detection test lint format bench clean distclean
+.PHONY: help setup demo demo-detection demo-segmentation test lint format bench clean distclean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Build .venv with everything in it (WHEELS=, PYTHON=, VENV_ARGS=, TORCH=)
 	@bash tools/setup/install.sh
@@ -30,8 +31,10 @@ demo: setup ## Swap knowledge in a small model on the CPU
 	$(ONE_THREAD) $(BIN)/python tools/demo.py
 
 demo-detection: setup ## Swap knowledge in a small detector on the CPU
-	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive KMP_BLOCKTIME=0 \
-		$(BIN)/python tools/demo.py --data shape-scenes --work-dir work_dirs/demo_detection
+	$(TWO_THREADS) $(BIN)/python tools/demo.py --task detection --work-dir work_dirs/demo_detection
+
+demo-segmentation: setup ## Swap knowledge in a small segmentor on the CPU
+	$(TWO_THREADS) $(BIN)/python tools/demo.py --task segmentation --work-dir work_dirs/demo_segmentation
 
 test: lint ## Check the style and run all tests (PYTEST_ARGS=)
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)

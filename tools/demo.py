@@ -2,7 +2,8 @@
 
 python tools/demo.py                        # ViT; Fashion-MNIST where its files are, else shapes
 python tools/demo.py --source FOLDER        # folder with the four .gz files of Fashion-MNIST
-python tools/demo.py --data shape-scenes    # DINO, a detector, on scenes of shapes
+python tools/demo.py --task detection       # DINO on scenes of shapes
+python tools/demo.py --task segmentation    # Mask2Former on the same scenes
 """
 
 import argparse
@@ -19,13 +20,19 @@ from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.visualization import plot_phases
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The host of each task, as the configs under configs/demo name it.
+HOSTS = dict(classification='vit', detection='dino', segmentation='mask2former')
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description='Swap a small model on the CPU.')
+    parser.add_argument('--task', choices=list(HOSTS), default='classification')
     parser.add_argument(
-        '--data', choices=['auto', 'fashion-mnist', 'shapes', 'shape-scenes'], default='auto'
+        '--data',
+        choices=['auto', 'fashion-mnist', 'shapes'],
+        default='auto',
+        help='pictures of the classifier',
     )
     parser.add_argument('--source', help='folder with the .gz files of Fashion-MNIST')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
@@ -43,7 +50,9 @@ def run(*command: str | Path) -> None:
 
 
 def choose_data(args: argparse.Namespace) -> str:
-    """Fashion-MNIST if it was asked for or is at hand, else shapes."""
+    """Fashion-MNIST if it was asked for or is at hand, else shapes; scenes for other tasks."""
+    if args.task != 'classification':
+        return 'shape-scenes'
     if args.data != 'auto':
         return args.data
     try:
@@ -65,8 +74,8 @@ def main() -> None:
     source = ['--source', args.source] if args.source and data == 'fashion-mnist' else []
     run(converter.relative_to(ROOT), *source)
     work_dir = Path(args.work_dir)
-    (config,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}_learn-forget.py')
-    run('tools/train.py', config.relative_to(ROOT), '--work-dir', str(work_dir))
+    config = f'configs/demo/{HOSTS[args.task]}-demo_{data}_learn-forget.py'
+    run('tools/train.py', config, '--work-dir', str(work_dir))
     work_dir = ROOT / work_dir
     results = SwapResults.read(work_dir / RESULTS_FILE)
     classes = json.loads((work_dir / 'schedule.json').read_text())['classes']
