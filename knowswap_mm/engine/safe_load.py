@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def _allowed() -> list[Any]:
     rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
     allowed: list[Any] = [
         OrderedDict,
+        Namespace,  # the options of a run, in checkpoints of DINO's code
         np.ndarray,
         np.dtype,
         (_StoredHistory, 'mmengine.logging.history_buffer.HistoryBuffer'),

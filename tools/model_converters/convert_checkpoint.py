@@ -1,0 +1,117 @@
+"""Converts checkpoints of other code into weights of our hosts, and back.
+
+    TOOL=tools/model_converters/convert_checkpoint.py
+    python $TOOL official-vit vit.bin --out weights/vit.pth
+    python $TOOL official-dino dino.pth --out weights/dino.pth --rows coco,91-95 --config my_swap.py
+    python $TOOL official-vit host.pth --out vit.bin --back
+
+Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's).
+Every key is used, or listed as dropped with the reason. With --config the result is compared with
+the host, key by key, and LoRA matrices may become an adapter (--adapter); else they are merged.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+
+from knowswap_mm.converters import TABLES
+from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
+from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora.adapter_file import AdapterFile
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('kind', choices=sorted(TABLES))
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--out', type=Path, required=True, help='a .pth file')
+    parser.add_argument('--rows', help='class rows to keep, e.g. coco,91-95 or 0-155,160')
+    parser.add_argument('--config', help='config of the swap; its host says what must be there')
+    parser.add_argument('--adapter', type=Path, help='folder for LoRA matrices (needs --config)')
+    parser.add_argument('--alpha', type=float, default=1.0, help='of LoRA; files do not tell it')
+    parser.add_argument('--report', type=Path, help='json file: what was used, merged, dropped')
+    parser.add_argument('--back', action='store_true', help='from host weights to this kind')
+    return parser.parse_args()
+
+
+def build_swapper(path: str) -> torch.nn.Module:
+    """The model of a config."""
+    cfg = Config.fromfile(path)
+    for name in cfg.get('custom_imports', {}).get('imports', []):
+        __import__(name)
+    MMLogger.get_instance('convert', log_level='ERROR')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def convert(args: argparse.Namespace) -> dict:
+    """Converts to a host and returns the report."""
+    table = TABLES[args.kind]
+    conversion = table.convert(state_dict_of(safe_load(args.checkpoint)))
+    if args.rows:
+        conversion.state = select_rows(conversion.state, parse_rows(args.rows))
+    conversion.state, matrices = split_lora(conversion.state)
+    report = dict(
+        keys=len(conversion.state), dropped=conversion.dropped, lora=sorted(matrices), merged=False
+    )
+    if args.adapter and not args.config:
+        raise CheckpointError('--adapter needs --config. Fix: give the config of the swap.')
+    if args.config:
+        swapper = build_swapper(args.config)
+        swapper.load_state_dict(conversion.state)
+        if args.adapter:
+            fill_adapters(swapper, matrices)
+            AdapterFile(args.adapter).save(swapper)
+            report['adapter'] = str(args.adapter)
+    if matrices and not args.adapter:
+        conversion.state = merge_lora(conversion.state, matrices, args.alpha)
+        report['merged'] = True
+    save(dict(state_dict=conversion.state), args.out)
+    return report
+
+
+def revert(args: argparse.Namespace) -> dict:
+    """Converts back and returns the report."""
+    state = TABLES[args.kind].revert(state_dict_of(safe_load(args.checkpoint)))
+    save(dict(model=state) if args.kind != 'official-vit' else state, args.out)
+    return dict(keys=len(state))
+
+
+def save(content: dict, path: Path) -> None:
+    """Writes under another name first: what is there is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.partial')
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def main() -> None:
+    """Converts and says what became of the keys."""
+    args = parse_args()
+    try:
+        report = revert(args) if args.back else convert(args)
+    except (CheckpointError, ValueError) as error:
+        sys.exit(f'{args.checkpoint}: {error}')
+    print(f'{args.out}: {report["keys"]} tensors')
+    for key, reason in report.get('dropped', {}).items():
+        print(f'dropped {key}: {reason}')
+    if report.get('lora'):
+        where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
+        print(f'LoRA of {len(report["lora"])} linears: {where}')
+    if args.report:
+        args.report.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
