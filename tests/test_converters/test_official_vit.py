@@ -1,0 +1,197 @@
+"""The official classifier, written down from its formulas, and the host give the same answers."""
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import mmpretrain.models  # noqa: F401  registers the hosts
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from knowswap_mm.converters import TABLES
+from knowswap_mm.converters.lora_matrices import merge_lora, split_lora
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+
+REPOSITORY = Path(__file__).parents[2]
+TOOL = REPOSITORY / 'tools' / 'model_converters' / 'convert_checkpoint.py'
+DIMS, HEADS, HIDDEN, LAYERS, PATCH, SIZE, CLASSES, RANK = 32, 4, 48, 2, 8, 16, 5, 2
+
+
+def official(lora=True):
+    """A state dict in the official layout, all numbers at random."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return 0.3 * torch.randn(*shape, generator=generator)
+
+    embeddings, state = 'transformer.embeddings', {}
+    state[f'{embeddings}.cls_token'] = draw(1, 1, DIMS)
+    state[f'{embeddings}.position_embeddings'] = draw(1, (SIZE // PATCH) ** 2 + 1, DIMS)
+    state[f'{embeddings}.patch_embeddings.weight'] = draw(DIMS, 3, PATCH, PATCH)
+    state[f'{embeddings}.patch_embeddings.bias'] = draw(DIMS)
+    for layer in range(LAYERS):
+        prefix = f'transformer.encoder.layer.{layer}'
+        for norm in ('attention_norm', 'ffn_norm'):
+            state[f'{prefix}.{norm}.weight'], state[f'{prefix}.{norm}.bias'] = (
+                draw(DIMS),
+                draw(DIMS),
+            )
+        for name in ('query', 'key', 'value', 'out'):
+            state[f'{prefix}.attn.{name}.weight'] = draw(DIMS, DIMS)
+            state[f'{prefix}.attn.{name}.bias'] = draw(DIMS)
+        for name, outputs, inputs in (('fc1', HIDDEN, DIMS), ('fc2', DIMS, HIDDEN)):
+            state[f'{prefix}.ffn.{name}.weight'] = draw(outputs, inputs)
+            state[f'{prefix}.ffn.{name}.bias'] = draw(outputs)
+            if lora:
+                state[f'{prefix}.ffn.{name}.lora_A'] = draw(RANK, inputs)
+                state[f'{prefix}.ffn.{name}.lora_B'] = draw(outputs, RANK)
+    for name, shape in (('weight', (DIMS,)), ('bias', (DIMS,))):
+        state[f'transformer.encoder.encoder_norm.{name}'] = draw(*shape)
+    state['head.weight'], state['head.bias'] = draw(CLASSES, DIMS), draw(CLASSES)
+    return state
+
+
+def forward(state, pictures, alpha=1.0):
+    """Logits by the formulas: pre-norm blocks, exact GELU, the class token's normed output."""
+
+    def linear(name, x):
+        y = x @ state[f'{name}.weight'].T + state[f'{name}.bias']
+        if f'{name}.lora_A' in state:
+            y = y + alpha / RANK * x @ state[f'{name}.lora_A'].T @ state[f'{name}.lora_B'].T
+        return y
+
+    def norm(name, x):
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        return scaled * state[f'{name}.weight'] + state[f'{name}.bias']
+
+    embeddings = 'transformer.embeddings'
+    patches = F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2)
+    kernel = state[f'{embeddings}.patch_embeddings.weight'].flatten(1)
+    tokens = patches @ kernel.T + state[f'{embeddings}.patch_embeddings.bias']
+    cls = state[f'{embeddings}.cls_token'].expand(len(pictures), -1, -1)
+    x = torch.cat([cls, tokens], dim=1) + state[f'{embeddings}.position_embeddings']
+    for layer in range(LAYERS):
+        prefix = f'transformer.encoder.layer.{layer}'
+        y = norm(f'{prefix}.attention_norm', x)
+        q, k, v = (
+            linear(f'{prefix}.attn.{name}', y).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for name in ('query', 'key', 'value')
+        )
+        weights = (q @ k.transpose(-1, -2) / (DIMS // HEADS) ** 0.5).softmax(dim=-1)
+        x = x + linear(f'{prefix}.attn.out', (weights @ v).transpose(1, 2).flatten(2))
+        y = linear(f'{prefix}.ffn.fc1', norm(f'{prefix}.ffn_norm', x))
+        y = 0.5 * y * (1 + torch.erf(y / 2**0.5))
+        x = x + linear(f'{prefix}.ffn.fc2', y)
+    return linear('head', norm('transformer.encoder.encoder_norm', x)[:, 0])
+
+
+def host_config(classes=CLASSES):
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+        backbone=dict(
+            type='mmpretrain.VisionTransformer',
+            arch=dict(
+                embed_dims=DIMS, num_layers=LAYERS, num_heads=HEADS, feedforward_channels=HIDDEN
+            ),
+            img_size=SIZE,
+            patch_size=PATCH,
+        ),
+        neck=None,
+        head=dict(
+            type='mmpretrain.VisionTransformerClsHead',
+            num_classes=classes,
+            in_channels=DIMS,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        ),
+    )
+
+
+def answers(model, pictures):
+    with torch.no_grad():
+        return model.eval()(pictures)
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize('lora', [False, True])
+def test_host_answers_as_the_formulas(pictures, lora):
+    state = official(lora)
+    conversion = TABLES['official-vit'].convert(state)
+    base, matrices = split_lora(conversion.state)
+    assert len(matrices) == (2 * LAYERS if lora else 0)
+    host = MODELS.build(host_config())
+    conversion.state = merge_lora(base, matrices, alpha=1.0)
+    assert conversion.check_filled(host.state_dict()) == []
+    host.load_state_dict(conversion.state)
+    found = answers(host, pictures)
+    torch.testing.assert_close(found, forward(state, pictures), rtol=1e-5, atol=1e-5)
+
+
+def test_there_and_back_is_the_identity():
+    table, state = TABLES['official-vit'], official()
+    back = table.revert(table.convert(state).state)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
+def run(*arguments, **options):
+    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, **options)
+
+
+@pytest.mark.slow
+def test_tool_merges_or_writes_an_adapter(tmp_path, pictures):
+    state = official()
+    torch.save(state, tmp_path / 'official.bin')
+    done = run('official-vit', tmp_path / 'official.bin', '--out', tmp_path / 'merged.pth')
+    assert done.returncode == 0, done.stderr
+    assert f'LoRA of {2 * LAYERS} linears: merged (alpha 1)' in done.stdout
+    host = MODELS.build(host_config())
+    host.load_state_dict(state_dict_of(safe_load(tmp_path / 'merged.pth')))
+    wanted = forward(state, pictures)
+    torch.testing.assert_close(answers(host, pictures), wanted, rtol=1e-5, atol=1e-5)
+
+    model = dict(
+        type='knowswap_mm.KnowledgeSwapper', host=host_config(), lora=dict(rank=RANK, alpha=1)
+    )
+    imports = dict(imports=['knowswap_mm', 'mmpretrain.models'], allow_failed_imports=False)
+    config = Config(dict(default_scope='mmpretrain', custom_imports=imports, model=model))
+    config.dump(tmp_path / 'config.py')
+    arguments = ['official-vit', tmp_path / 'official.bin', '--out', tmp_path / 'base.pth']
+    arguments += ['--config', tmp_path / 'config.py', '--adapter', tmp_path / 'adapter']
+    done = run(*arguments, '--report', tmp_path / 'report.json')
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / 'report.json').read_text())['lora']) == 2 * LAYERS
+    from knowswap_mm.lora.adapter_file import AdapterFile
+
+    swapper = MODELS.build(model)
+    swapper.load_state_dict(state_dict_of(safe_load(tmp_path / 'base.pth')))
+    AdapterFile(tmp_path / 'adapter').load(swapper)
+    torch.testing.assert_close(answers(swapper, pictures), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_tool_goes_back_and_says_what_is_wrong(tmp_path):
+    state = official(lora=False)
+    # As DINO's code writes files: with the options of the run.
+    torch.save(dict(model=state, args=Namespace(lr=1e-4)), tmp_path / 'official.pth')
+    assert (
+        run('official-vit', tmp_path / 'official.pth', '--out', tmp_path / 'h.pth').returncode == 0
+    )
+    done = run('official-vit', tmp_path / 'h.pth', '--out', tmp_path / 'b.bin', '--back')
+    assert done.returncode == 0, done.stderr
+    back = torch.load(tmp_path / 'b.bin', weights_only=True)
+    assert back.keys() == state.keys() and all(torch.equal(back[k], state[k]) for k in back)
+    done = run('official-dino', tmp_path / 'official.pth', '--out', tmp_path / 'no.pth')
+    assert done.returncode == 1 and 'none of this kind of checkpoint' in done.stderr
+    assert not (tmp_path / 'no.pth').exists() and 'Traceback' not in done.stderr
