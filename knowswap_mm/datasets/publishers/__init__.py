@@ -1,0 +1,26 @@
+"""Data sets as their publishers ship them."""
+
+from knowswap_mm.datasets.publishers.boxed_picture import BoxedPicture
+from knowswap_mm.datasets.publishers.class_folders import ClassFolders
+from knowswap_mm.datasets.publishers.coco_tree import CocoTree
+from knowswap_mm.datasets.publishers.cub import Cub
+from knowswap_mm.datasets.publishers.cub_boxes import CubBoxes
+from knowswap_mm.datasets.publishers.oxford_pet import OxfordPet
+from knowswap_mm.datasets.publishers.picture import Picture, SourceError
+from knowswap_mm.datasets.publishers.picture_tree import PictureTree
+from knowswap_mm.datasets.publishers.selection import select_pictures
+from knowswap_mm.datasets.publishers.stanford_dogs import StanfordDogs
+
+__all__ = [
+    'BoxedPicture',
+    'ClassFolders',
+    'CocoTree',
+    'Cub',
+    'CubBoxes',
+    'OxfordPet',
+    'Picture',
+    'PictureTree',
+    'SourceError',
+    'StanfordDogs',
+    'select_pictures',
+]

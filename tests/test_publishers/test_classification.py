@@ -1,0 +1,213 @@
+"""Miniature copies of publishers' folders, whole and damaged."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from knowswap_mm.datasets.publishers import (
+    ClassFolders,
+    Cub,
+    OxfordPet,
+    Picture,
+    PictureTree,
+    SourceError,
+    select_pictures,
+)
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'classification.py'
+
+
+def draw(path, seed=0, mode='RGB', **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 255, (12, 10, 3), dtype=np.uint8)
+    Image.fromarray(values).convert(mode).save(path, **options)
+
+
+def write_cub(root):
+    """Two birds with three pictures each; one is grey, one CMYK, as some of the real ones are."""
+    classes = ['001.Black_footed_Albatross', '002.Laysan_Albatross']
+    lines = {name: [] for name in ('images', 'image_class_labels', 'train_test_split')}
+    for number in range(6):
+        name = f'{classes[number // 3]}/Bird_{number:04d}_{number}.jpg'
+        draw(root / 'images' / name, number, {1: 'L', 4: 'CMYK'}.get(number, 'RGB'))
+        lines['images'].append(f'{number + 1} {name}')
+        lines['image_class_labels'].append(f'{number + 1} {number // 3 + 1}')
+        lines['train_test_split'].append(f'{number + 1} {int(number % 3 < 2)}')
+    lines['classes'] = [f'{i + 1} {name}' for i, name in enumerate(classes)]
+    for name, content in lines.items():
+        (root / f'{name}.txt').write_text('\n'.join(content) + '\n')
+    return root
+
+
+def write_pet(root):
+    lists = dict(trainval=[], test=[])
+    for label, breed in enumerate(('Abyssinian', 'american_bulldog'), 1):
+        for number in range(1, 5):
+            name = f'{breed}_{number}'
+            draw(root / 'images' / f'{name}.jpg', number)
+            lists['test' if number == 4 else 'trainval'].append(f'{name} {label} 1 {label}')
+    (root / 'annotations').mkdir()
+    for name, content in lists.items():
+        head = '#Image CLASS-ID SPECIES BREED ID\n'
+        (root / 'annotations' / f'{name}.txt').write_text(head + '\n'.join(content) + '\n')
+    return root
+
+
+def write_folders(root, splits=('',)):
+    for split in splits:
+        for name in ('café', 'n01537544', 'wood'):
+            for number in range(10):
+                draw(root / split / name / f'{name} {number}.png', number)
+        (root / split / 'wood' / 'notes.txt').write_text('no picture')
+    return root
+
+
+def by_class(pictures):
+    found = {}
+    for picture in pictures:
+        found.setdefault((picture.split, picture.class_name), []).append(picture.path.name)
+    return {key: len(names) for key, names in found.items()}
+
+
+def test_cub(tmp_path):
+    found = by_class(Cub(write_cub(tmp_path)).pictures())
+    names = ('001.Black_footed_Albatross', '002.Laysan_Albatross')
+    assert found == {(s, n): c for s, c in (('train', 2), ('val', 1)) for n in names}
+
+
+def test_oxford_pet(tmp_path):
+    found = by_class(OxfordPet(write_pet(tmp_path)).pictures())
+    breeds = ('Abyssinian', 'american_bulldog')
+    assert found == {(s, n): c for s, c in (('train', 3), ('val', 1)) for n in breeds}
+
+
+def test_class_folders_with_and_without_splits(tmp_path):
+    split = by_class(ClassFolders(write_folders(tmp_path / 'a', ('train', 'val'))).pictures())
+    assert set(split.values()) == {10} and len(split) == 6
+    flat = ClassFolders(write_folders(tmp_path / 'b'), val_share=0.3, seed=1)
+    assert by_class(flat.pictures())['val', 'café'] == 3
+    assert flat.pictures() == flat.pictures()
+    other = ClassFolders(tmp_path / 'b', val_share=0.3, seed=2)
+    assert flat.pictures() != other.pictures()
+
+
+def test_selection(tmp_path):
+    pictures = ClassFolders(write_folders(tmp_path, ('train', 'val'))).pictures()
+    chosen = select_pictures(pictures, ['wood', 'café'], per_class=4)
+    assert by_class(chosen) == {
+        (s, n): c for s, c in (('train', 4), ('val', 10)) for n in ('café', 'wood')
+    }
+    assert by_class(select_pictures(pictures, fraction=0.5))['train', 'wood'] == 5
+    # What is drawn of a class does not depend on the others.
+    alone = [p for p in select_pictures(pictures, ['wood'], 4) if p.split == 'train']
+    assert alone == [p for p in chosen if p.class_name == 'wood' and p.split == 'train']
+    with pytest.raises(SourceError, match="no class 'x'"):
+        select_pictures(pictures, ['x'])
+    with pytest.raises(SourceError, match='listed twice'):
+        select_pictures(pictures, ['wood', 'wood'])
+    for wrong in (dict(fraction=0), dict(fraction=1.1), dict(per_class=0)):
+        with pytest.raises(ValueError, match='must be in'):
+            select_pictures(pictures, **wrong)
+
+
+@pytest.mark.parametrize('way', ['link', 'copy'])
+def test_tree_is_written_once_and_mended(tmp_path, way):
+    pictures = Cub(write_cub(tmp_path / 'source')).pictures()
+    tree = PictureTree(tmp_path / 'out', tmp_path / 'source')
+    assert tree.write(pictures, dict(seed=0), way, dict(learn=['001.Black_footed_Albatross']))
+    out = tmp_path / 'out'
+    picture = pictures[0]
+    placed = out / 'train' / picture.class_name / picture.path.name
+    assert placed.read_bytes() == picture.path.read_bytes()
+    assert placed.samefile(picture.path) == (way == 'link')
+    assert (out / 'roles' / 'learn.txt').read_text() == '001.Black_footed_Albatross\n'
+    assert len((out / 'splits' / 'train.txt').read_text().splitlines()) == 4
+    assert Image.open(out / 'contact_sheet.jpg').size == (768, 192)
+    again = dict(learn=['001.Black_footed_Albatross'])
+    assert not tree.write(pictures, dict(seed=0), way, again)
+    placed.unlink()
+    assert tree.write(pictures, dict(seed=0), way, again) and placed.exists()
+    assert tree.write(pictures[1:], dict(seed=0), way, again) and not placed.exists()
+
+
+def test_every_damaged_picture_is_named_and_nothing_is_written(tmp_path):
+    root = write_folders(tmp_path / 'source', ('train',))
+    for number in (2, 5):
+        path = root / 'train' / 'wood' / f'wood {number}.png'
+        path.write_bytes(path.read_bytes()[:60])
+    pictures = ClassFolders(root).pictures()
+    with pytest.raises(SourceError) as caught:
+        PictureTree(tmp_path / 'out', root).write(pictures, {})
+    assert len(caught.value.problems) == 2
+    assert 'wood 2.png' in str(caught.value) and 'wood 5.png' in str(caught.value)
+    assert not (tmp_path / 'out').exists()
+    double = [Picture('train', 'a', tmp_path / x / 'same.png') for x in 'xy']
+    with pytest.raises(SourceError, match='two pictures would be train/a/same.png'):
+        PictureTree(tmp_path / 'out', root).write(double, {})
+
+
+def test_damaged_sources(tmp_path):
+    with pytest.raises(SourceError, match='no such folder'):
+        ClassFolders(tmp_path / 'nowhere').pictures()
+    (tmp_path / 'empty' / 'class').mkdir(parents=True)
+    with pytest.raises(SourceError, match='no picture in class folders'):
+        ClassFolders(tmp_path / 'empty').pictures()
+    cub = write_cub(tmp_path / 'cub')
+    next((cub / 'images').rglob('Bird_0002*')).unlink()
+    (cub / 'image_class_labels.txt').write_text('1 1\n2 9\n3 1\n4 2\n5 2\n6 2\n')
+    (cub / 'train_test_split.txt').write_text('1 1\n2 1\n3 1\n4 7\n5 1\n')
+    with pytest.raises(SourceError) as caught:
+        Cub(cub).pictures()
+    text = str(caught.value)
+    assert 'picture 2' in text and 'has no class' in text
+    assert 'Bird_0002_2.jpg is missing' in text and text.count('has no split') == 2
+    (cub / 'classes.txt').write_text('1\n')
+    with pytest.raises(SourceError, match='too few columns'):
+        Cub(cub).pictures()
+    (cub / 'classes.txt').unlink()
+    with pytest.raises(SourceError, match=r'classes\.txt cannot be read'):
+        Cub(cub).pictures()
+    pet = write_pet(tmp_path / 'pet')
+    (pet / 'images' / 'Abyssinian_4.jpg').unlink()
+    path = pet / 'annotations' / 'trainval.txt'
+    path.write_text(path.read_text().replace('american_bulldog_2 2', 'american_bulldog_2 7'))
+    with pytest.raises(SourceError) as caught:
+        OxfordPet(pet).pictures()
+    assert 'Abyssinian_4.jpg is missing' in str(caught.value)
+    assert 'american_bulldog_2 has class 7, not 2' in str(caught.value)
+    path.write_text('')
+    with pytest.raises(SourceError, match=r'trainval\.txt is empty'):
+        OxfordPet(pet).pictures()
+
+
+def run_tool(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['classification.py', *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def test_tool(tmp_path, monkeypatch, capsys):
+    source = write_folders(tmp_path / 'source', ('train', 'val'))
+    (tmp_path / 'forget.txt').write_text('wood\n')
+    common = ['class-folders', '--source', source, '--out', tmp_path / 'out']
+    run_tool(monkeypatch, *common, '--forget', tmp_path / 'forget.txt')
+    assert 'written, 60 pictures, 3 classes' in capsys.readouterr().out
+    roles = {p.stem: p.read_text().split() for p in (tmp_path / 'out' / 'roles').iterdir()}
+    assert roles == dict(forget=['wood'], retain=['café', 'n01537544'])
+    manifest = json.loads((tmp_path / 'out' / 'manifest.json').read_text())
+    assert manifest['counts']['train/wood'] == 10 and '--forget' in manifest['request']['command']
+    run_tool(monkeypatch, *common, '--forget', tmp_path / 'forget.txt')
+    assert 'is there already' in capsys.readouterr().out
+    for options, problem in (
+        (['--forget', 'nothing'], "no class 'nothing'"),
+        (['--learn', 'wood', '--forget', 'wood'], 'leave out --classes and --forget'),
+        (['--fraction', '2'], r'must be in \(0, 1\]'),
+    ):
+        with pytest.raises(SystemExit, match=problem):
+            run_tool(monkeypatch, *common, *options)
+    run_tool(monkeypatch, *common, '--learn', 'wood', 'café', '--per-class', '3')
+    assert 'written, 26 pictures, 2 classes' in capsys.readouterr().out
