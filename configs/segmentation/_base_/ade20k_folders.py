@@ -36,7 +36,7 @@ old_train = dict(
 new_train = dict(
     type='BaseSegDataset',
     data_root=new_root,
-    data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
+    data_prefix=dict(img_path='train/images', seg_map_path='train/annotations'),
     metainfo=dict(classes=new_classes),
     pipeline=train_pipeline,
 )
@@ -50,7 +50,7 @@ old_val = dict(
 new_val = dict(
     type='BaseSegDataset',
     data_root=new_root,
-    data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'),
+    data_prefix=dict(img_path='val/images', seg_map_path='val/annotations'),
     metainfo=dict(classes=new_classes),
     test_mode=True,
     pipeline=test_pipeline,
