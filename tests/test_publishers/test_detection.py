@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from knowswap_mm.datasets.publishers import (
+    BoxedObject,
     BoxedPicture,
     CocoTree,
     CubBoxes,
@@ -72,7 +73,8 @@ def test_dogs(tmp_path):
     assert [p.split for p in pictures].count('train') == 6 and len(pictures) == 8
     both = next(p for p in pictures if p.path.stem == 'n02085620_2')
     # Pixels 1 to 20 of the publisher are the first twenty.
-    assert both.objects == ((DOGS[0], (0, 0, 20, 10)), (DOGS[0], (4, 5, 56, 25)))
+    assert [o.box for o in both.objects] == [(0, 0, 20, 10), (4, 5, 56, 25)]
+    assert both.class_names == (DOGS[0],)
     drawn = StanfordDogs(write_dogs(tmp_path / 'b', listed=False), val_share=0.5).pictures()
     assert [p.split for p in drawn].count('val') == 4
 
@@ -80,7 +82,9 @@ def test_dogs(tmp_path):
 def test_cub(tmp_path):
     pictures = CubBoxes(write_cub(tmp_path)).pictures()
     assert [p.split for p in pictures] == ['train', 'train', 'val']
-    assert pictures[0].objects == (('001.Black_footed_Albatross', (3.0, 4.0, 20.0, 15.0)),)
+    assert pictures[0].objects == (
+        BoxedObject('001.Black_footed_Albatross', (3.0, 4.0, 20.0, 15.0)),
+    )
 
 
 def test_damaged_sources(tmp_path):
@@ -92,7 +96,7 @@ def test_damaged_sources(tmp_path):
     (folder / 'n02085782_3').write_text(XML.format(4, 4, '<object></object>'))
     with pytest.raises(SourceError) as caught:
         StanfordDogs(dogs).pictures()
-    assert len(caught.value.problems) == 4 and 'there is no object' in str(caught.value)
+    assert len(caught.value.problems) == 3 and 'has no bndbox' in str(caught.value)
     (dogs / 'train_list.mat').write_bytes(b'no list')
     with pytest.raises(SourceError, match=r'train_list\.mat cannot be read'):
         StanfordDogs(dogs).pictures()
@@ -112,7 +116,7 @@ def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
     assert [4, 5, 36, 25] in [item['bbox'] for item in content['annotations']]
     (tmp_path / 'out/train' / pictures[0].path.name).unlink()
     assert tree.write(pictures, DOGS, dict(seed=0))
-    far = BoxedPicture('train', pictures[0].path, ((DOGS[0], (100, 2, 5, 5)),))
+    far = BoxedPicture('train', pictures[0].path, (BoxedObject(DOGS[0], (100, 2, 5, 5)),))
     with pytest.raises(SourceError, match='lies outside'):
         CocoTree(tmp_path / 'far', tmp_path).write([far], DOGS, {})
     with pytest.raises(SourceError, match='two pictures would be'):

@@ -75,12 +75,16 @@ def ids(path):
     return set(np.unique(np.asarray(Image.open(path))).tolist())
 
 
+def ids_of(*names, first=0):
+    return {name: first + i for i, name in enumerate(names)}
+
+
 def test_voc(tmp_path):
     source = VocMaps(write_voc(tmp_path / 'voc'))
     out = tmp_path / 'out'
     tree = MapTree(out, source.root)
     chosen = ['dog', 'bird']
-    assert tree.write(source.pictures(), source.classes, chosen, {}, first_id=150)
+    assert tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
     maps = {p.relative_to(out).as_posix(): ids(p) for p in out.rglob('*.png')}
     assert maps == {
         'train/annotations/2007_0.png': {151, 255},
@@ -88,15 +92,15 @@ def test_voc(tmp_path):
         'val/annotations/2007_3.png': {151, 255},
     }
     assert len(list(out.rglob('2007*.jpg'))) == 3
-    assert not tree.write(source.pictures(), source.classes, chosen, {}, first_id=150)
+    assert not tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
     (out / 'train' / 'annotations' / '2007_0.png').unlink()
-    assert tree.write(source.pictures(), source.classes, chosen, {}, first_id=150)
+    assert tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
 
 
 def test_pet(tmp_path):
     source = PetMaps(write_pet(tmp_path / 'pet'))
     MapTree(tmp_path / 'out', source.root).write(
-        source.pictures(), source.classes, source.classes, {}
+        source.pictures(), source.classes, ids_of(*source.classes), {}
     )
     assert ids(tmp_path / 'out/train/annotations/Abyssinian_0.png') == {0, 255}
     assert ids(tmp_path / 'out/val/annotations/beagle_1.png') == {1, 255}
@@ -108,7 +112,7 @@ def test_deepglobe(tmp_path):
     assert [p.split for p in pictures].count('val') == 3 and pictures == source.pictures()
     values = pictures[0].read(pictures[0].map_path)
     assert values[2, :6].tolist() == [0, 1, 2, 3, 4, 5]
-    assert (values[0] == 255).all() and values[1, 0] == 0 and (values[2, 6:] == 255).all()
+    assert (values[0] == -1).all() and values[1, 0] == 0 and (values[2, 6:] == -1).all()
 
 
 def test_what_is_wrong_is_named_and_nothing_written(tmp_path):
@@ -117,18 +121,17 @@ def test_what_is_wrong_is_named_and_nothing_written(tmp_path):
 
     def refused(match, chosen=('bird',), **options):
         with pytest.raises(SourceError, match=match):
-            tree.write(pictures, source.classes, list(chosen), {}, **options)
+            tree.write(pictures, source.classes, ids_of(*chosen, **options), {}, required=chosen)
         assert not (tmp_path / 'out').exists()
 
     refused("no class 'ox'", ['ox'])
-    refused("'bird' is listed twice", ['bird', 'bird'])
-    refused('do not fit into 8 bits', first_id=255)
+    refused('do not fit into 0 to 254', first=255)
     refused("class 'cow' has no pixel", ['bird', 'cow'])
     save(pictures[0].map_path, np.full((8, 10), 77))
     save(pictures[1].map_path, np.zeros((4, 4)))
     pictures[2].map_path.write_bytes(b'damaged')
     with pytest.raises(SourceError) as caught:
-        tree.write(pictures, source.classes, ['bird'], {})
+        tree.write(pictures, source.classes, ids_of('bird'), {})
     assert len(caught.value.problems) == 3
     assert 'ids go from 0 to 20' in str(caught.value) and '(4, 4) pixels' in str(caught.value)
     pictures[0].path.unlink()
@@ -155,8 +158,8 @@ def test_what_is_wrong_is_named_and_nothing_written(tmp_path):
 
 def test_tool_writes_what_a_role_view_reads(tmp_path, monkeypatch, capsys):
     source, out = write_deepglobe(tmp_path / 'land'), tmp_path / 'out'
-    arguments = ['deepglobe', '--source', source, '--out', out, '--first-id', 150]
-    arguments += ['--val-name', 'test']
+    arguments = ['deepglobe', '--source', source, '--out', out]
+    arguments += ['--layout', 'official']
     monkeypatch.setattr(sys, 'argv', ['segmentation.py', *map(str, arguments)])
     runpy.run_path(str(TOOL), run_name='__main__')
     assert 'written, 6 classes' in capsys.readouterr().out

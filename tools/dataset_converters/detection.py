@@ -1,75 +1,61 @@
-r"""Turns a downloaded data set with boxes into COCO format, as a set of classes to learn.
+r"""Turns a downloaded data set with boxes into COCO format.
 
     TOOL=tools/dataset_converters/detection.py
     python $TOOL cub --source CUB_200_2011 --out data/coco_swap/cub --learn learn.txt
     python $TOOL stanford-dogs --source dogs --out data/coco_swap/dogs --learn n02085620-Chihuahua
+    python $TOOL coco --source coco --out data/coco_small --forget cat dog --fraction 0.1
 
-`--learn` takes names or a file with one a line; categories are numbered in that order. `<out>` has
-pictures by split, `annotations/instances_<split>.json`, a manifest and a contact sheet.
+Lists are names or a file with one a line; categories are numbered in the order of `--learn` or
+`--classes`, else in that of the publisher. `<out>` has pictures by split,
+`annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
+official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
+pictures with a class to forget, and its boxes alone) and `<out>/retain` (the pictures without).
 """
 
 import argparse
-import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
-from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.datasets.publishers import (
+    CocoFolder,
     CocoTree,
+    ConverterCommand,
     CubBoxes,
-    Picture,
-    SourceError,
     StanfordDogs,
     select_pictures,
 )
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.datasets.publishers.converter_command import find_roles
 
-SOURCES = {'cub': CubBoxes, 'stanford-dogs': StanfordDogs}
-
-
-def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('dataset', choices=sorted(SOURCES))
-    parser.add_argument('--source', type=Path, required=True, help='the unpacked download')
-    parser.add_argument('--out', type=Path, required=True, help='folder to write')
-    parser.add_argument('--learn', nargs='+', help='classes to take; all by default')
-    parser.add_argument('--per-class', type=int, help='training pictures of a class at most')
-    parser.add_argument('--fraction', type=float, default=1.0, help='of the training pictures')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--copy', action='store_true', help='copy pictures instead of linking them')
-    return parser.parse_args()
+SOURCES = {'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs}
 
 
-def main() -> None:
-    """Converts one data set."""
-    args = parse_args()
-    started = time.perf_counter()
-    try:
-        learn = args.learn
-        if learn and len(learn) == 1 and Path(learn[0]).is_file():
-            learn = read_class_names('--learn', learn[0])
-        boxed = SOURCES[args.dataset](args.source).pictures()
-        by_path = {picture.path: picture for picture in boxed}
-        plain = [Picture(p.split, p.objects[0][0], p.path) for p in boxed]
-        chosen = select_pictures(
-            plain, learn, args.per_class, args.fraction, args.seed, args.source
-        )
-        pictures = [by_path[picture.path] for picture in chosen]
-        classes = learn or sorted({picture.class_name for picture in chosen})
-        request = dict(dataset=args.dataset, seed=args.seed, command=sys.argv[1:])
-        way = 'copy' if args.copy else 'link'
-        written = CocoTree(args.out, args.source).write(pictures, classes, request, way)
-    except (SourceError, ConfigError, ValueError, FileExistsError) as error:
-        sys.exit(str(error))
-    state = 'written' if written else 'is there already'
-    seconds = time.perf_counter() - started
-    print(
-        f'{args.out}: {state}, {len(pictures)} pictures, {len(classes)} classes ({seconds:.1f} s)'
-    )
+def convert(args: argparse.Namespace) -> tuple[bool, str]:
+    """Converts one data set; returns whether it was written, and a summary."""
+    source = SOURCES[args.dataset](args.source)
+    pictures = source.pictures()
+    found = sorted({name for picture in pictures for name in picture.class_names})
+    known = getattr(source, 'classes', found)
+    roles = find_roles(args, known)
+    classes = args.learn or args.classes or known
+    draw = (args.per_class, args.fraction, args.seed, args.source)
+    pictures = select_pictures(pictures, args.learn or args.classes, *draw)
+    trees = {args.out: (pictures, classes, roles)}
+    if args.layout == 'official':
+        pictures = [replace(picture, split=f'{picture.split}2017') for picture in pictures]
+        trees = {args.out: (pictures, classes, roles)}
+        if args.forget:
+            gone = set(args.forget)
+            with_gone = [p for p in pictures if not gone.isdisjoint(p.class_names)]
+            without = [p for p in pictures if gone.isdisjoint(p.class_names)]
+            trees = {
+                args.out / 'forget': (with_gone, roles['forget'], {}),
+                args.out / 'retain': (without, roles['retain'], {}),
+            }
+    written = [
+        CocoTree(root, args.source).write(chosen, names, args.request, args.way, lists)
+        for root, (chosen, names, lists) in trees.items()
+    ]
+    return any(written), f'{len(pictures)} pictures, {len(classes)} classes'
 
 
 if __name__ == '__main__':
-    main()
+    ConverterCommand(__doc__, list(SOURCES)).run(convert)

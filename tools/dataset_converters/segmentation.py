@@ -1,66 +1,88 @@
-r"""Turns a downloaded data set with semantic maps into a set of classes to learn.
+r"""Turns a downloaded data set with semantic maps into pictures and maps that our configs read.
 
     TOOL=tools/dataset_converters/segmentation.py
     python $TOOL voc --source VOCdevkit/VOC2012 --out data/voc_animals \
         --learn bird cat cow dog horse sheep
-    python $TOOL deepglobe --source land-train --out data/ade_swap/deepglobe \
-        --first-id 150 --val-name test
-    python $TOOL oxford-pet --source oxford-iiit-pet --out data/pet --learn Abyssinian beagle
+    python $TOOL deepglobe --source land-train --out data/ade_swap/deepglobe --layout official
+    python $TOOL ade20k --source ADEChallengeData2016 --out data/ade_small \
+        --forget wall sky --fraction 0.1
 
-Ids in the maps follow the order of `--learn` (names, or a file with one a line). The official
-layout has them from 150 on, and calls the second split `test`. `<out>` has
-`<split>/{images,annotations}`, a manifest and a contact sheet.
+Ids in the maps follow the order of `--learn` or `--classes` (names, or a file with one a line),
+else that of the publisher, from `--first-id` on. `<out>` has `<split>/{images,annotations}`,
+`roles/`, checksums, a manifest and a contact sheet. `--layout official` numbers classes to learn
+from 150 on and calls val `test`; with --forget it writes `<out>/forget` and `<out>/retain` with
+`{images,annotations_detectron2}/{training,validation}`, where the classes of the other role are
+unlabelled. `ade20k-full` and `coco-stuff` have more classes than ids: choose some.
 """
 
 import argparse
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
-from knowswap_mm.datasets.class_names import read_class_names
-from knowswap_mm.datasets.publishers import DeepGlobe, MapTree, PetMaps, SourceError, VocMaps
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.datasets.publishers import (
+    Ade20k,
+    Ade20kFull,
+    CocoMasks,
+    CocoStuff,
+    ConverterCommand,
+    DeepGlobe,
+    MapTree,
+    PetMaps,
+    VocMaps,
+)
+from knowswap_mm.datasets.publishers.converter_command import find_roles
 
-SOURCES = {'voc': VocMaps, 'oxford-pet': PetMaps, 'deepglobe': DeepGlobe}
+SOURCES = {
+    'ade20k': Ade20k,
+    'ade20k-full': Ade20kFull,
+    'coco': CocoMasks,
+    'coco-stuff': CocoStuff,
+    'deepglobe': DeepGlobe,
+    'oxford-pet': PetMaps,
+    'voc': VocMaps,
+}
+#: First id of the classes to learn in the official layout: behind those of ADE20K.
+OFFICIAL_FIRST = 150
 
 
-def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('dataset', choices=sorted(SOURCES))
-    parser.add_argument('--source', type=Path, required=True, help='the unpacked download')
-    parser.add_argument('--out', type=Path, required=True, help='folder to write')
-    parser.add_argument('--learn', nargs='+', help='classes to take; all by default')
-    parser.add_argument('--first-id', type=int, default=0, help='id of the first class')
-    parser.add_argument('--val-name', default='val', help='folder of the second split')
-    parser.add_argument('--copy', action='store_true', help='copy pictures instead of linking them')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Converts one data set."""
-    args = parse_args()
-    started = time.perf_counter()
-    try:
-        source = SOURCES[args.dataset](args.source)
-        names = dict(train='train', val=args.val_name)
-        pictures = [replace(p, split=names[p.split]) for p in source.pictures()]
-        learn = args.learn or list(source.classes)
-        if len(learn) == 1 and Path(learn[0]).is_file():
-            learn = read_class_names('--learn', learn[0])
-        request = dict(dataset=args.dataset, command=sys.argv[1:])
-        way = 'copy' if args.copy else 'link'
-        tree = MapTree(args.out, args.source)
-        written = tree.write(pictures, source.classes, learn, request, args.first_id, way)
-    except (SourceError, ConfigError, FileExistsError) as error:
-        sys.exit(str(error))
-    state = 'written' if written else 'is there already'
-    seconds = time.perf_counter() - started
-    print(f'{args.out}: {state}, {len(learn)} classes ({seconds:.1f} s)')
+def convert(args: argparse.Namespace) -> tuple[bool, str]:
+    """Converts one data set; returns whether it was written, and a summary."""
+    source = SOURCES[args.dataset](args.source)
+    pictures = source.pictures()
+    roles = find_roles(args, source.classes)
+    classes = args.learn or args.classes or list(source.classes)
+    first = args.first_id
+    trees = {args.out: (classes, roles)}
+    options = {}
+    if args.layout == 'official':
+        names = dict(train='train', val='test')
+        if args.forget:
+            names = dict(train='training', val='validation')
+            options = dict(folders=('images/{}', 'annotations_detectron2/{}'))
+            trees = {args.out / role: (members, {}) for role, members in roles.items()}
+        elif first is None:
+            first = OFFICIAL_FIRST
+        pictures = [replace(picture, split=names[picture.split]) for picture in pictures]
+    asked = args.learn or [*(args.classes or ()), *(args.forget or ())]
+    ids = {name: (first or 0) + number for number, name in enumerate(classes)}
+    written = [
+        MapTree(root, args.source, **options).write(
+            pictures,
+            source.classes,
+            {name: ids[name] for name in members},
+            args.request,
+            args.way,
+            lists,
+            [name for name in asked if name in members],
+            per_class=args.per_class,
+            fraction=args.fraction,
+            seed=args.seed,
+        )
+        for root, (members, lists) in trees.items()
+    ]
+    return any(written), f'{len(classes)} classes'
 
 
 if __name__ == '__main__':
-    main()
+    command = ConverterCommand(__doc__, list(SOURCES))
+    command.parser.add_argument('--first-id', type=int, help='id of the first class; 0 by default')
+    command.run(convert)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .tree_writer import load_manifest, write_tree
+from .tree_writer import Expected, read_whole, write_tree
 
 
 @dataclass
@@ -41,19 +41,12 @@ def read_manifest(root: str | Path) -> dict | None:
 
     A tree that lost or gained files since it was written counts as not finished.
     """
-    root = Path(root)
-    manifest = load_manifest(root)
-    if manifest is None:
-        return None
-    try:
-        for split, counts in manifest['counts'].items():
-            (root / 'meta' / f'{split}.txt').stat()
-            for name, count in counts.items():
-                if sum(1 for _ in (root / split / name).iterdir()) != count:
-                    return None
-    except OSError:
-        return None
-    return manifest
+
+    def expect(counts: dict) -> Expected:
+        folders = {f'{s}/{name}': n for s, of in counts.items() for name, n in of.items()}
+        return folders, [f'meta/{split}.txt' for split in counts]
+
+    return read_whole(root, expect)
 
 
 def write_image_folder(

@@ -14,7 +14,7 @@ from PIL import Image
 from .shape_scenes import Scene, make_scene
 from .shapes import SHAPE_CLASSES
 from .textures import TEXTURE_KINDS
-from .tree_writer import load_manifest, write_tree
+from .tree_writer import Expected, read_whole, write_tree
 
 MAX_OBJECTS = 4
 CHUNK = 100
@@ -26,17 +26,12 @@ UNLABELLED, *STUFF = TEXTURE_KINDS
 
 def read_scene_manifest(root: str | Path) -> dict | None:
     """The manifest of a finished tree, or None if it is not there or lost files since."""
-    root = Path(root)
-    manifest = load_manifest(root)
-    try:
-        for split, count in (manifest or {}).get('counts', {}).items():
-            (root / 'annotations' / f'instances_{split}.json').stat()
-            for folder in (root / split, root / MAPS / split):
-                if sum(1 for _ in folder.iterdir()) != count:
-                    return None
-    except OSError:
-        return None
-    return manifest
+
+    def expect(counts: dict) -> Expected:
+        folders = {f'{place}{s}': n for s, n in counts.items() for place in ('', f'{MAPS}/')}
+        return folders, [f'annotations/instances_{split}.json' for split in counts]
+
+    return read_whole(root, expect)
 
 
 def write_shape_scenes(

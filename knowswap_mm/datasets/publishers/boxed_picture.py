@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class BoxedObject:
+    """An object.
+
+    Attributes:
+        class_name (str): Its class.
+        box (Box): x, y, width, height in pixels of the stored picture.
+        rest (Mapping[str, Any]): What else COCO json says of it: ``iscrowd``, ``segmentation``, ...
+    """
+
+    class_name: str
+    box: Box
+    rest: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -15,9 +32,14 @@ class BoxedPicture:
     Attributes:
         split (str): ``train`` or ``val``.
         path (Path): The file.
-        objects (tuple[tuple[str, Box], ...]): Class and box, x, y, width, height in pixels.
+        objects (tuple[BoxedObject, ...]): One or more.
     """
 
     split: str
     path: Path
-    objects: tuple[tuple[str, Box], ...]
+    objects: tuple[BoxedObject, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes in it."""
+        return tuple(dict.fromkeys(each.class_name for each in self.objects))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knowswap_mm.datasets.publishers.boxed_picture import BoxedPicture
+from knowswap_mm.datasets.publishers.boxed_picture import BoxedObject, BoxedPicture
 from knowswap_mm.datasets.publishers.cub import Cub
 from knowswap_mm.datasets.publishers.picture import SourceError, read_table
 
@@ -36,7 +36,7 @@ class CubBoxes:
             except (KeyError, ValueError):
                 problems.append(f'bounding_boxes.txt: no box for picture {numbers[name]} ({name})')
                 continue
-            objects = ((picture.class_name, (x, y, width, height)),)
+            objects = (BoxedObject(picture.class_name, (x, y, width, height)),)
             found.append(BoxedPicture(picture.split, picture.path, objects))
         if problems:
             raise SourceError(self.root, problems)

@@ -66,11 +66,11 @@ def read_land_map(path: Path) -> np.ndarray:
     with Image.open(path) as opened:
         values = np.asarray(opened)
     if values.ndim != 3 or values.shape[2] != 3:
-        raise ValueError('no map of DeepGlobe: it is not in three colours')
+        raise ValueError(f'{path.name} is no map of DeepGlobe: it is not in three colours')
     bits = (values >= 128) @ np.array([4, 2, 1], np.uint8)
-    table = np.full(8, NONE, np.uint8)
+    table = np.full(8, NONE, np.int16)
     for label, colour in enumerate(_COLOURS.values()):
         table[sum(bit for bit, channel in zip((4, 2, 1), colour, strict=True) if channel)] = label
     if (bits == 4).any():
-        raise ValueError('no map of DeepGlobe: red means no class there')
+        raise ValueError(f'{path.name} is no map of DeepGlobe: red means no class there')
     return table[bits]

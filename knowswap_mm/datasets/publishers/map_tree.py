@@ -2,124 +2,144 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from knowswap_mm.datasets.generators.tree_writer import load_manifest, write_tree
+from knowswap_mm.datasets.generators.tree_writer import Expected
+from knowswap_mm.datasets.publishers.data_tree import DataTree, write_lines
+from knowswap_mm.datasets.publishers.inspection import Finding
 from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
-from knowswap_mm.datasets.publishers.picture_tree import place, write_contact_sheet
+from knowswap_mm.datasets.publishers.selection import check_classes, check_draw, select_pictures
+
+#: In the maps written: no class.
+UNLABELLED = 255
 
 
-class MapTree:
+class MapTree(DataTree):
     """A folder ``<root>/<split>/images/<n>.jpg`` with ``<root>/<split>/annotations/<n>.png``.
 
-    Ids in the maps follow the order of the chosen classes; other classes are unlabelled (255), and
-    pictures without a pixel of a chosen class are left out.
+    Classes that are not chosen are unlabelled (255) in the maps, and pictures without a pixel of a
+    chosen class are left out.
 
     Args:
         root (str | Path): The folder to write.
         source (str | Path): Where the pictures come from, for messages.
+        folders (tuple[str, str]): Folders of the pictures and the maps of a split.
     """
 
-    def __init__(self, root: str | Path, source: str | Path) -> None:
-        self.root, self.source = Path(root), Path(source)
+    def __init__(
+        self,
+        root: str | Path,
+        source: str | Path,
+        folders: tuple[str, str] = ('{}/images', '{}/annotations'),
+    ) -> None:
+        super().__init__(root, source)
+        self.folders = folders
 
     def write(
         self,
         pictures: Sequence[MappedPicture],
         known: Sequence[str],
-        classes: Sequence[str],
+        ids: Mapping[str, int],
         request: Mapping[str, Any],
-        first_id: int = 0,
         way: str = 'link',
+        roles: Mapping[str, Sequence[str]] | None = None,
+        required: Sequence[str] = (),
+        **draw: Any,
     ) -> bool:
         """Check and write the pictures; all of them or none.
 
         Args:
             pictures (Sequence[MappedPicture]): The pictures.
             known (Sequence[str]): All classes of the publisher.
-            classes (Sequence[str]): The chosen ones, in the order of their ids.
+            ids (Mapping[str, int]): The chosen ones with their ids in the maps written.
             request (Mapping[str, Any]): What was asked for.
-            first_id (int): Id of the first class.
             way (str): ``link`` or ``copy``.
+            roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
+            required (Sequence[str]): Classes that some picture must have.
+            draw (Any): ``per_class``, ``fraction`` and ``seed`` of :func:`select_pictures`.
 
         Returns:
             bool: True if the tree was written, False if it was there already.
 
         Raises:
-            SourceError: If a class is unknown, a file is damaged, or a class has no pixel.
+            SourceError: If a class is unknown, a file is damaged, or a required class has no pixel.
+            ValueError: If a number is out of range.
             FileExistsError: If the folder holds something else.
         """
-        problems = [
-            f'there is no class {n!r}; some are {known[:5]}' for n in classes if n not in known
-        ]
-        problems += [f'class {n!r} is listed twice' for n in set(classes) if classes.count(n) > 1]
-        if first_id + len(classes) > NONE:
-            problems.append(f'ids from {first_id} on do not fit into 8 bits')
-        if problems:
-            raise SourceError(self.source, problems)
-        table = np.full(256, NONE, np.uint8)
-        for number, name in enumerate(classes):
-            table[list(known).index(name)] = first_id + number
-        digest = hashlib.sha256('\n'.join(str(p.path.name) for p in pictures).encode()).hexdigest()
-        full = dict(request, way=way, pictures=digest, classes=list(classes), first_id=first_id)
+        check_draw(draw.get('per_class'), draw.get('fraction', 1.0))
+        check_classes(list(ids), known, self.source)
+        if not all(0 <= number < UNLABELLED for number in ids.values()):
+            fix = 'choose fewer classes (--learn, --classes) or another first id (--first-id)'
+            text = f'ids to {max(ids.values())} do not fit into 0 to {UNLABELLED - 1}. Fix: {fix}'
+            raise SourceError(self.source, [text])
+        table = np.full(len(known) + 1, UNLABELLED, np.uint8)
+        for name, number in ids.items():
+            table[list(known).index(name)] = number
+        roles = dict(roles or {})
+        full = dict(request, way=way, ids=dict(ids), folders=self.folders, roles=roles, **draw)
+
+        def look(place: int) -> dict[str, Any]:
+            picture = pictures[place]
+            values = picture.read(picture.map_path)
+            with Image.open(picture.path) as opened:
+                if opened.size != values.shape[::-1]:
+                    raise ValueError(
+                        f'{picture.map_path.name} has {values.shape[::-1]} pixels, not '
+                        f'{opened.size}'
+                    )
+            return dict(classes=[known[i] for i in np.unique(values) if i != NONE])
 
         def build(folder: Path) -> dict[str, int]:
-            counts: Counter[str] = Counter()
-            seen: Counter[int] = Counter()
-            shown, wrong = [], []
-            for picture in pictures:
-                try:
-                    with Image.open(picture.path) as opened:
-                        opened.load()
-                        size = opened.size
-                    labels = table[picture.read(picture.map_path)]
-                    if labels.shape[::-1] != size:
-                        raise ValueError(f'the map has {labels.shape[::-1]} pixels, not {size}')
-                except Exception as error:  # a damaged file may raise anything
-                    wrong.append(f'{picture.map_path.name}: {type(error).__name__}: {error}')
-                    continue
-                present = [int(number) for number in np.unique(labels) if number != NONE]
-                if not present:
-                    continue
-                seen.update(present)
-                target = folder / picture.split / 'images' / picture.path.name
-                maps = folder / picture.split / 'annotations' / picture.map_path.name
-                for path in (target, maps):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                place(picture.path.resolve(), target, way)
-                Image.fromarray(labels).save(maps)
-                counts[picture.split] += 1
-                shown.append(Picture(picture.split, classes[present[0] - first_id], picture.path))
-            wrong += [
-                f'class {name!r} has no pixel'
-                for number, name in enumerate(classes)
-                if not wrong and not seen[first_id + number]
-            ]
-            if wrong:
-                raise SourceError(self.source, wrong)
-            write_contact_sheet(folder / 'contact_sheet.jpg', shown)
-            return dict(counts)
+            findings = self._inspect(folder, [picture.path for picture in pictures], look)
+            chosen, findings = self._choose(pictures, findings, list(ids), required, draw)
+            self._place(folder, self._names(chosen), chosen, findings, way)
+            for picture in chosen:
+                maps = folder / self.folders[1].format(picture.split)
+                maps.mkdir(parents=True, exist_ok=True)
+                values = table[picture.read(picture.map_path)]
+                Image.fromarray(values).save(maps / f'{picture.map_path.stem}.png')
+            for role, members in roles.items():
+                write_lines(folder / 'roles' / f'{role}.txt', members)
+            first = [next(name for name in p.class_names if name in ids) for p in chosen]
+            shown = [Picture(p.split, name, p.path) for p, name in zip(chosen, first, strict=True)]
+            self._finish(folder, shown)
+            counts = Counter(picture.split for picture in chosen)
+            return {each.format(s): n for s, n in counts.items() for each in self.folders}
 
-        return write_tree(self.root, full, build, read_map_manifest)
+        return self._write(self._names(pictures), full, build)
 
+    @staticmethod
+    def expect(counts: dict) -> Expected:
+        """See :class:`DataTree`."""
+        return counts, ['contact_sheet.jpg']
 
-def read_map_manifest(root: str | Path) -> dict | None:
-    """The manifest if every split still has its pictures and maps, else None."""
-    root = Path(root)
-    manifest = load_manifest(root)
-    try:
-        for split, count in (manifest or {}).get('counts', {}).items():
-            for name in ('images', 'annotations'):
-                if sum(1 for _ in (root / split / name).iterdir()) != count:
-                    return None
-    except OSError:
-        return None
-    return manifest
+    def _names(self, pictures: Sequence[MappedPicture]) -> list[str]:
+        return [f'{self.folders[0].format(p.split)}/{p.path.name}' for p in pictures]
+
+    def _choose(
+        self,
+        pictures: Sequence[MappedPicture],
+        findings: Sequence[Finding],
+        classes: Sequence[str],
+        required: Sequence[str],
+        draw: Mapping[str, Any],
+    ) -> tuple[list[MappedPicture], list[Finding]]:
+        full = [
+            replace(picture, class_names=tuple(finding['classes']))
+            for picture, finding in zip(pictures, findings, strict=True)
+        ]
+        seen = {name for picture in full for name in picture.class_names}
+        if lost := [f'class {name!r} has no pixel' for name in required if name not in seen]:
+            raise SourceError(self.source, lost)
+        by_path = {p.path: finding for p, finding in zip(full, findings, strict=True)}
+        there = [name for name in classes if name in seen]
+        chosen = select_pictures(full, there, root=self.source, **draw)
+        return chosen, [by_path[picture.path] for picture in chosen]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
+from knowswap_mm.datasets.publishers.mapped_picture import MappedPicture, positions
 from knowswap_mm.datasets.publishers.oxford_pet import OxfordPet
 from knowswap_mm.datasets.publishers.picture import SourceError
 
@@ -51,5 +51,5 @@ def read_trimap(path: Path, label: int) -> np.ndarray:
     with Image.open(path) as opened:
         values = np.asarray(opened)
     if values.ndim != 2 or not np.isin(values, (_ANIMAL, _BACKGROUND, _BORDER)).all():
-        raise ValueError('no trimap: it has other values than 1, 2 and 3')
-    return np.where(values == _ANIMAL, label, NONE).astype(np.uint8)
+        raise ValueError(f'{path.name} is no trimap: it has other values than 1, 2 and 3')
+    return positions(np.full_like(values, label), values == _ANIMAL)

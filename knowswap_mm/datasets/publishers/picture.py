@@ -35,6 +35,11 @@ class Picture:
     class_name: str
     path: Path
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class, as for pictures with several."""
+        return (self.class_name,)
+
 
 def read_table(path: Path, root: Path, columns: int) -> list[list[str]]:
     """Read a text file with columns set apart by spaces; lines that begin with # do not count.

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from knowswap_mm.datasets.publishers.picture import Picture, SourceError
+from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.seeding import derive_seed
 
 
+class Labelled(Protocol):
+    """A picture that has a split and classes."""
+
+    split: str
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Its classes."""
+
+
+T = TypeVar('T', bound=Labelled)
+
+
 def select_pictures(
-    pictures: Sequence[Picture],
+    pictures: Sequence[T],
     classes: Sequence[str] | None = None,
     per_class: int | None = None,
     fraction: float = 1.0,
     seed: int = 0,
     root: str | Path = '.',
-) -> list[Picture]:
+) -> list[T]:
     """Choose pictures; what is drawn of a class does not depend on the other classes.
 
+    A picture of several classes is taken if it is drawn for one of them.
+
     Args:
-        pictures (Sequence[Picture]): All of them.
+        pictures (Sequence): All of them, with ``split`` and ``class_names``.
         classes (Sequence[str] | None): Names to keep; None for all.
         per_class (int | None): Training pictures of a class at most; other splits stay whole.
         fraction (float): Share of the training pictures of each class, in (0, 1].
@@ -30,32 +47,77 @@ def select_pictures(
         root (str | Path): The folder, for messages.
 
     Returns:
-        list[Picture]: The chosen ones in their order.
+        list: The chosen ones in their order.
 
     Raises:
         SourceError: If a class is unknown or listed twice.
         ValueError: If a number is out of range.
     """
+    check_draw(per_class, fraction)
+    train: dict[str, list[int]] = {}
+    for i, picture in enumerate(pictures):
+        for name in picture.class_names:
+            members = train.setdefault(name, [])
+            if picture.split == 'train':
+                members.append(i)
+    wanted = list(sorted(train) if classes is None else classes)
+    check_classes(wanted, sorted(train), root)
+    kept = set()
+    for name in wanted:
+        rng = np.random.default_rng(derive_seed('pictures', seed, name))
+        count = max(round(len(train[name]) * fraction), 1)
+        kept.update(rng.permutation(train[name])[: min(count, per_class or count)].tolist())
+    chosen = set(wanted)
+    return [
+        picture
+        for i, picture in enumerate(pictures)
+        if (i in kept if picture.split == 'train' else not chosen.isdisjoint(picture.class_names))
+    ]
+
+
+def check_draw(per_class: int | None, fraction: float) -> None:
+    """Raise ValueError if a number is out of range."""
     if not 0 < fraction <= 1 or (per_class is not None and per_class < 1):
         raise ValueError(f'fraction {fraction} must be in (0, 1], per class {per_class} at least 1')
-    known = sorted({picture.class_name for picture in pictures})
-    wanted = list(known if classes is None else classes)
-    problems = [f'there is no class {name!r}; some are {known[:5]}' for name in wanted]
-    problems = [text for name, text in zip(wanted, problems, strict=True) if name not in set(known)]
+
+
+def check_classes(wanted: Sequence[str], known: Sequence[str], root: str | Path) -> None:
+    """Raise SourceError if a wanted class is unknown or listed twice."""
+    lookup = set(known)
+    problems = [
+        f'there is no class {name!r}; some are {list(known[:5])}'
+        for name in wanted
+        if name not in lookup
+    ]
     problems += [
         f'class {n!r} is listed twice' for n in dict.fromkeys(wanted) if wanted.count(n) > 1
     ]
     if problems:
         raise SourceError(Path(root), problems)
-    kept = set()
-    for name in wanted:
-        train = [i for i, p in enumerate(pictures) if p.class_name == name and p.split == 'train']
-        rng = np.random.default_rng(derive_seed('pictures', seed, name))
-        count = max(round(len(train) * fraction), 1)
-        kept.update(rng.permutation(train)[: min(count, per_class or count)].tolist())
-    chosen = set(wanted)
-    return [
-        picture
-        for i, picture in enumerate(pictures)
-        if picture.class_name in chosen and (picture.split != 'train' or i in kept)
+
+
+def match_names(
+    names: Sequence[str], known: Sequence[str], root: str | Path, option: str = 'classes'
+) -> list[str]:
+    """Full names of classes; ``n01537544`` also stands for the folder ``17_n01537544``.
+
+    Args:
+        names (Sequence[str]): What the user wrote.
+        known (Sequence[str]): Classes of the data set.
+        root (str | Path): The folder, for messages.
+        option (str): Where the names stand, for messages.
+
+    Raises:
+        SourceError: Names every class that is unknown.
+    """
+    there = set(known)
+    short = {name.split('_', 1)[1]: name for name in known if re.match(r'\d+_n\d{8}$', name)}
+    full = [name if name in there else short.get(name, name) for name in names]
+    problems = [
+        f'{option}: there is no class {name!r}; some are {list(known[:5])}'
+        for name in full
+        if name not in there
     ]
+    if problems:
+        raise SourceError(Path(root), problems)
+    return full

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from knowswap_mm.datasets.publishers.boxed_picture import BoxedPicture
+from knowswap_mm.datasets.publishers.boxed_picture import BoxedObject, BoxedPicture
 from knowswap_mm.datasets.publishers.class_folders import ClassFolders
 from knowswap_mm.datasets.publishers.picture import SourceError
 
@@ -14,7 +14,7 @@ class StanfordDogs:
     """Reads ``Images/`` and ``Annotation/`` (VOC xml), and the split of ``train_list.mat``.
 
     Without ``train_list.mat`` a share of each class becomes ``val``. Classes are named as the
-    folders are, ``n02085620-Chihuahua``.
+    folders are, ``n02085620-Chihuahua``. Pictures without an object are left out.
 
     Args:
         root (str | Path): The folder with ``Images`` and ``Annotation``.
@@ -44,7 +44,8 @@ class StanfordDogs:
             except (OSError, ElementTree.ParseError, ValueError) as error:
                 problems.append(f'Annotation/{picture.class_name}/{path.name}: {error}')
                 continue
-            found.append(BoxedPicture(split, picture.path, objects))
+            if objects:
+                found.append(BoxedPicture(split, picture.path, objects))
         if problems:
             raise SourceError(self.root, problems)
         return found
@@ -61,7 +62,7 @@ class StanfordDogs:
             raise SourceError(self.root, [f'train_list.mat cannot be read ({error})']) from error
 
 
-def _read_objects(path: Path, class_name: str) -> tuple:
+def _read_objects(path: Path, class_name: str) -> tuple[BoxedObject, ...]:
     objects = []
     for item in ElementTree.parse(path).getroot().iter('object'):
         box = item.find('bndbox')
@@ -72,7 +73,6 @@ def _read_objects(path: Path, class_name: str) -> tuple:
             raise ValueError('a bndbox has not four corners')
         left, top, right, bottom = (float(corner) for corner in corners)
         # Corners are pixels that belong to the box, counted from 1.
-        objects.append((class_name, (left - 1, top - 1, right - left + 1, bottom - top + 1)))
-    if not objects:
-        raise ValueError('there is no object')
+        box = (left - 1, top - 1, right - left + 1, bottom - top + 1)
+        objects.append(BoxedObject(class_name, box))
     return tuple(objects)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
+from knowswap_mm.datasets.publishers.mapped_picture import MappedPicture, positions
 from knowswap_mm.datasets.publishers.picture import SourceError, read_table
+
+_BACKGROUND, _BORDER = 0, 255
 
 
 class VocMaps:
@@ -51,7 +53,7 @@ def read_voc_map(path: Path) -> np.ndarray:
     """Classes from 0; background (0) and border (255) are none."""
     with Image.open(path) as opened:
         values = np.asarray(opened)
-    if values.ndim != 2 or (values[values != NONE] > len(VocMaps.classes)).any():
-        raise ValueError('no map of VOC: ids go from 0 to 20, and 255')
-    values = values.astype(np.uint8)
-    return np.where((values == 0) | (values == NONE), NONE, values - 1).astype(np.uint8)
+    inside = values != _BORDER
+    if values.ndim != 2 or (values[inside] > len(VocMaps.classes)).any():
+        raise ValueError(f'{path.name} is no map of VOC: ids go from 0 to 20, and 255')
+    return positions(values, inside & (values != _BACKGROUND), shift=-1)

@@ -1,0 +1,86 @@
+"""ADE20K with all its classes."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from knowswap_mm.datasets.publishers.ade20k import SPLITS
+from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
+from knowswap_mm.datasets.publishers.picture import SourceError
+
+
+class Ade20kFull:
+    """Reads ``ADE20K_2021_17_01``: a ``.jpg``, ``.json`` and ``_seg.png`` a picture.
+
+    They lie below ``images/ADE/{training,validation}``. Classes and their numbers come from the
+    json files; the publisher's index is a pickle, which is not read. Objects count, parts of
+    objects do not.
+
+    Args:
+        root (str | Path): The folder with ``images``.
+
+    Raises:
+        SourceError: If there are no pictures, or one lacks a file.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        problems: list[str] = []
+        names: dict[int, str] = {}
+        self._paths: list[tuple[str, Path]] = []
+        for folder, split in SPLITS.items():
+            paths = sorted((self.root / 'images' / 'ADE' / folder).rglob('*.jpg'))
+            if not paths:
+                fix = 'give the folder that the unpacked archive made (--source)'
+                problems.append(f'images/ADE/{folder} has no pictures. Fix: {fix}')
+            for path in paths:
+                self._paths.append((split, path))
+                if not path.with_name(f'{path.stem}_seg.png').is_file():
+                    problems.append(f'{folder}: {path.stem}_seg.png is missing')
+                try:
+                    names.update(_read_names(path.with_suffix('.json')))
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    problems.append(f'{folder}: {path.stem}.json cannot be read ({error!r})')
+        if problems:
+            raise SourceError(self.root, problems)
+        #: Names in the order of the publisher's numbers.
+        self.classes = list(dict.fromkeys(names[number] for number in sorted(names)))
+        place = {name: i for i, name in enumerate(self.classes)}
+        self._table = np.full(max(names, default=0) + 1, NONE, np.int16)
+        for number, name in names.items():
+            self._table[number] = place[name]
+
+    def pictures(self) -> list[MappedPicture]:
+        """All pictures, by split and name."""
+        read = partial(read_full_map, table=self._table)
+        return [
+            MappedPicture(split, path, path.with_name(f'{path.stem}_seg.png'), read)
+            for split, path in self._paths
+        ]
+
+
+def _read_names(path: Path) -> dict[int, str]:
+    content = path.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:  # some files of the publisher are in another encoding
+        text = content.decode('latin-1')
+    objects = json.loads(text)['annotation']['object']
+    return {int(each['name_ndx']): str(each['name']) for each in objects if each['name_ndx'] > 0}
+
+
+def read_full_map(path: Path, table: np.ndarray) -> np.ndarray:
+    """Classes by number, which is ``red // 10 * 256 + green``; 0 is none."""
+    with Image.open(path) as opened:
+        values = np.asarray(opened)
+    if values.ndim != 3 or values.shape[2] != 3:
+        raise ValueError(f'{path.name} is no map of ADE20K: it is not in three colours')
+    numbers = values[..., 0].astype(np.int32) // 10 * 256 + values[..., 1]
+    if numbers.max() >= len(table) or (table[numbers[numbers > 0]] == NONE).any():
+        raise ValueError(f'{path.name} has a class that no json file names')
+    return np.where(numbers > 0, table[numbers], np.int16(NONE))

@@ -1,0 +1,40 @@
+"""Puts a picture where it belongs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+
+def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
+    """Link or copy a picture; one that is there already, from an interrupted run, stays.
+
+    Args:
+        source (Path): The picture.
+        target (Path): Where it goes.
+        way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
+        turned (bool): Whether readers would turn it by its EXIF entry, away from its annotations.
+            It is then saved without the entry.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f'.{target.name}.part')
+    if turned:
+        with Image.open(source) as picture:
+            options = dict(quality='keep') if picture.format == 'JPEG' else {}
+            picture.save(half, picture.format, exif=b'', **options)
+        half.rename(target)
+        return
+    if way == 'link':
+        for make in (os.link, os.symlink):
+            try:
+                make(source, target)
+                return
+            except OSError:
+                continue
+    shutil.copyfile(source, half)
+    half.rename(target)
