@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,3 +21,17 @@ def cache_folder(given: str | None = None) -> Path:
         return Path(given).resolve()
     default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(default).resolve() / 'knowswap_mm'
+
+
+def write_once(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all; another process may write the same contents meanwhile.
+
+    Args:
+        path (Path): The file, whose name tells its contents.
+        write (Callable[[Path], object]): Writes the contents to the path it is given, which has
+            the same ending.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f'.{os.getpid()}{path.suffix}')
+    write(partial)
+    os.replace(partial, path)

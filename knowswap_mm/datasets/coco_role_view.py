@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from knowswap_mm.datasets.cache_folder import cache_folder
+from knowswap_mm.datasets.cache_folder import cache_folder, write_once
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.role_view import RoleView
@@ -170,10 +170,7 @@ class CocoRoleView(RoleView):
         digest = hashlib.sha256(text.encode()).hexdigest()[:20]
         path = self.cache_dir / f'{self.role}_{digest}.json'
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f'.{os.getpid()}.tmp')
-            partial.write_text(text, encoding='utf-8')
-            os.replace(partial, path)  # another process may write the same contents meanwhile
+            write_once(path, lambda partial: partial.write_text(text, encoding='utf-8'))
         return path
 
     def _summary(self) -> str:

@@ -13,6 +13,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
+from knowswap_mm.datasets.cache_folder import write_once
 from knowswap_mm.errors import ConfigError
 
 READERS = 8
@@ -50,10 +51,7 @@ class SemanticIndex:
                 rows = list(pool.map(self._count, paths))
             counts = np.stack(rows) if rows else np.zeros((0, 256), np.int64)
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(f'.{os.getpid()}.npy')
-                np.save(partial, counts)
-                os.replace(partial, path)  # another process may write the same counts meanwhile
+                write_once(path, lambda partial: np.save(partial, counts))
         self.counts: np.ndarray = counts
 
     @staticmethod

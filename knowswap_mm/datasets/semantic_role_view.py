@@ -140,6 +140,7 @@ class SemanticRoleView(RoleView):
         self._label_of = {i: number_of[n] for i, n in enumerate(self.class_names) if n in number_of}
         self._left_out = 0
         super().bind(classes)
+        self._new_ids = self._relabelled()
         own = self._pixels[:, sorted(self.labels)][self.indices].sum()
         text = f'{self.key}: {len(self)} pictures with {own} pixels of the role'
         if self._left_out:
@@ -170,6 +171,11 @@ class SemanticRoleView(RoleView):
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Tell the host's ``LoadAnnotations`` the label of every id in the map."""
+        data_info['label_map'] = self._new_ids
+        return data_info
+
+    def _relabelled(self) -> dict[int, int]:
+        """From the id that the host reads to the label in the swap, where they differ."""
         shift = int(self.host.reduce_zero_label)
         table = self._label_of if self.mixed == 'keep' else self.labels
         ids = {number - shift: position for number, position in self._positions.items()}
@@ -177,5 +183,4 @@ class SemanticRoleView(RoleView):
         new = {
             number: table.get(position, self.host.ignore_index) for number, position in ids.items()
         }
-        data_info['label_map'] = {old: label for old, label in new.items() if old != label}
-        return data_info
+        return {old: label for old, label in new.items() if old != label}

@@ -1,34 +1,22 @@
 """A whole swap of a segmentor: results, resuming, the host's own tools, two processes."""
 
-import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import torch
-from mmengine.registry import RUNNERS
+from mmengine.registry import DATASETS, DefaultScope
 
 from knowswap_mm.errors import ConfigError
+from tests.runs import (
+    PHASES,
+    check_equal_ends,
+    check_hosts_own_tool,
+    results_of,
+    train,
+    train_in_two_processes,
+)
 from tests.segmentation_configs import NEW, OLD, segmentation_config
-from tests.swap_configs import write_config
-
-REPOSITORY = Path(__file__).parents[2]
-PHASES = [
-    dict(kind='learn', iters=3, weights=dict(sparsity=0.01)),
-    dict(kind='forget', iters=3, bound=90.0, merge_learned=True, weights=dict(sparsity=0.01)),
-]
 
 pytestmark = pytest.mark.slow
-
-
-def train(config):
-    runner = RUNNERS.build(config)
-    runner.train()
-    return runner
 
 
 @pytest.fixture(scope='module')
@@ -36,10 +24,6 @@ def run(scenes, host, tmp_path_factory):
     folder = tmp_path_factory.mktemp('segmentor_run')
     config = segmentation_config(scenes, folder, host, PHASES)
     return train(config), folder
-
-
-def results_of(folder):
-    return json.loads((folder / 'swap_results.json').read_text())
 
 
 def test_results_by_role(run):
@@ -64,49 +48,19 @@ def test_resumed_equals_uninterrupted(run, point, scenes, host, tmp_path):
     config = segmentation_config(scenes, tmp_path, host, PHASES)
     config.resume, config.load_from = True, str(folder / point)
     train(config)
-    found, wanted = (
-        torch.load(path / 'phase2_forget.pth', weights_only=False)['state_dict']
-        for path in (tmp_path, folder)
-    )
-    for name, tensor in wanted.items():
-        assert torch.equal(found[name], tensor), name
-    last = results_of(folder)['states']['phase2_forget']['metrics']
-    assert json.dumps(results_of(tmp_path)['states']['phase2_forget']['metrics']) == json.dumps(
-        last
-    )
+    check_equal_ends(tmp_path, folder)
 
 
 def test_the_hosts_own_tool_gives_the_same_numbers(run, tmp_path):
     """mmseg's test.py with our config and a checkpoint of a phase."""
     runner, folder = run
-    config = write_config(runner.cfg, tmp_path / 'config.py')
-    spec = importlib.util.find_spec('mmseg')
-    tool = Path(spec.submodule_search_locations[0]) / '.mim' / 'tools' / 'test.py'
-    command = [sys.executable, str(tool), str(config), str(folder / 'phase1_learn.pth')]
-    command += ['--work-dir', str(tmp_path / 'test')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (written,) = (tmp_path / 'test').glob('*/*.json')
-    found = json.loads(written.read_text())
-    wanted = results_of(folder)['states']['phase1_learn']['metrics']
-    for role in ('learn', 'forget', 'retain'):
-        name = f'{role}/seg/mIoU'
-        assert found[name] == wanted[name]
+    check_hosts_own_tool('mmseg', runner, folder, 'seg/mIoU', tmp_path)
 
 
 @pytest.mark.distributed
 def test_two_processes(scenes, host, tmp_path):
     config = segmentation_config(scenes, tmp_path / 'run', host, PHASES)
-    path = write_config(config, tmp_path / 'config.py')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    environment = dict(os.environ, PYTHON=sys.executable, PORT=port, OMP_NUM_THREADS='1')
-    command = ['bash', str(REPOSITORY / 'tools' / 'dist_train.sh'), str(path), '2']
-    done = subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    train_in_two_processes(config, tmp_path)
     assert list(results_of(tmp_path / 'run')['states'])[-1] == 'phase2_forget'
 
 
@@ -123,22 +77,31 @@ MAPS = 'dataset.roles.forget.dataset.data_prefix.seg_map_path'
         (dict(dataset__data_prefix__seg_map_path='nowhere'), MAPS),
         (dict(dataset__reduce_zero_label=False), MAPS),
         (dict(dataset__metainfo__classes=list(OLD[:-1])), MAPS),
-        (dict(mixed='drop_image', min_pixels=1), None),
         (
             dict(model__host__decode_head__loss_cls__class_weight=[1.0] * 5),
             'model.host class_weight',
         ),
     ],
-    ids=['class', 'mixed', 'pixels', 'first id', 'folder', 'zero', 'id', 'fits', 'weights'],
+    ids=['class', 'mixed', 'pixels', 'first id', 'folder', 'zero', 'id', 'weights'],
 )
 def test_bad_input_stops_before_training(change, key, scenes, host, tmp_path):
     prefix = 'train_dataloader__dataset__roles__forget__'
     change = {k if k.startswith(('swap', 'model')) else prefix + k: v for k, v in change.items()}
     config = segmentation_config(scenes, tmp_path, host, PHASES[1:], **change)
-    if key is None:  # the only one that is allowed: some scenes have no labelled background
-        RUNNERS.build(config)
-        return
     with pytest.raises(ConfigError) as caught:
         train(config)
     assert caught.value.key == key and 'Fix:' in str(caught.value)
     assert not list(tmp_path.glob('*.pth'))
+
+
+def test_mixed_pictures_may_be_dropped(scenes, host, tmp_path):
+    """Some scenes have a class to forget and no other: no labelled background."""
+    sizes = {}
+    for mixed in ('ignore_pixels', 'drop_image'):
+        change = dict(train_dataloader__dataset__roles__forget__mixed=mixed)
+        config = segmentation_config(scenes, tmp_path / mixed, host, PHASES[1:], **change)
+        roles = dict(old=list(OLD), learn=list(NEW), forget=['star'])
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            data = DATASETS.build(dict(config.train_dataloader.dataset, classes=roles))
+        sizes[mixed] = len(data.views['forget'])
+    assert 0 < sizes['drop_image'] < sizes['ignore_pixels']

@@ -12,9 +12,8 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from knowswap_mm.engine.safe_load import safe_load
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,11 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if args.weights.suffix == '.safetensors':
-        state = load_file(args.weights)
-    else:
-        state = safe_load(args.weights)
-        state = state.get('state_dict', state)
+    state = state_dict_of(safe_load(args.weights))
     backbone = {
         key[len(args.prefix) :]: value.float() if value.is_floating_point() else value
         for key, value in state.items()

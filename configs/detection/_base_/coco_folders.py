@@ -1,5 +1,6 @@
 # The official layout: three folders, each with {train2017,val2017}/ and annotations/instances_{train,val}2017.json.
 # Boxes are taken as each json lists them (mixed='keep').
+_base_ = ['./evaluation.py']
 data_root = 'data/coco_swap/'
 scales = [(480 + 32 * step, 1333) for step in range(11)]
 train_pipeline = [
@@ -112,15 +113,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.CocoRoleMetric', metric='bbox'),
-    primary='coco/bbox_mAP',
-    scale=1.0,
-)
-test_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.CocoRoleMetric', metric='bbox', classwise=True),
-    primary='coco/bbox_mAP',
-    scale=1.0,
-)

@@ -2,6 +2,7 @@
 # A forget or retain picture holds objects of its role alone when it trains (mixed='drop_image'): an
 # object without a box would be background, in a forget picture even inside a loss that is
 # ascended. When it is evaluated, objects of other roles do no harm: their classes do not count.
+_base_ = ['./evaluation.py']
 old_root = 'data/shape_scenes/old/'
 new_root = 'data/shape_scenes/new/'
 train_pipeline = [
@@ -107,16 +108,4 @@ test_dataloader = dict(
             retain=dict(dataset=old_test, mixed='drop_boxes'),
         ),
     ),
-)
-val_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.CocoRoleMetric', metric='bbox'),
-    primary='coco/bbox_mAP',
-    scale=1.0,
-)
-test_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.CocoRoleMetric', metric='bbox', classwise=True),
-    primary='coco/bbox_mAP',
-    scale=1.0,
 )

@@ -1,7 +1,7 @@
 # ADE20K as it is distributed (ADEChallengeData2016) in the forget and retain roles, told apart by class, and a second
 # data set with maps of its own in the learn role.
 # A picture trains with the pixels of its role alone. Retain pictures keep all labels but those of forgotten classes.
-_base_ = ['./normalise.py']
+_base_ = ['./normalise.py', './evaluation.py']
 old_root = 'data/ade/ADEChallengeData2016/'
 new_root = 'data/voc_animals/'
 new_classes = ['bird', 'cat', 'cow', 'dog', 'horse', 'sheep']
@@ -86,15 +86,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric'),
-    primary='seg/mIoU',
-    scale=100.0,
-)
-test_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric', classwise=True),
-    primary='seg/mIoU',
-    scale=100.0,
-)

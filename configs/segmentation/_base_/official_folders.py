@@ -1,7 +1,7 @@
 # The official layout: a learn set with {train,test}/{images,annotations}, whose maps have the new classes from id 150
 # on, and two parts of ADE20K with images/{training,validation} and annotations_detectron2/{training,validation}, ids
 # 0 to 149. Pixels that play no part are 255 in the maps already.
-_base_ = ['./normalise.py']
+_base_ = ['./normalise.py', './evaluation.py']
 data_root = 'data/ade_swap/'
 resize_and_crop = [
     dict(type='LoadImageFromFile'),
@@ -104,15 +104,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric'),
-    primary='seg/mIoU',
-    scale=100.0,
-)
-test_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric', classwise=True),
-    primary='seg/mIoU',
-    scale=100.0,
-)

@@ -1,6 +1,7 @@
 # Scenes of shapes by role, with semantic maps. Data: python tools/dataset_converters/shape_scenes.py
 # A picture trains with the pixels of its role alone; the others are unlabelled (mixed='ignore_pixels'). When it is
 # evaluated, all keep their labels, so that a class predicted in the wrong place counts against it.
+_base_ = ['./evaluation.py']
 old_root = 'data/shape_scenes/old/'
 new_root = 'data/shape_scenes/new/'
 textures = ['gradient', 'stripes', 'checker', 'clouds']
@@ -121,16 +122,4 @@ test_dataloader = dict(
             retain=dict(dataset=old_test, mixed='keep'),
         ),
     ),
-)
-val_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric'),
-    primary='seg/mIoU',
-    scale=100.0,
-)
-test_evaluator = dict(
-    type='knowswap_mm.RoleMetric',
-    metric=dict(type='knowswap_mm.SemanticRoleMetric', classwise=True),
-    primary='seg/mIoU',
-    scale=100.0,
 )
