@@ -10,6 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.models.host_fixes.dino_reference_points import KEY as POINTS
+from knowswap_mm.models.host_fixes.dino_reference_points import widen
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SMALL_SWIN = dict(depths=(1, 1, 1, 1), embed_dims=24, num_heads=(1, 2, 4, 8))
@@ -42,7 +45,10 @@ def host(request):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    return request.param, model.state_dict()
+    state = model.state_dict()
+    if scope == 'mmdet':
+        state[POINTS] = widen(state[POINTS][:, ::2].contiguous())
+    return request.param, state
 
 
 def test_every_key_goes_there_and_comes_back(host):
@@ -106,3 +112,10 @@ def test_rows_of_the_classes(host):
     assert all('cls_' in k or 'label_embedding' in k for k in changed)
     # Seven class branches with biases and the label embedding; or one head.
     assert len(changed) == (15 if kind == 'official-dino' else 2)
+
+
+def test_inputs_that_the_official_layout_has_not(host):
+    kind, state = host
+    if kind == 'official-dino':
+        with pytest.raises(CheckpointError, match='was trained with 1024 inputs'):
+            TABLES[kind].revert(state | {POINTS: torch.ones_like(state[POINTS])})

@@ -3,6 +3,7 @@
 from knowswap_mm.converters.key_rule import KeyRule
 from knowswap_mm.converters.key_table import KeyTable
 from knowswap_mm.converters.tables.swin_rules import swin_rules
+from knowswap_mm.models.host_fixes.dino_reference_points import KEY, narrow, widen
 
 _SCALES = 3  # of the backbone; the next scale is made from the last one
 _LAYERS = 6
@@ -66,8 +67,18 @@ OFFICIAL_DINO = KeyTable(
         *_ffn(_DECODER, _HOST_DECODER),
         KeyRule('transformer.decoder.norm.{p}', 'decoder.norm.{p}'),
         KeyRule(
-            'transformer.decoder.ref_point_head.layers.{i}.{p}',
-            'decoder.ref_point_head.layers.{i}.{p}',
+            f'transformer.{KEY}',
+            KEY,
+            widen,
+            narrow,
+        ),
+        *(
+            KeyRule(f'transformer.{name}', name)
+            for name in (
+                'decoder.ref_point_head.layers.0.bias',
+                'decoder.ref_point_head.layers.1.weight',
+                'decoder.ref_point_head.layers.1.bias',
+            )
         ),
         *_branches(),
         KeyRule('label_enc.weight', 'dn_query_generator.label_embedding.weight'),

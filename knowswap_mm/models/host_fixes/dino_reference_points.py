@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-import torch
 from torch import Tensor, nn
 
+from knowswap_mm.errors import CheckpointError
 from knowswap_mm.registry import HOST_FIXES
 
 KEY = 'decoder.ref_point_head.layers.0.weight'
@@ -31,9 +31,30 @@ def widen_reference_points(
     current = host.get_parameter(KEY)
     if old is None or old.dim() != 2 or 2 * old.shape[1] != current.shape[1]:
         return
-    width = current.shape[0]
-    new = torch.zeros(current.shape, dtype=old.dtype, device=old.device)
-    # Per coordinate: pairs (sine, cosine) of D / 4 old and D / 2 new frequencies.
-    pairs = new.view(width, 4, -1, 2)
-    pairs[:, :, ::2] = old.view(width, 4, -1, 2)
-    state_dict[prefix + KEY] = new
+    state_dict[prefix + KEY] = widen(old)
+
+
+def widen(old: Tensor) -> Tensor:
+    """Weight ``(D, 4 D)`` with the outputs of ``(D, 2 D)``.
+
+    Of the pairs (sine, cosine) of ``D / 2`` new frequencies a coordinate, the ``D / 4`` old ones
+    are every second.
+    """
+    new = old.new_zeros(len(old), 2 * old.shape[1])
+    new.view(len(old), 4, -1, 2)[:, :, ::2] = old.view(len(old), 4, -1, 2)
+    return new
+
+
+def narrow(new: Tensor) -> Tensor:
+    """Undo :func:`widen`.
+
+    Raises:
+        CheckpointError: If the weight uses frequencies that the old layout has not.
+    """
+    pairs = new.view(len(new), 4, -1, 2)
+    if pairs[:, :, 1::2].any():
+        raise CheckpointError(
+            f'{KEY} was trained with {new.shape[1]} inputs, the official layout has half of them. '
+            'Fix: convert back only what was converted from there.'
+        )
+    return pairs[:, :, ::2].reshape(len(new), -1)
