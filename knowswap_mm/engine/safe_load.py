@@ -15,6 +15,7 @@ from mmengine.logging import HistoryBuffer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from knowswap_mm.engine.array_pickle import read_arrays
 from knowswap_mm.errors import CheckpointError
 
 
@@ -56,7 +57,7 @@ def _allowed() -> list[Any]:
 
 
 def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a ``.pth`` or ``.safetensors`` file as data.
+    """Read a ``.pth``, ``.safetensors`` or (detectron2's) ``.pkl`` file as data.
 
     Args:
         path (str | PathLike): A local file.
@@ -80,8 +81,11 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
         except SafetensorError as error:
             raise CheckpointError(f'{path} is damaged: {error}.') from error
     try:
-        with torch.serialization.safe_globals(_allowed()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        if path.suffix == '.pkl':
+            checkpoint = read_arrays(path, map_location)
+        else:
+            with torch.serialization.safe_globals(_allowed()):
+                checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f'{path} holds objects that would have to be executed, so it is not read '

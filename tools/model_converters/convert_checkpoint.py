@@ -5,7 +5,9 @@
     python $TOOL official-dino dino.pth --out weights/dino.pth --rows coco,91-95 --config my_swap.py
     python $TOOL official-vit host.pth --out vit.bin --back
 
-Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's).
+Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's),
+timm-vit, huggingface-vit, swin (Microsoft's, timm's before 0.9), timm-swin, huggingface-swin.
+Files: .pth and the like, .safetensors, detectron2's .pkl; read as data, nothing is executed.
 Every key is used, or listed as dropped with the reason. With --config the result is compared with
 the host, key by key, and LoRA matrices may become an adapter (--adapter); else they are merged.
 """

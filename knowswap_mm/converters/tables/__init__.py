@@ -3,9 +3,20 @@
 from knowswap_mm.converters.tables.official_dino import OFFICIAL_DINO
 from knowswap_mm.converters.tables.official_mask2former import OFFICIAL_MASK2FORMER
 from knowswap_mm.converters.tables.official_vit import OFFICIAL_VIT
+from knowswap_mm.converters.tables.public_swin import (
+    HUGGING_FACE_SWIN,
+    MICROSOFT_SWIN,
+    TIMM_SWIN,
+)
+from knowswap_mm.converters.tables.public_vit import HUGGING_FACE_VIT, TIMM_VIT
 
 TABLES = {
     'official-vit': OFFICIAL_VIT,
     'official-dino': OFFICIAL_DINO,
     'official-mask2former': OFFICIAL_MASK2FORMER,
+    'timm-vit': TIMM_VIT,
+    'huggingface-vit': HUGGING_FACE_VIT,
+    'swin': MICROSOFT_SWIN,
+    'timm-swin': TIMM_SWIN,
+    'huggingface-swin': HUGGING_FACE_SWIN,
 }

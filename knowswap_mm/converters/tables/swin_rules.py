@@ -29,13 +29,14 @@ def swin_rules(source: str) -> list[KeyRule]:
     """Rules of a Swin backbone.
 
     Args:
-        source (str): Prefix of the backbone in the source.
+        source (str): Prefix of the backbone in the source, empty for none.
     """
-    block, host_block = f'{source}.layers.{{i}}.blocks.{{j}}', 'backbone.stages.{i}.blocks.{j}'
-    merge, host_merge = f'{source}.layers.{{i}}.downsample', 'backbone.stages.{i}.downsample'
+    source = f'{source}.' if source else ''
+    block, host_block = f'{source}layers.{{i}}.blocks.{{j}}', 'backbone.stages.{i}.blocks.{j}'
+    merge, host_merge = f'{source}layers.{{i}}.downsample', 'backbone.stages.{i}.downsample'
     return [
-        KeyRule(f'{source}.patch_embed.proj.{{p}}', 'backbone.patch_embed.projection.{p}'),
-        KeyRule(f'{source}.patch_embed.norm.{{p}}', 'backbone.patch_embed.norm.{p}'),
+        KeyRule(f'{source}patch_embed.proj.{{p}}', 'backbone.patch_embed.projection.{p}'),
+        KeyRule(f'{source}patch_embed.norm.{{p}}', 'backbone.patch_embed.norm.{p}'),
         KeyRule(f'{block}.norm1.{{p}}', f'{host_block}.norm1.{{p}}'),
         KeyRule(f'{block}.norm2.{{p}}', f'{host_block}.norm2.{{p}}'),
         KeyRule(f'{block}.attn.{{p}}', f'{host_block}.attn.w_msa.{{p}}'),
@@ -45,5 +46,5 @@ def swin_rules(source: str) -> list[KeyRule]:
             f'{merge}.reduction.weight', f'{host_merge}.reduction.weight', to_unfold, from_unfold
         ),
         KeyRule(f'{merge}.norm.{{p}}', f'{host_merge}.norm.{{p}}', to_unfold, from_unfold),
-        KeyRule(f'{source}.norm{{i}}.{{p}}', 'backbone.norm{i}.{p}'),
+        KeyRule(f'{source}norm{{i}}.{{p}}', 'backbone.norm{i}.{p}'),
     ]

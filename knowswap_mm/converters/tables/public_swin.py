@@ -1,0 +1,73 @@
+"""Public Swin classifiers: Microsoft's, timm's and Hugging Face's."""
+
+from knowswap_mm.converters.key_rule import KeyRule
+from knowswap_mm.converters.key_table import KeyTable
+from knowswap_mm.converters.tables.swin_rules import from_unfold, swin_rules, to_unfold
+
+_LAST, _STAGES = 3, 4
+_MASKS = {r'layers\.\d+\.blocks\.\d+\.attn_mask': 'the host computes the masks of shifted windows'}
+_HOST_BLOCK = 'backbone.stages.{i}.blocks.{j}'
+_BLOCK = 'swin.encoder.layers.{i}.blocks.{j}'
+_DERIVED = ['relative_position_index']
+
+
+def _merges(template: str, first: int) -> list[KeyRule]:
+    """Patch mergings of a source that numbers them from ``first``."""
+    rules = []
+    for stage in range(_STAGES - 1):
+        source, host = template.format(stage + first), f'backbone.stages.{stage}.downsample'
+        for name in ('reduction', 'norm'):
+            rule = KeyRule(f'{source}.{name}.{{p}}', f'{host}.{name}.{{p}}', to_unfold, from_unfold)
+            rules.append(rule)
+    return rules
+
+
+#: A classifier has one norm, behind the last stage.
+_CLASSIFIER = [rule for rule in swin_rules('') if not rule.target.startswith('backbone.norm')]
+
+#: Also timm's before 0.9.
+MICROSOFT_SWIN = KeyTable(
+    [
+        *_CLASSIFIER,
+        KeyRule('norm.{p}', f'backbone.norm{_LAST}.{{p}}'),
+        KeyRule('head.{p}', 'head.fc.{p}'),
+    ],
+    dropped=_MASKS,
+    derived=_DERIVED,
+)
+#: From 0.9 on a stage begins, not ends, with the merging.
+TIMM_SWIN = KeyTable(
+    [
+        *_merges('layers.{}.downsample', 1),
+        *(rule for rule in _CLASSIFIER if 'downsample' not in rule.target),
+        KeyRule('norm.{p}', f'backbone.norm{_LAST}.{{p}}'),
+        KeyRule('head.fc.{p}', 'head.fc.{p}'),
+    ],
+    dropped=_MASKS,
+    derived=_DERIVED,
+)
+HUGGING_FACE_SWIN = KeyTable(
+    [
+        KeyRule(
+            'swin.embeddings.patch_embeddings.projection.{p}', 'backbone.patch_embed.projection.{p}'
+        ),
+        KeyRule('swin.embeddings.norm.{p}', 'backbone.patch_embed.norm.{p}'),
+        KeyRule(f'{_BLOCK}.layernorm_before.{{p}}', f'{_HOST_BLOCK}.norm1.{{p}}'),
+        *(
+            KeyRule(
+                [f'{_BLOCK}.attention.self.{name}.{kind}' for name in ('query', 'key', 'value')],
+                f'{_HOST_BLOCK}.attn.w_msa.qkv.{kind}',
+            )
+            for kind in ('weight', 'bias')
+        ),
+        KeyRule(f'{_BLOCK}.attention.self.{{p}}', f'{_HOST_BLOCK}.attn.w_msa.{{p}}'),
+        KeyRule(f'{_BLOCK}.attention.output.dense.{{p}}', f'{_HOST_BLOCK}.attn.w_msa.proj.{{p}}'),
+        KeyRule(f'{_BLOCK}.layernorm_after.{{p}}', f'{_HOST_BLOCK}.norm2.{{p}}'),
+        KeyRule(f'{_BLOCK}.intermediate.dense.{{p}}', f'{_HOST_BLOCK}.ffn.layers.0.0.{{p}}'),
+        KeyRule(f'{_BLOCK}.output.dense.{{p}}', f'{_HOST_BLOCK}.ffn.layers.1.{{p}}'),
+        *_merges('swin.encoder.layers.{}.downsample', 0),
+        KeyRule('swin.layernorm.{p}', f'backbone.norm{_LAST}.{{p}}'),
+        KeyRule('classifier.{p}', 'head.fc.{p}'),
+    ],
+    derived=_DERIVED,
+)
