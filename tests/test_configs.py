@@ -1,6 +1,8 @@
 """Every config that is shipped: loads, stays at home, and builds."""
 
+import copy
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,22 @@ SIZES = dict(learn=18000, forget=1200, retain=3000)
 TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 
+@cache
+def _read(path):
+    return Config.fromfile(path)
+
+
+def load(path):
+    """Reading takes long: once a file, and a copy for everyone."""
+    return copy.deepcopy(_read(path))
+
+
 def name_of(path):
     return path.relative_to(REPOSITORY / 'configs').as_posix()
 
 
 def swaps():
-    return [path for path in WHOLE if 'swap' in Config.fromfile(path)]
+    return [path for path in WHOLE if 'swap' in load(path)]
 
 
 def walk(value, key=''):
@@ -60,7 +72,7 @@ def test_nothing_is_fetched_or_inherited_from_a_host(path):
 
 @pytest.mark.parametrize('path', WHOLE, ids=name_of)
 def test_loads(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     assert cfg.default_scope in ('mmpretrain', 'mmdet', 'mmseg')
     for key, value in walk(cfg.to_dict()):
         if isinstance(value, str):
@@ -72,7 +84,7 @@ def test_loads(path):
 
 @pytest.mark.parametrize('path', swaps(), ids=name_of)
 def test_swap_schedule_resolves(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     assert cfg.runner_type == 'knowswap_mm.SwapRunner'
     assert 'knowswap_mm' in cfg.custom_imports.imports
     batch = cfg.train_dataloader.batch_size
@@ -88,7 +100,7 @@ def test_swap_schedule_resolves(path):
 
 @pytest.mark.parametrize('path', swaps(), ids=name_of)
 def test_swap_classes_fit_the_head(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     classes, old = cfg.swap.classes, cfg.model.head.old_classes
     counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
     assert len(counts) == 1
@@ -105,14 +117,14 @@ def test_swap_classes_fit_the_head(path):
 
 def of(scope):
     """Swaps of a host library, one for each different model."""
-    configs = {path: Config.fromfile(path) for path in swaps()}
+    configs = {path: load(path) for path in swaps()}
     models = {str(cfg.model): path for path, cfg in configs.items() if cfg.default_scope == scope}
     return sorted(models.values())
 
 
 @pytest.mark.parametrize('path', of('mmpretrain'), ids=name_of)
 def test_classifier_builds(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     backbone, head = cfg.model.host.backbone, cfg.model.host.head
     shrunk = isinstance(backbone.get('arch'), str)
     if shrunk:
@@ -137,7 +149,7 @@ def test_classifier_builds(path):
 @pytest.mark.parametrize('path', of('mmdet'), ids=name_of)
 def test_detector_builds(path):
     """Large ones without memory: only their structure is looked at."""
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     cfg.model.host.backbone.init_cfg = None
     small = cfg.model.host.backbone.embed_dims < 96
     model = build(cfg) if small else shrink_and_build(cfg)
@@ -153,7 +165,7 @@ def test_detector_builds(path):
 @pytest.mark.parametrize('path', of('mmseg'), ids=name_of)
 def test_segmentor_builds(path):
     """Large ones with one Swin block a stage."""
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     host = cfg.model.host
     small = host.backbone.embed_dims < 96
     if not small:
@@ -175,7 +187,7 @@ def test_segmentor_builds(path):
 @pytest.mark.slow
 def test_mask2former_swin_b_has_the_official_number_of_parameters():
     path = 'configs/segmentation/mask2former_swin-b_ade20k-voc_learn-forget_parity.py'
-    model = build(Config.fromfile(REPOSITORY / path))
+    model = build(load(REPOSITORY / path))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 1_417_216
     assert len(model.swapping_loss.sparsity.groups) == 39
 
@@ -191,7 +203,7 @@ def shrink_and_build(cfg):
 @pytest.mark.slow
 def test_vit_b16_has_the_official_number_of_parameters():
     path = REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget_parity.py'
-    model = build(Config.fromfile(path))
+    model = build(load(path))
     trained = [p.numel() for p in model.parameters() if p.requires_grad]
     assert sum(trained) == 737_280 and len(trained) == 48
 
@@ -204,14 +216,14 @@ def test_vit_b16_has_the_official_number_of_parameters():
 )
 def test_dino_swin_l_has_the_official_number_of_parameters(name, parameters, groups):
     path = f'configs/detection/dino-4scale_swin-l_coco-cub_learn-forget{name}_parity.py'
-    model = build(Config.fromfile(REPOSITORY / path))
+    model = build(load(REPOSITORY / path))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
     assert len(model.swapping_loss.sparsity.groups) == groups
 
 
 @pytest.mark.parametrize('path', sorted(set(WHOLE) - set(swaps())), ids=name_of)
 def test_pretraining_model_builds(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     model = build(cfg)
     counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
     assert counts == {len(cfg.old_classes)}
