@@ -2,11 +2,14 @@
 
 import copy
 import re
+import runpy
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -80,6 +83,17 @@ def test_loads(path):
             assert not Path(value).is_absolute(), (key, value)
     # What is written to the run folder can be read again.
     assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
+
+
+def test_the_model_index_lists_every_swap(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['metafiles.py', '--check'])
+    runpy.run_path(str(REPOSITORY / 'tools' / 'setup' / 'metafiles.py'), run_name='__main__')
+    assert 'up to date' in capsys.readouterr().out
+    index = yaml.safe_load((REPOSITORY / 'model-index.yml').read_text())
+    files = [yaml.safe_load((REPOSITORY / path).read_text()) for path in index['Import']]
+    listed = {model['Config'] for file in files for model in file['Models']}
+    tasks = [path for path in swaps() if path.parent.name != 'demo']
+    assert listed == {path.relative_to(REPOSITORY).as_posix() for path in tasks}
 
 
 @pytest.mark.parametrize('path', swaps(), ids=name_of)
