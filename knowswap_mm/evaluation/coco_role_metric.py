@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
@@ -67,9 +69,14 @@ class CocoRoleMetric(BaseMetric):
         self.host.dataset_meta = meta
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the predictions as the host does."""
+        """Keep the predictions as the host does, but for spare rows of the head: no class."""
         self.host.process(data_batch, data_samples)
-        self.results.extend(self.host.results)
+        classes = len((self.dataset_meta or {}).get('classes', ()))
+        for truth, found in self.host.results:
+            known = found['labels'] < classes
+            if classes and not known.all():
+                found = {key: _where(known, value) for key, value in found.items()}
+            self.results.append((truth, found))
         self.host.results.clear()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -82,3 +89,10 @@ class CocoRoleMetric(BaseMetric):
             for item in self._config.get('metric_items') or ('mAP', 'mAP_50', 'mAP_75'):
                 found.setdefault(f'{kind}_{item}', 0.0)
         return found
+
+
+def _where(known: np.ndarray, value: Any) -> Any:
+    """The chosen predictions of an array or a list with one entry a prediction."""
+    if isinstance(value, np.ndarray):
+        return value[known]
+    return list(compress(value, known)) if isinstance(value, list) else value

@@ -98,3 +98,9 @@ def test_backend_that_is_unknown_or_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
     with pytest.raises(ConfigError, match='pip install faster-coco-eval'):
         CocoRoleMetric(backend='faster_coco_eval')
+
+
+def test_spare_rows_of_the_head_are_no_class(annotations):
+    path, items = annotations
+    spare = predictions(items, extra=[([1.0, 1.0, 9.0, 9.0], len(NAMES)), ([0.0, 0, 5, 5], 84)])
+    assert measure(path, spare)['bbox_mAP'] == 1.0

@@ -22,6 +22,7 @@ from knowswap_mm.datasets.publishers import (
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'detection.py'
 DOGS = ('n02085620-Chihuahua', 'n02085782-Japanese_spaniel')
+IDS = {name: number for number, name in enumerate(DOGS, 1)}
 XML = """<annotation><folder>x</folder><size><width>{}</width><height>{}</height></size>{}
 </annotation>"""
 OBJECT = """<object><name>dog</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>
@@ -110,22 +111,22 @@ def test_damaged_sources(tmp_path):
 def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
     pictures = StanfordDogs(write_dogs(tmp_path / 'dogs')).pictures()
     tree = CocoTree(tmp_path / 'out', tmp_path / 'dogs')
-    assert tree.write(pictures, DOGS, dict(seed=0)) and not tree.write(pictures, DOGS, dict(seed=0))
+    assert tree.write(pictures, IDS, dict(seed=0)) and not tree.write(pictures, IDS, dict(seed=0))
     content = json.loads((tmp_path / 'out/annotations/instances_train.json').read_text())
     assert [c['name'] for c in content['categories']] == list(DOGS)
     assert [4, 5, 36, 25] in [item['bbox'] for item in content['annotations']]
     (tmp_path / 'out/train' / pictures[0].path.name).unlink()
-    assert tree.write(pictures, DOGS, dict(seed=0))
+    assert tree.write(pictures, IDS, dict(seed=0))
     far = BoxedPicture('train', pictures[0].path, (BoxedObject(DOGS[0], (100, 2, 5, 5)),))
     with pytest.raises(SourceError, match='lies outside'):
-        CocoTree(tmp_path / 'far', tmp_path).write([far], DOGS, {})
+        CocoTree(tmp_path / 'far', tmp_path).write([far], IDS, {})
     with pytest.raises(SourceError, match='two pictures would be'):
-        CocoTree(tmp_path / 'far', tmp_path).write([far, far], DOGS, {})
+        CocoTree(tmp_path / 'far', tmp_path).write([far, far], IDS, {})
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(pictures[0].path.read_bytes()[:200])
     with pytest.raises(SourceError, match=r'broken\.jpg'):
         lost = BoxedPicture('train', broken, pictures[0].objects)
-        CocoTree(tmp_path / 'far', tmp_path).write([lost], DOGS, {})
+        CocoTree(tmp_path / 'far', tmp_path).write([lost], IDS, {})
     assert not (tmp_path / 'far').exists()
 
 

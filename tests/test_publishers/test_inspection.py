@@ -41,7 +41,7 @@ def test_boxes_stay_on_their_objects_in_a_turned_picture(tmp_path, suffix):
     path = turned(tmp_path / f'a.{suffix}')
     assert cv2.imread(str(path)).shape[:2] == (40, 30)  # as the hosts read it
     boxed = BoxedPicture('train', path, (BoxedObject('corner', (0, 0, 20, 10)),))
-    CocoTree(tmp_path / 'out', tmp_path).write([boxed], ['corner'], {})
+    CocoTree(tmp_path / 'out', tmp_path).write([boxed], dict(corner=1), {})
     written = cv2.imread(str(tmp_path / f'out/train/a.{suffix}'))
     content = json.loads((tmp_path / 'out/annotations/instances_train.json').read_text())
     assert written.shape[:2] == (30, 40) and content['images'][0]['width'] == 40

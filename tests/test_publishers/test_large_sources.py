@@ -149,7 +149,7 @@ def test_coco_boxes(tmp_path, monkeypatch, capsys):
     run(monkeypatch, 'detection', *arguments, tmp_path / 'new', '--learn', 'dog')
     content = read_json(tmp_path / 'new/annotations/instances_val.json')
     assert len(content['images']) == 2
-    assert {item['category_id'] for item in content['annotations']} == {1}
+    assert {item['category_id'] for item in content['annotations']} == {90}
     official = tmp_path / 'official'
     run(monkeypatch, 'detection', *arguments, official, '--forget', 'dog', '--layout', 'official')
     forget = read_json(official / 'forget/annotations/instances_train2017.json')

@@ -5,8 +5,8 @@ r"""Turns a downloaded data set with boxes into COCO format.
     python $TOOL stanford-dogs --source dogs --out data/coco_swap/dogs --learn n02085620-Chihuahua
     python $TOOL coco --source coco --out data/coco_small --forget cat dog --fraction 0.1
 
-Lists are names or a file with one a line; categories are numbered in the order of `--learn` or
-`--classes`, else in that of the publisher. `<out>` has pictures by split,
+Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
+from 1 in the order of `--learn` or `--classes`. `<out>` has pictures by split,
 `annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
 official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
 pictures with a class to forget, and its boxes alone) and `<out>/retain` (the pictures without).
@@ -33,9 +33,10 @@ def convert(args: argparse.Namespace) -> tuple[bool, str]:
     source = SOURCES[args.dataset](args.source)
     pictures = source.pictures()
     found = sorted({name for picture in pictures for name in picture.class_names})
-    known = getattr(source, 'classes', found)
-    roles = find_roles(args, known)
-    classes = args.learn or args.classes or known
+    ids = getattr(source, 'ids', None)
+    roles = find_roles(args, list(ids or found))
+    classes = args.learn or args.classes or list(ids or found)
+    ids = ids or {name: number for number, name in enumerate(classes, 1)}
     draw = (args.per_class, args.fraction, args.seed, args.source)
     pictures = select_pictures(pictures, args.learn or args.classes, *draw)
     trees = {args.out: (pictures, classes, roles)}
@@ -51,7 +52,9 @@ def convert(args: argparse.Namespace) -> tuple[bool, str]:
                 args.out / 'retain': (without, roles['retain'], {}),
             }
     written = [
-        CocoTree(root, args.source).write(chosen, names, args.request, args.way, lists)
+        CocoTree(root, args.source).write(
+            chosen, {name: ids[name] for name in names}, args.request, args.way, lists
+        )
         for root, (chosen, names, lists) in trees.items()
     ]
     return any(written), f'{len(pictures)} pictures, {len(classes)} classes'

@@ -26,8 +26,8 @@ class CocoFolder:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        #: Names in the order of the file.
-        self.classes: list[str] = []
+        #: Category ids by name, in the order of the file.
+        self.ids: dict[str, int] = {}
 
     def pictures(self) -> list[BoxedPicture]:
         """All pictures, in the order of the lists."""
@@ -74,7 +74,7 @@ class CocoFolder:
             return [], [text]
         if len(set(names.values())) < len(names):
             problems.append(f'{path.name}: a category is listed twice')
-        self.classes = self.classes or list(names.values())
+        self.ids = self.ids or {name: number for number, name in names.items()}
         folder = self.root / path.stem[len('instances_') :]
         found = []
         for number, members in objects.items():

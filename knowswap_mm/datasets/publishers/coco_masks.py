@@ -29,7 +29,7 @@ class CocoMasks:
     def __init__(self, root: str | Path) -> None:
         source = CocoFolder(root)
         self._boxed = source.pictures()
-        self.root, self.classes = source.root, source.classes
+        self.root, self.classes = source.root, list(source.ids)
 
     def pictures(self) -> list[MappedPicture]:
         """All pictures with an object, in the order of the lists."""

@@ -18,14 +18,14 @@ from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 class CocoTree(DataTree):
     """A folder ``<root>/<split>/<picture>`` with ``annotations/instances_<split>.json``.
 
-    Boxes are clipped to their picture. Categories are numbered from 1 in the order given; objects
-    of other classes are left out. See :class:`DataTree` for its arguments.
+    Boxes are clipped to their picture. Objects of classes without an id are left out. See
+    :class:`DataTree` for its arguments.
     """
 
     def write(
         self,
         pictures: Sequence[BoxedPicture],
-        classes: Sequence[str],
+        ids: Mapping[str, int],
         request: Mapping[str, Any],
         way: str = 'link',
         roles: Mapping[str, Sequence[str]] | None = None,
@@ -34,7 +34,7 @@ class CocoTree(DataTree):
 
         Args:
             pictures (Sequence[BoxedPicture]): The pictures.
-            classes (Sequence[str]): Their classes, in the order of the categories.
+            ids (Mapping[str, int]): Category ids of the chosen classes.
             request (Mapping[str, Any]): What was asked for.
             way (str): ``link`` or ``copy``.
             roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
@@ -48,11 +48,11 @@ class CocoTree(DataTree):
         """
         names = [f'{picture.split}/{picture.path.name}' for picture in pictures]
         roles = dict(roles or {})
-        full = dict(request, way=way, classes=list(classes), roles=roles)
+        full = dict(request, way=way, ids=dict(ids), roles=roles)
 
         def build(folder: Path) -> dict[str, int]:
             findings = self._inspect(folder, [picture.path for picture in pictures])
-            contents = self._contents(pictures, findings, classes)
+            contents = self._contents(pictures, findings, ids)
             self._place(folder, names, pictures, findings, way)
             (folder / 'annotations').mkdir(exist_ok=True)
             for split, content in contents.items():
@@ -74,10 +74,9 @@ class CocoTree(DataTree):
         self,
         pictures: Sequence[BoxedPicture],
         findings: Sequence[Finding],
-        classes: Sequence[str],
+        ids: Mapping[str, int],
     ) -> dict[str, dict[str, list]]:
-        numbers = {name: i for i, name in enumerate(classes, 1)}
-        categories = [dict(id=number, name=name) for name, number in numbers.items()]
+        categories = [dict(id=number, name=name) for name, number in ids.items()]
         contents: dict[str, dict[str, list]] = {}
         problems = []
         for picture, finding in zip(pictures, findings, strict=True):
@@ -88,7 +87,7 @@ class CocoTree(DataTree):
             entry = dict(id=image, file_name=picture.path.name, width=width, height=height)
             content['images'].append(entry)
             for item in picture.objects:
-                if item.class_name not in numbers:
+                if item.class_name not in ids:
                     continue
                 box = _clip(item, width, height)
                 if min(box[2:]) < 1:
@@ -100,7 +99,7 @@ class CocoTree(DataTree):
                         known | dict(item.rest),
                         id=len(content['annotations']) + 1,
                         image_id=image,
-                        category_id=numbers[item.class_name],
+                        category_id=ids[item.class_name],
                         bbox=list(box),
                     )
                 )
