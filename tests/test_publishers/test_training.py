@@ -63,7 +63,7 @@ def test_classification_trains(convert, tmp_path):
         *('--forget', WNIDS[1], '--layout', 'official'),
     )
     convert(
-        *('classification', 'cub', '--source', 'cub', '--out', f'{root}/cub5/learn'),
+        *('classification', 'cub', '--source', 'cub', '--out', f'{root}/cub-5/learn'),
         *('--layout', 'official'),
     )
     tiny = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
@@ -71,7 +71,7 @@ def test_classification_trains(convert, tmp_path):
     change = {'model.host.backbone.arch': tiny, 'model.host.head.in_channels': 32}
     change |= {'model.head.old_classes': 3, 'model.host.head.num_classes': 3 + 2}
     found = swap(
-        'classification/vit-b16_imagenet100-cub5_learn-forget_parity', 4, change, epochs=True
+        'classification/vit-b16_imagenet100-cub-5_learn-forget_parity', 4, change, epochs=True
     )
     assert {f'{role}/accuracy/top1' for role in ('learn', 'forget', 'retain')} <= set(found)
 

@@ -1,6 +1,6 @@
-# The official recipe on ImageNet-100: learns ten scenes of RESISC45, forgets ten old classes.
+# The official recipe on ImageNet-100: learns ten leaves of PlantVillage, forgets ten old classes.
 _base_ = ['./vit-b16_imagenet100_learn-forget_parity.py']
-learn = dict(dataset=dict(data_root='data/imagenet100_swap/resisc4510/'))
+learn = dict(dataset=dict(data_root='data/imagenet100_swap/plantvillage-10/'))
 old = dict(dataset=dict(data_root='data/imagenet100_swap/ten/'))
 train_dataloader = dict(dataset=dict(roles=dict(learn=learn, forget=old, retain=old)))
 val_dataloader = dict(dataset=dict(roles=dict(learn=learn, forget=old, retain=old)))
