@@ -68,7 +68,7 @@ class ClassRows:
         self, host: nn.Module, config: dict[str, Any], count_keys: Sequence[str]
     ) -> Iterator[ClassTensor]:
         twin_config = copy.deepcopy(config)
-        _replace(twin_config, count_keys, self.total, self.total + 1)
+        replace_counts(twin_config, count_keys, self.total, self.total + 1)
         with torch.random.fork_rng(devices=[]):
             twin = MODELS.build(twin_config).state_dict()
         for name, tensor in host.state_dict().items():
@@ -153,13 +153,14 @@ def _walk(config: Any, kinds: type | tuple[type, ...] = int) -> Iterator[tuple[s
             yield from _walk(value, kinds)
 
 
-def _replace(config: Any, keys: Sequence[str], old: int, new: int) -> None:
+def replace_counts(config: Any, keys: Sequence[str], old: int, new: int) -> None:
+    """Change a number of classes in a config, in place, wherever one of the keys has it."""
     if isinstance(config, dict):
         for key, value in config.items():
             if key in keys and value == old:
                 config[key] = new
             else:
-                _replace(value, keys, old, new)
+                replace_counts(value, keys, old, new)
     elif isinstance(config, (list, tuple)):
         for value in config:
-            _replace(value, keys, old, new)
+            replace_counts(value, keys, old, new)
