@@ -25,6 +25,11 @@ from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.errors import ConfigError, SwapError
 from knowswap_mm.exporting import ExportedHost, plain_host_config
 
+#: Without one the inferencers of mmdet and mmseg do not start.
+VISUALIZERS = dict(
+    mmpretrain='UniversalVisualizer', mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer'
+)
+
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
@@ -80,7 +85,13 @@ def write(args: argparse.Namespace, cfg: Config, exported: ExportedHost) -> None
         model=exported.config,
         test_dataloader=dict(batch_size=1, dataset=dataset),
         metainfo=dict(classes=exported.classes),
+        visualizer=dict(
+            type=VISUALIZERS[cfg.default_scope], vis_backends=[dict(type='LocalVisBackend')]
+        ),
     )
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    if rest := [name for name in imports if not name.startswith('knowswap_mm')]:
+        plain['custom_imports'] = dict(imports=rest, allow_failed_imports=False)
     args.out.mkdir(parents=True)
     state = exported.state_dict(torch.float16 if args.half else torch.float32)
     meta = dict(dataset_meta=dict(classes=tuple(exported.classes)))
