@@ -27,7 +27,8 @@ class RoleDataset(Dataset):
 
     Args:
         roles (dict[str, dict]): Per role the host data set under ``dataset`` and the options of
-            :class:`RoleView` (``fraction``, ``seed``, ``label_map``, ...).
+            :class:`RoleView` (``fraction``, ``seed``, ``label_map``, ...); ``view`` gives one role
+            a view of another type.
         classes (dict): Class lists, see :meth:`ClassRoles.resolve`. The runner fills this in from
             ``swap.classes``.
         view (str): Type of the role views.
@@ -51,13 +52,17 @@ class RoleDataset(Dataset):
             if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
                 fix = f'put the host data set under dataset.roles.{role}.dataset'
                 raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
-        options = list(inspect.signature(DATASETS.get(view)).parameters)
         for role, given in roles.items():
+            kind = DATASETS.get(given.get('view', view))
+            if kind is None:
+                fix = "e.g. 'knowswap_mm.ClassificationRoleView'"
+                raise ConfigError(f'dataset.roles.{role}.view', given['view'], 'unknown type', fix)
+            options = ['view', *inspect.signature(kind).parameters]
             if unknown := sorted(set(given) - set(options)):
                 key = f'dataset.roles.{role}.{unknown[0]}'
                 raise ConfigError(key, given[unknown[0]], 'unknown key', f'use {options}')
         self.views: dict[str, RoleView] = {
-            role: DATASETS.build(dict(type=view, role=role, **roles[role]))
+            role: DATASETS.build(_view_config(view, role, roles[role]))
             for role in ROLES
             if role in roles
         }
@@ -108,3 +113,9 @@ class RoleDataset(Dataset):
         # A random test pipeline would make two evaluations differ: seed it as well.
         with seeded_cpu(derive_seed(self.seed, role, index)):
             return self.views[role].load(index - start)
+
+
+def _view_config(view: str, role: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of the view of a role, which may be of a type of its own."""
+    config = dict(config)
+    return dict(type=config.pop('view', view), role=role, **config)

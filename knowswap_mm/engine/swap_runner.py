@@ -103,6 +103,7 @@ class SwapRunner(Runner):
             self._train_dataloader['batch_size'],
             get_world_size(),
         )
+        self.swapper.swapping_loss.check(schedule)
         for phase in schedule.phases:
             self.swapper.set_trainable(phase)
         self.swapper.set_trainable(schedule.phases[0])

@@ -6,7 +6,7 @@ from knowswap_mm.lora.group_sparsity import GroupSparsity
 from knowswap_mm.lora.host_state_dict import HostStateDict
 from knowswap_mm.lora.lora_groups import LoRAGroups
 from knowswap_mm.lora.lora_injector import LoRAInjector
-from knowswap_mm.lora.merge import merge_adapters
+from knowswap_mm.lora.merge import merge_adapters, unload_adapters
 
 __all__ = [
     'AdapterFile',
@@ -16,4 +16,5 @@ __all__ = [
     'LoRAGroups',
     'LoRAInjector',
     'merge_adapters',
+    'unload_adapters',
 ]

@@ -1,4 +1,4 @@
-"""Merging adapters into the weights that they adapt."""
+"""Taking adapters out of a model: merged into the weights, or dropped."""
 
 from __future__ import annotations
 
@@ -34,8 +34,22 @@ def merge_adapters(model: nn.Module) -> nn.Module:
                     f'The adapter of {name} cannot be merged: the merged weight is not finite. '
                     'Fix: export an earlier checkpoint.'
                 )
-    for name, layer in layers:
+    for _, layer in layers:
         layer.merge(safe_merge=True)
+    return unload_adapters(model)
+
+
+def unload_adapters(model: nn.Module) -> nn.Module:
+    """Put the plain layers back in place, as they are, and drop the adapters.
+
+    Args:
+        model (nn.Module): A model with adapters, whose base weights are as they were before
+            injection (unless the adapters were merged into them).
+
+    Returns:
+        nn.Module: The same model, without adapters.
+    """
+    for name, layer in list(lora_layers(model)):
         parent_name, _, child = name.rpartition('.')
         setattr(model.get_submodule(parent_name), child, layer.get_base_layer())
     for module in model.modules():

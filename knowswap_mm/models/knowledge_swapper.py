@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.lora import HostStateDict, LoRAInjector
+from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
 from knowswap_mm.models.host_config import without_pretrained
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
+from knowswap_mm.models.start_rows import StartRows
 from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
@@ -90,6 +93,8 @@ class KnowledgeSwapper(BaseModel):
         self.head_policy = head.get('policy', 'all')
         apply_head_policy(model, self.class_rows, self.head_policy)
         self.host = model
+        state = model.state_dict()
+        self.start_rows = StartRows({t.name: state[t.name] for t in self.class_rows.tensors})
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
@@ -168,17 +173,18 @@ class KnowledgeSwapper(BaseModel):
         phase = self._phase_of(data_samples)
         features = self.fused.extract(self.host, inputs)
         role_losses: dict[str, Tensor] = {}
+        measured: dict[str, dict[str, Tensor]] = {}
         logs: dict[str, Tensor] = {}
         for role, pictures in inputs.items():
-            if features is None:
-                losses = self.host.loss(pictures, data_samples[role])
-            else:
-                with self.fused.given(self.host, features[role]):
-                    losses = self.host.loss(pictures, data_samples[role])
+            samples = data_samples[role]
+            lent = self.fused.given(self.host, features[role]) if features else nullcontext()
+            with lent:
+                losses = self.host.loss(pictures, samples)
+                measured[role] = self.swapping_loss.measure(self, role, pictures, samples, phase)
             role_losses[role], terms = self.host.parse_losses(losses)
             logs[f'{role}/raw'] = role_losses[role].detach()
             logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
-        return self.swapping_loss(role_losses, phase) | logs
+        return self.swapping_loss(role_losses, phase, measured) | logs
 
     def _phase_of(self, data_samples: dict[str, list[Any]]) -> SwapPhase:
         if self.schedule is None:
@@ -192,6 +198,8 @@ class KnowledgeSwapper(BaseModel):
     def _fit_state_dict(
         self, module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *rest: Any
     ) -> None:
+        keys = [key for key in state_dict if key.startswith(prefix)]
+        plain = not any(is_adapter_key(key) for key in keys)
         self._host_keys.translate(state_dict, prefix)
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
@@ -204,3 +212,6 @@ class KnowledgeSwapper(BaseModel):
                 state_dict[key] = self.class_rows.grow(
                     tensor.name, state_dict[key], current[tensor.name], tensor.tail
                 )
+        if plain:
+            names = [tensor.name for tensor in self.class_rows.tensors]
+            StartRows.record(state_dict, names, f'{prefix}host.', f'{prefix}start_rows.')

@@ -14,6 +14,8 @@ _KEYS = {
     'kind', 'iters', 'epochs', 'epoch_role', 'split', 'weights', 'bound', 'merge_learned',
     'merged_share', 'restart_lr', 'restart_optimizer', 'lr_factor', 'param_scheduler',
 }  # fmt: skip
+#: The ``bound`` of a forget phase whose objective has none; to leave it out is an error.
+UNBOUNDED = 'none'
 _WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
 
 
@@ -155,7 +157,9 @@ class PhaseParser:
         return {name: float(value) if name in used else 0.0 for name, value in weights.items()}
 
     @staticmethod
-    def _number(key: str, value: float, kind: str) -> float:
+    def _number(key: str, value: float | str, kind: str) -> float:
+        if value == UNBOUNDED:
+            return math.inf
         needs_bound = FORGET in PHASE_KINDS[kind]
         if needs_bound and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
             fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'

@@ -30,7 +30,7 @@ class SwapPhase:
         split (dict[str, int]): Samples per role in the batch of one process.
         weights (dict[str, float]): Loss weights ``learn``, ``retain``, ``forget``, ``sparsity``.
         bound (float): The forget term is zero once the forget loss reaches it (nats, or the unit
-            of the host's loss).
+            of the host's loss); infinite if there is none.
         merge_learned (bool): Whether learn data joins the retain set.
         merged_share (float | None): Share of the retain slots that learn data takes; None draws
             in proportion to the sizes of the sets, as the paper does.

@@ -163,3 +163,12 @@ def test_groups_follow_the_arguments(model):
         SwappingLoss('layer').attach(model)
     with pytest.raises(ConfigError, match=r'model\.loss\.group_exclude'):
         SwappingLoss(group_exclude='decoder').attach(model)
+
+
+def test_needs_a_bound(raises_config_error):
+    sizes = dict(learn=4, forget=4, retain=4)
+    phases = [dict(kind='learn', iters=1, bound='none'), dict(kind='forget', iters=1, bound='none')]
+    with raises_config_error('swap.phases.1.bound', 'none', 'finite bound > 0'):
+        SwappingLoss().check(SwapSchedule.from_config(dict(phases=phases), sizes, 4))
+    phases[1]['bound'] = 9
+    SwappingLoss().check(SwapSchedule.from_config(dict(phases=phases), sizes, 4))

@@ -265,3 +265,8 @@ def test_merging_without_learn_data(raises_config_error):
     config = dict(kind='forget', iters=1, bound=9, merge_learned=True)
     with raises_config_error('swap.phases.3.merge_learned', True, 'no learn data', 'False'):
         parse(config, dict(forget=4, retain=4))
+
+
+@pytest.mark.parametrize('kind', ['learn', 'forget', 'joint'])
+def test_no_bound_on_purpose(kind):
+    assert parse(dict(kind=kind, iters=1, bound='none')).bound == math.inf

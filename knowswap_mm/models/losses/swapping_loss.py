@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
+from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
+from knowswap_mm.models.losses.objective import Objective
 from knowswap_mm.registry import MODELS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
-from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
 @MODELS.register_module()
-class SwappingLoss(nn.Module):
+class SwappingLoss(Objective):
     r"""Combines the role losses of a batch with the group-sparse term of the adapters.
 
     .. math:: w_l L_l + w_r L_r + w_f \max(0, B - L_f) + w_s S
@@ -43,12 +46,30 @@ class SwappingLoss(nn.Module):
         """
         self.sparsity = GroupSparsity(LoRAGroups(model, self.group_by, self.group_exclude))
 
-    def forward(self, role_losses: Mapping[str, Tensor], phase: SwapPhase) -> dict[str, Tensor]:
+    def check(self, schedule: SwapSchedule) -> None:
+        """Refuse a forget term without a bound.
+
+        Raises:
+            ConfigError: If a phase with forget data has ``bound='none'``.
+        """
+        for phase in schedule.phases:
+            if FORGET in phase.roles and math.isinf(phase.bound):
+                fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
+                key = f'swap.phases.{phase.index}.bound'
+                raise ConfigError(key, 'none', 'SwappingLoss needs a finite bound > 0', fix)
+
+    def forward(
+        self,
+        role_losses: Mapping[str, Tensor],
+        phase: SwapPhase,
+        measured: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
         """Weigh the terms.
 
         Args:
             role_losses (Mapping[str, Tensor]): The host's scalar loss by role.
             phase (SwapPhase): The phase of the batch.
+            measured (Mapping | None): Not used.
 
         Returns:
             dict[str, Tensor]: Terms to be summed, under keys with ``loss``; whether the bound is
