@@ -6,6 +6,7 @@ light. Configs keep the default scope of their host and write ``type='knowswap_m
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -28,5 +29,13 @@ RUNNERS = Registry(
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']
 )
+EVALUATORS = Registry(
+    'evaluator',
+    parent=MMENGINE_EVALUATOR,
+    scope=_SCOPE,
+    locations=['knowswap_mm.evaluation.audit'],
+)
+#: Parts of an audit, and how each task is read.
+AUDITS = Registry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audit'])
 #: By the class name of a host: functions that make published checkpoints of it fit.
 HOST_FIXES = Registry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])

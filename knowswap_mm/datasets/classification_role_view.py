@@ -18,6 +18,8 @@ class ClassificationRoleView(RoleView):
     annotation files, CIFAR, ...). See :class:`RoleView` for the arguments.
     """
 
+    audit_reader = 'knowswap_mm.ClassificationReader'
+
     def select(self, labels: dict[int, int]) -> np.ndarray:
         """Host indices of the pictures with one of the labels."""
         return np.flatnonzero(np.isin(self._gt_labels(), list(labels)))

@@ -47,6 +47,8 @@ class CocoRoleView(RoleView):
         ConfigError: If the json cannot be used or holds no box of the role.
     """
 
+    audit_reader = 'knowswap_mm.DetectionReader'
+
     def __init__(
         self,
         dataset: dict[str, Any],

@@ -32,7 +32,12 @@ class RoleView(metaclass=ABCMeta):
             they differ.
         on_bad_sample (str): ``raise`` stops at a sample that cannot be read, ``skip`` takes the
             next one of the view instead.
+
+    Attributes:
+        audit_reader (str | None): Type of the reader with which an audit understands the task.
     """
+
+    audit_reader: str | None = None
 
     def __init__(
         self,

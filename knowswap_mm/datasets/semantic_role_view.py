@@ -42,6 +42,8 @@ class SemanticRoleView(RoleView):
         ConfigError: If an option is unknown, or a map holds an id that is no class.
     """
 
+    audit_reader = 'knowswap_mm.SegmentationReader'
+
     def __init__(
         self,
         dataset: dict[str, Any],

@@ -5,6 +5,7 @@ from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
 from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses.objective import Objective
 from knowswap_mm.models.losses.swapping_loss import SwappingLoss
+from knowswap_mm.models.merged_host import merged_host
 from knowswap_mm.models.original_host import original_host
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 
@@ -15,5 +16,6 @@ __all__ = [
     'Objective',
     'RoleDataPreprocessor',
     'SwappingLoss',
+    'merged_host',
     'original_host',
 ]

@@ -1,0 +1,193 @@
+"""The audit of a swap."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.evaluation.audit.audit_data import AuditData
+from knowswap_mm.evaluation.audit.audit_report import AuditReport
+from knowswap_mm.evaluation.audit.case import Case
+from knowswap_mm.evaluation.audit.finding import Finding, Table
+from knowswap_mm.evaluation.audit.model_files import ModelFile
+from knowswap_mm.evaluation.audit.parts import AuditPart
+from knowswap_mm.evaluation.audit.subject import Subject
+from knowswap_mm.lora import LoRAGroups
+from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
+from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS
+
+PARTS = (
+    'Answers',
+    'DroppedAdapter',
+    'LinearProbe',
+    'PrototypeProbe',
+    'MembershipInference',
+    'Relearning',
+    'MetricsByRole',
+    'Similarity',
+    'Drift',
+)
+
+
+@EVALUATORS.register_module()
+class Auditor:
+    """Attacks a swapped model: is what was to be forgotten really gone?
+
+    Built from the field ``audit`` of a config, or with defaults.
+
+    Args:
+        parts (Sequence[dict | str] | None): The parts, as configs (of the registry ``AUDITS``) or
+            by name; all of :data:`PARTS` by default.
+        reader (dict | None): How the task is read; by default as the role view says.
+        samples (int): At most so many samples of a role and a split are read.
+        margin (float): Tolerated share of the scale, see :class:`Verdict`.
+        seed (int): Seed of every choice.
+        workers (int): Processes that load pictures.
+        device (str | None): Where the models run; the accelerator if there is one.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Mapping[str, Any] | str] | None = None,
+        reader: Mapping[str, Any] | None = None,
+        samples: int = 1000,
+        margin: float = 0.1,
+        seed: int = 0,
+        workers: int = 0,
+        device: str | None = None,
+    ) -> None:
+        if type(samples) is not int or samples < 1:
+            raise ConfigError('audit.samples', samples, 'not a whole number >= 1', 'e.g. 1000')
+        if not isinstance(margin, (int, float)) or not 0 <= margin < 1:
+            raise ConfigError('audit.margin', margin, 'not in [0, 1)', 'e.g. 0.1')
+        chosen = PARTS if parts is None else parts
+        self.parts = [_build_part(part) for part in chosen]
+        self.reader = reader
+        self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+
+    def audit_files(
+        self,
+        config: Mapping[str, Any],
+        checkpoint: str | Path,
+        references: Sequence[str | Path] = (),
+        original: str | Path | None = None,
+    ) -> AuditReport:
+        """Audit a weight file.
+
+        Args:
+            config (Mapping): The config of the swap.
+            checkpoint (str | Path): A state of the swap, or an exported or any other plain host.
+            references (Sequence): Models that were trained without the forget set.
+            original (str | Path | None): The model before the swap; by default what the checkpoint
+                itself holds beneath its adapters, or ``load_from`` of the config.
+
+        Raises:
+            ConfigError: If the model before the swap is not known.
+            CheckpointError: If a file does not fit.
+        """
+        audited = ModelFile(config, checkpoint)
+        unloaded = original_host(audited.swapper) if audited.adapted else None
+        source = original or (None if audited.adapted else config.get('load_from'))
+        if source is not None:
+            before = ModelFile(config, source).host()
+        elif unloaded is not None:
+            before = unloaded
+        else:
+            fix = 'give the pretrained host with --original'
+            raise ConfigError('load_from', None, 'the model before the swap is not known', fix)
+        others = [ModelFile(config, path).host() for path in references]
+        report = self._run(config, audited.swapper, before, audited.host(), others, unloaded)
+        report.about |= dict(
+            checkpoint=str(checkpoint), references=[str(path) for path in references]
+        )
+        return report
+
+    def audit(
+        self,
+        config: Mapping[str, Any],
+        swapper: KnowledgeSwapper,
+        references: Sequence[str | Path] = (),
+    ) -> AuditReport:
+        """Audit a model in memory, as an export of it would be; it is left as it is.
+
+        Args:
+            config (Mapping): The config of the swap.
+            swapper (KnowledgeSwapper): The model.
+            references (Sequence): Files of models that were trained without the forget set.
+        """
+        others = [ModelFile(config, path).host() for path in references]
+        before = original_host(swapper)
+        report = self._run(config, swapper, before, merged_host(swapper), others, None)
+        report.about |= dict(references=[str(path) for path in references])
+        return report
+
+    def _run(
+        self,
+        config: Mapping[str, Any],
+        swapper: KnowledgeSwapper,
+        before: nn.Module,
+        after: nn.Module,
+        references: Sequence[nn.Module],
+        unloaded: nn.Module | None,
+    ) -> AuditReport:
+        reader = AUDITS.build(dict(self.reader or self._default_reader(config)))
+        data = AuditData(config, reader, self.samples, self.seed, self.workers)
+        blocks = LoRAGroups(swapper.host, 'block').names
+        names = ['reference', *[f'reference {i}' for i in range(2, len(references) + 1)]]
+        subjects = [
+            Subject(name, copy.deepcopy(host).to(self.device), data, reader, blocks)
+            for name, host in zip(
+                ['before', 'after', *names], [before, after, *references], strict=False
+            )
+        ]
+        case = Case(
+            before=subjects[0],
+            after=subjects[1],
+            references=subjects[2:],
+            data=data,
+            reader=reader,
+            unloaded=None if unloaded is None else unloaded.to(self.device),
+            margin=self.margin,
+            seed=self.seed,
+        )
+        results = [result for part in self.parts for result in part.run(case)]
+        return AuditReport(
+            findings=[result for result in results if isinstance(result, Finding)],
+            tables=[result for result in results if isinstance(result, Table)],
+            about=dict(
+                forgotten=data.classes.forget,
+                learned=data.classes.learn,
+                samples=self.samples,
+                margin=self.margin,
+                seed=self.seed,
+            ),
+        )
+
+    @staticmethod
+    def _default_reader(config: Mapping[str, Any]) -> dict[str, Any]:
+        dataset = config['test_dataloader']['dataset']
+        view = dataset.get('view', 'knowswap_mm.ClassificationRoleView')
+        reader = getattr(DATASETS.get(view), 'audit_reader', None)
+        if reader is None:
+            fix = "set audit.reader = dict(type='...'), a UnitReader of your own"
+            raise ConfigError('audit.reader', None, f'{view} names no reader', fix)
+        return dict(type=reader)
+
+
+def _build_part(part: Mapping[str, Any] | str) -> AuditPart:
+    config = dict(type=f'knowswap_mm.{part}') if isinstance(part, str) else dict(part)
+    kind = AUDITS.get(str(config.get('type')))
+    if kind is None or not issubclass(kind, AuditPart):
+        fix = f'use some of {list(PARTS)}, or dict(type=...) with settings'
+        raise ConfigError('audit.parts', part, 'no part of an audit', fix)
+    return AUDITS.build(config)

@@ -1,0 +1,73 @@
+"""Everything that the parts of an audit look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from knowswap_mm.evaluation.audit.audit_data import AuditData
+from knowswap_mm.evaluation.audit.estimate import Estimate, mean_of_references
+from knowswap_mm.evaluation.audit.finding import Finding
+from knowswap_mm.evaluation.audit.readers import UnitReader
+from knowswap_mm.evaluation.audit.subject import Subject
+from knowswap_mm.evaluation.audit.verdict import Verdict
+
+
+@dataclass
+class Case:
+    """The models and the data of an audit.
+
+    Attributes:
+        before (Subject): The model before the swap.
+        after (Subject): The audited model, merged.
+        references (Sequence[Subject]): Models trained without the forget set.
+        data (AuditData): The data.
+        reader (UnitReader): The task.
+        unloaded (nn.Module | None): What remains of the audited file if its adapters are dropped;
+            None if it has none.
+        margin (float): Tolerated share of the scale, see :class:`Verdict`.
+        seed (int): Seed of everything random.
+    """
+
+    before: Subject
+    after: Subject
+    references: Sequence[Subject]
+    data: AuditData
+    reader: UnitReader
+    unloaded: nn.Module | None = None
+    margin: float = 0.1
+    seed: int = 0
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """Before, after, and the references."""
+        return [self.before, self.after, *self.references]
+
+    def judged(
+        self,
+        attack: str,
+        statistic: str,
+        measure: Callable[[Subject], Estimate],
+        chance: float | None = None,
+        remark: str = '',
+    ) -> Finding:
+        """Measure all models and judge the audited one.
+
+        Args:
+            attack (str): Name of the attack.
+            statistic (str): What ``measure`` gives, in words.
+            measure (Callable): The statistic of a model; more means more knowledge.
+            chance (float | None): The floor if there is no reference.
+            remark (str): For the report.
+        """
+        found = {subject.name: measure(subject) for subject in self.subjects}
+        before, after = found[self.before.name], found[self.after.name]
+        if self.references:
+            floor = mean_of_references([found[each.name] for each in self.references])
+        else:
+            floor = None if chance is None else Estimate.exact(chance)
+        verdict = Verdict.judge(after, floor, before, self.margin)
+        details = dict(by_model={name: vars(each) for name, each in found.items()})
+        return Finding(attack, statistic, before, after, floor, verdict, remark, details)

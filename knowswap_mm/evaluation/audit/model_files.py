@@ -1,0 +1,48 @@
+"""Models for an audit from weight files."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora.host_state_dict import is_adapter_key
+from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
+
+
+class ModelFile:
+    """A weight file: a state of a swap with its adapters, or a plain host.
+
+    Args:
+        config (Mapping): The config of the swap.
+        path (str | Path): A checkpoint of a swap, an exported host, or any other plain checkpoint
+            of the host with a row for every class, or for every old one.
+
+    Attributes:
+        adapted (bool): Whether the file holds adapters.
+
+    Raises:
+        CheckpointError: If the file cannot be read as data or does not fit.
+    """
+
+    def __init__(self, config: Mapping[str, Any], path: str | Path) -> None:
+        state = state_dict_of(safe_load(path))
+        self.adapted = any(is_adapter_key(key) for key in state)
+        self.swapper: KnowledgeSwapper = MODELS.build(copy.deepcopy(config['model']))
+        try:
+            self.swapper.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f'{path} does not fit the model: {error}. Fix: give a file with a row for every '
+                'class; an export without the rows of forgotten classes cannot be audited.'
+            ) from None
+
+    def host(self) -> nn.Module:
+        """The model as it is in the file, its adapters merged."""
+        return merged_host(self.swapper) if self.adapted else original_host(self.swapper)

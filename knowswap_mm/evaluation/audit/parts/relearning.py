@@ -1,0 +1,159 @@
+"""How soon the forgotten classes come back."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.evaluation.audit.audit_data import TEST, TRAIN
+from knowswap_mm.evaluation.audit.case import Case
+from knowswap_mm.evaluation.audit.estimate import Estimate
+from knowswap_mm.evaluation.audit.finding import Finding, Table
+from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
+from knowswap_mm.evaluation.audit.subject import Subject, read_units
+from knowswap_mm.registry import AUDITS
+from knowswap_mm.roles import FORGET, RETAIN
+
+#: Half the largest distance between two looks, as a binary logarithm: log2(1.5) / 2.
+_GRID = 0.3
+
+
+@AUDITS.register_module()
+class Relearning(AuditPart):
+    """Is relearning the forgotten classes quicker than learning them anew?
+
+    All weights of a copy of the model are trained (AdamW) on equal shares of forget and retain data
+    until 90 % of the accuracy before the swap is regained. The reference, which never saw the
+    classes, learns them anew in the same way. The statistic is minus the binary logarithm of the
+    steps: one more means half as many steps. A model that does not get there counts with twice the
+    largest number of steps.
+
+    Args:
+        lr (float): Learning rate.
+        steps (int): Largest number of steps.
+        batch_size (int): Samples a step, half of them to forget.
+        repeats (int): Runs with other orders of the data, for the interval.
+        regained (float): Share of the accuracy before the swap.
+        samples (int): Test samples by which the accuracy is watched.
+
+    Raises:
+        ConfigError: If a number cannot be used.
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-4,
+        steps: int = 256,
+        batch_size: int = 32,
+        repeats: int = 3,
+        regained: float = 0.9,
+        samples: int = 300,
+    ) -> None:
+        for name, value in (
+            ('lr', lr), ('steps', steps), ('batch_size', batch_size // 2), ('repeats', repeats),
+            ('regained', regained), ('samples', samples),
+        ):  # fmt: skip
+            if not 0 < value < math.inf:
+                key = f'audit.parts.Relearning.{name}'
+                raise ConfigError(key, value, 'not a finite number > 0', 'e.g. 32')
+        self.lr, self.steps, self.batch_size = lr, steps, batch_size
+        self.repeats, self.regained, self.samples = repeats, regained, samples
+
+    def run(self, case: Case) -> list[Finding | Table]:
+        """Let all models relearn."""
+        before = read_units(
+            case.before.host, case.data, case.reader, TEST, FORGET, at_most=self.samples
+        )
+        target = self.regained * float(before.right.mean())
+        counts = {
+            subject.name: [self._steps_of(subject, case, target, i) for i in range(self.repeats)]
+            for subject in case.subjects
+        }
+        finding = case.judged(
+            'relearning',
+            'minus the binary logarithm of the steps to regain '
+            f'{100 * self.regained:.0f} % of the old accuracy; one more: half as many',
+            lambda subject: _estimate(counts[subject.name]),
+            remark='The floor is learning the classes anew.' if case.references else '',
+        )
+        finding.details['steps'] = counts
+        return [finding, self._table(case, counts, target)]
+
+    def _table(self, case: Case, counts: dict[str, list[int]], target: float) -> Table:
+        available = len(case.data.positions(TRAIN, FORGET))
+        rows = []
+        for name, steps in counts.items():
+            median = float(np.median(steps))
+            seen = min(math.ceil(median * (self.batch_size // 2)), available)
+            shown = ', '.join(
+                str(n) if n <= self.steps else f'more than {self.steps}' for n in steps
+            )
+            rows.append([name, shown, seen if median <= self.steps else None])
+        return Table(
+            'Steps to relearn',
+            f'Steps until {100 * target:.1f} % of the forgotten test {case.reader.unit}s are named '
+            f'(checked after 1, 2, 3, 4, 6, 8, 12, ... steps of {self.batch_size} samples), and '
+            'different samples of the forget set seen by the median run.',
+            ['model', 'steps of each run', 'samples'],
+            rows,
+        )
+
+    def _steps_of(self, subject: Subject, case: Case, target: float, repeat: int) -> int:
+        """Steps until the target is reached; twice the largest number if it is not."""
+
+        def reached(host: nn.Module) -> bool:
+            units = read_units(host, case.data, case.reader, TEST, FORGET, at_most=self.samples)
+            return float(units.right.mean()) >= target
+
+        host = copy.deepcopy(subject.host).eval()
+        if reached(host):
+            return 0
+        host.requires_grad_(True)
+        optimizer = torch.optim.AdamW([p for p in host.parameters() if p.requires_grad], lr=self.lr)
+        roles = [role for role in (FORGET, RETAIN) if role in case.data.roles(TRAIN)]
+        draws = {role: self._draws(case, role, repeat) for role in roles}
+        watched = set(watch_points(self.steps))
+        torch.manual_seed(case.seed + repeat)
+        for step in range(1, self.steps + 1):
+            positions = [next(draws[role]) for role in draws for _ in range(self.batch_size // 2)]
+            (batch,) = case.data.batches(TRAIN, positions, len(positions))
+            host.train()
+            data = host.data_preprocessor(batch, True)
+            loss, _ = host.parse_losses(host.loss(**data))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            host.eval()
+            if step in watched and reached(host):
+                return step
+        return 2 * self.steps
+
+    @staticmethod
+    def _draws(case: Case, role: str, repeat: int) -> Iterator[int]:
+        positions = case.data.positions(TRAIN, role)
+        rng = np.random.default_rng([case.seed, repeat, sorted((FORGET, RETAIN)).index(role)])
+        while True:
+            yield from (positions[i] for i in rng.permutation(len(positions)))
+
+
+def _estimate(steps: list[int]) -> Estimate:
+    """Mean over the runs; the steps are known up to the distance between two looks."""
+    if not any(steps):  # nothing was to be regained
+        return Estimate.exact(0.0)
+    return Estimate.of_mean([-math.log2(count + 1) for count in steps]).widened(_GRID)
+
+
+def watch_points(last: int) -> list[int]:
+    """Steps after which the accuracy is looked at: powers of two and the middles between them."""
+    points = {last}
+    power = 1
+    while power <= last:
+        points.update({power, power + power // 2})
+        power *= 2
+    return sorted(point for point in points if point <= last)

@@ -1,0 +1,83 @@
+"""Units of a detector: objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.evaluation.audit.readers.unit_reader import UnitReader, training_flag
+from knowswap_mm.evaluation.audit.units import Units
+from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.registry import AUDITS
+
+
+@AUDITS.register_module()
+class DetectionReader(UnitReader):
+    """A unit is an annotated object; its features are averaged over its box, level by level.
+
+    The answer to an object is the class of the most confident box that overlaps it enough.
+
+    Args:
+        overlap (float): Intersection over union from which a box belongs to an object.
+        score (float): Confidence from which a box counts.
+    """
+
+    unit = 'object'
+    metric = [dict(type='knowswap_mm.CocoRoleMetric', metric='bbox', classwise=True)]
+    primary, scale, class_metric = 'coco/bbox_mAP', 1.0, 'coco/{}_precision'
+    batch_size = 1
+
+    def __init__(self, overlap: float = 0.5, score: float = 0.3) -> None:
+        self.overlap, self.score = overlap, score
+
+    def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Load the boxes before the picture is resized, so that they are resized with it."""
+        rest = [step for step in steps if not step['type'].endswith('LoadAnnotations')]
+        return [rest[0], dict(type='LoadAnnotations', with_bbox=True), *rest[1:]]
+
+    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
+        """Read one picture."""
+        data = host.data_preprocessor(batch, False)
+        inputs, samples = data['inputs'], data['data_samples']
+        maps = host.extract_feat(inputs)
+        with FusedFeatures('never').given(host, maps):
+            found = host.predict(inputs, samples, rescale=False)[0].pred_instances
+            with training_flag(host):
+                loss, _ = host.parse_losses(host.loss(inputs, samples))
+        truth = samples[0].gt_instances
+        boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes
+        chosen = torch.tensor([int(label) in own for label in truth.labels], dtype=torch.bool)
+        boxes, labels = boxes[chosen], truth.labels[chosen]
+        classes = host.bbox_head.num_classes
+        return Units(
+            features=self._pooled(maps, boxes, inputs.shape[-1]),
+            labels=labels.cpu().numpy(),
+            predicted=self._answers(boxes, found, classes).cpu().numpy(),
+            losses=np.array([float(loss)]),
+        )
+
+    @staticmethod
+    def _pooled(maps: Any, boxes: Tensor, width: int) -> np.ndarray:
+        from mmcv.ops import roi_align
+
+        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1).float()
+        parts = [
+            roi_align(each.float(), rois, 1, each.shape[-1] / width, 2, 'avg', True).flatten(1)
+            for each in maps
+        ]
+        return torch.cat(parts, dim=1).cpu().numpy()
+
+    def _answers(self, boxes: Tensor, found: Any, classes: int) -> Tensor:
+        from mmdet.structures.bbox import bbox_overlaps
+
+        nothing = boxes.new_full((len(boxes),), classes, dtype=torch.long)
+        counted = found.scores >= self.score
+        if not bool(counted.any()) or not len(boxes):
+            return nothing
+        overlaps = bbox_overlaps(boxes, found.bboxes[counted])
+        scores = found.scores[counted] * (overlaps >= self.overlap)
+        best, position = scores.max(dim=1)
+        return torch.where(best > 0, found.labels[counted][position], nothing)

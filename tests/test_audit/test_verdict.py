@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowswap_mm.evaluation.audit.estimate import Estimate
+from knowswap_mm.evaluation.audit.verdict import Verdict
+
+
+def near(value, half=0.02):
+    return Estimate(value, value - half, value + half)
+
+
+@pytest.mark.parametrize(
+    ('after', 'floor', 'before', 'verdict'),
+    [
+        (near(0.9), near(0.5), near(0.9), 'recovered'),
+        (near(0.6), near(0.5), near(0.9), 'recovered'),
+        (near(0.5), near(0.5), near(0.9), 'not recovered'),
+        (near(0.52), near(0.5), near(0.9), 'unclear'),
+        (near(0.5, 0.2), near(0.5), near(0.9), 'unclear'),
+        (near(0.3), near(0.5), near(0.9), 'over-forgotten'),
+        (near(0.5), None, near(0.9), 'unclear'),
+        (near(0.5), near(0.5), near(0.51), 'no power'),
+        (near(0.3), near(0.5), near(0.51), 'over-forgotten'),
+        (near(0.8), near(0.5), near(0.51), 'recovered'),
+    ],
+)
+def test_verdicts(after, floor, before, verdict):
+    assert str(Verdict.judge(after, floor, before, margin=0.1)) == verdict
+
+
+@given(st.floats(0, 1), st.floats(0.1, 1), st.floats(0.001, 0.04), st.floats(0, 0.9))
+def test_the_ends_of_the_scale(floor, scale, half, margin):
+    low, high = near(floor, half), near(floor + scale, half)
+    assert Verdict.judge(low, low, high, margin) is not Verdict.RECOVERED
+    if 3 * half < (1 - margin) * scale:
+        assert Verdict.judge(high, low, high, margin) is Verdict.RECOVERED
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_more_knowledge_never_reads_as_less(after, more, floor):
+    order = ['over-forgotten', 'no power', 'not recovered', 'unclear', 'recovered']
+    first, second = sorted((after, more))
+    found = [
+        order.index(str(Verdict.judge(near(value), near(floor), near(0.9))))
+        for value in (first, second)
+    ]
+    assert found[0] <= found[1]

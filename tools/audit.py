@@ -1,0 +1,62 @@
+r"""Audits a swap: is what was to be forgotten really gone?
+
+    python tools/audit.py CONFIG work_dirs/RUN/phase2_forget.pth --reference retrained.pth
+
+CHECKPOINT is a state of the swap, or its merged export; a reference was trained without the forget
+set (several may be given). `<out>/audit.md` is the page to read, `<out>/audit.json` has the rest.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+import knowswap_mm  # noqa: F401  (registers the modules)
+from knowswap_mm.errors import SwapError
+from knowswap_mm.registry import EVALUATORS
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of the swap')
+    parser.add_argument('checkpoint', help='.pth or .safetensors: state of the swap, or export')
+    parser.add_argument(
+        '--reference', nargs='+', default=[], help='models trained without the forget set'
+    )
+    parser.add_argument('--original', help='the model before the swap, if the config does not say')
+    parser.add_argument('--out', type=Path, help='folder; by default `audit` beside the checkpoint')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Audits, prints the page and says where it is."""
+    args = parse_args()
+    if not Path(args.config).is_file():
+        sys.exit(f'There is no config file {args.config}.')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    MMLogger.get_instance('audit', log_level='ERROR')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    started = time.time()
+    try:
+        auditor = EVALUATORS.build(dict(dict(type='knowswap_mm.Auditor'), **cfg.get('audit', {})))
+        report = auditor.audit_files(cfg, args.checkpoint, args.reference, args.original)
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+    report.about['seconds'] = round(time.time() - started)
+    page = report.write(args.out or Path(args.checkpoint).parent / 'audit')
+    print(report.page())
+    print(f'The page is {page}.')
+
+
+if __name__ == '__main__':
+    main()
