@@ -15,7 +15,7 @@ from knowswap_mm.evaluation.audit.audit_data import AuditData
 from knowswap_mm.evaluation.audit.audit_report import AuditReport
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.finding import Finding, Table
-from knowswap_mm.evaluation.audit.model_files import ModelFile
+from knowswap_mm.evaluation.audit.model_file import ModelFile
 from knowswap_mm.evaluation.audit.parts import AuditPart
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.lora import LoRAGroups

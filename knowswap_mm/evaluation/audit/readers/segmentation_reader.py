@@ -26,7 +26,7 @@ class SegmentationReader(UnitReader):
         min_pixels (int): Pixels from which a region counts.
     """
 
-    unit = 'region of a class'
+    unit = 'class region'
     metric = [dict(type='knowswap_mm.SemanticRoleMetric', classwise=True)]
     primary, scale, class_metric = 'seg/mIoU', 100.0, 'seg/IoU/{}'
     batch_size = 1

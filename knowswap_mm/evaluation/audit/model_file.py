@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -34,7 +35,9 @@ class ModelFile:
     def __init__(self, config: Mapping[str, Any], path: str | Path) -> None:
         state = state_dict_of(safe_load(path))
         self.adapted = any(is_adapter_key(key) for key in state)
-        self.swapper: KnowledgeSwapper = MODELS.build(copy.deepcopy(config['model']))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # rows that a file lacks must not differ from file to file
+            self.swapper: KnowledgeSwapper = MODELS.build(copy.deepcopy(config['model']))
         try:
             self.swapper.load_state_dict(state, strict=True)
         except RuntimeError as error:

@@ -1,0 +1,121 @@
+"""Audits of a detector and a segmentor: units are objects and regions of classes."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from knowswap_mm.evaluation.audit.audit_data import TEST, TRAIN, AuditData
+from knowswap_mm.evaluation.audit.model_file import ModelFile
+from knowswap_mm.evaluation.audit.readers import DetectionReader, SegmentationReader
+from knowswap_mm.evaluation.audit.subject import Subject, read_units
+from knowswap_mm.registry import EVALUATORS
+from tests import detection_configs, segmentation_configs
+from tests.runs import PHASES
+
+TASKS = dict(
+    mmdet=(detection_configs, 'detection_config', DetectionReader),
+    mmseg=(segmentation_configs, 'segmentation_config', SegmentationReader),
+)
+
+
+@pytest.fixture(scope='module', params=list(TASKS))
+def task(request, tmp_path_factory):
+    """Scope, config, host file and reader of a task."""
+    module, name, reader = TASKS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    host = module.write_host(folder / 'host.pth')
+    config = getattr(module, name)(
+        module.write_scenes(folder / 'scenes'), folder / 'run', host, PHASES
+    )
+    with DefaultScope.overwrite_default_scope(request.param):
+        yield config, host, reader
+
+
+@pytest.fixture(scope='module')
+def subject(task):
+    config, host, reader = task
+    data = AuditData(config, reader(), samples=4)
+    return Subject('before', ModelFile(config, host).host(), data, reader())
+
+
+def objects_of(data, split, role):
+    """Labels of the objects or regions that the views hand out, from the samples themselves."""
+    found = []
+    for position in data.positions(split, role):
+        sample = data.datasets[split][position]['data_samples']
+        if 'gt_sem_seg' in sample:
+            labels, counts = torch.unique(sample.gt_sem_seg.data, return_counts=True)
+            labels = labels[counts >= 16].tolist()
+        else:
+            labels = sample.gt_instances.labels.tolist()
+        found += [label for label in labels if label in data.labels(role)]
+    return found
+
+
+@pytest.mark.parametrize('split', [TRAIN, TEST])
+@pytest.mark.parametrize('role', ['learn', 'forget', 'retain'])
+def test_units_are_those_of_the_role(subject, split, role):
+    units = subject.units(split, role)
+    assert units.labels.tolist() == objects_of(subject.data, split, role)
+    assert len(units.losses) == len(subject.data.positions(split, role))
+    assert np.isfinite(units.losses).all() and (units.losses > 0).all()
+    assert units.features.shape[0] == len(units.labels) and np.isfinite(units.features).all()
+    assert len(np.unique(units.features, axis=0)) == len(units.labels)
+    assert units.logits is None
+
+
+def test_reading_again_gives_the_same(subject):
+    units = subject.units(TEST, 'forget')
+    again = read_units(subject.host, subject.data, subject.reader, TEST, 'forget')
+    assert np.array_equal(units.losses, again.losses)
+    assert np.array_equal(units.features, again.features)
+
+
+@pytest.mark.slow
+def test_the_whole_audit(task):
+    config, host, _ = task
+    parts = [
+        'Answers',
+        'LinearProbe',
+        'PrototypeProbe',
+        dict(type='knowswap_mm.MembershipInference', resamples=50),
+        dict(type='knowswap_mm.Relearning', steps=2, repeats=1, samples=3, batch_size=4),
+        'MetricsByRole',
+        'Similarity',
+        'Drift',
+    ]
+    auditor = EVALUATORS.build(dict(type='knowswap_mm.Auditor', parts=parts, samples=6))
+    report = auditor.audit_files(config, host, [host])
+    attacks = [finding.attack for finding in report.findings]
+    assert attacks.count('membership inference, loss') == 1 and len(attacks) == 5
+    for finding in report.findings:  # one model in three roles
+        assert finding.before.value == finding.after.value == finding.floor.value
+    titles = [table.title for table in report.tables]
+    assert 'Before and after, by role and class' in titles
+    similarity = next(table for table in report.tables if 'similarity' in table.title)
+    blocks = {row[0].split('.')[0] for row in similarity.rows}
+    assert {'backbone'} < blocks
+    measured = [cell for row in similarity.rows for cell in row[1:] if cell is not None]
+    assert len(measured) > len(similarity.rows)
+    assert measured == pytest.approx([1.0] * len(measured), abs=1e-3)
+    drift = next(table for table in report.tables if 'Drift' in table.title)
+    assert [row[1].value for row in drift.rows] == [1, 1]
+
+
+def test_the_answer_to_an_object_is_the_best_box_that_overlaps_it():
+    from mmengine.structures import InstanceData
+
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]])
+    found = InstanceData(
+        bboxes=torch.tensor(
+            [[0.0, 0, 10, 9], [0, 0, 9, 10], [21, 20, 30, 30], [0, 0, 60, 60], [50, 50, 60, 60]]
+        ),
+        scores=torch.tensor([0.5, 0.6, 0.4, 0.9, 0.2]),
+        labels=torch.tensor([1, 2, 3, 4, 5]),
+    )
+    reader = DetectionReader()
+    # The box over everything overlaps none enough, the last one is not confident enough.
+    assert reader._answers(boxes, found, 9).tolist() == [2, 3, 9]
+    assert reader._answers(boxes, found[:0], 9).tolist() == [9, 9, 9]
+    assert reader._answers(boxes[:0], found, 9).tolist() == []
