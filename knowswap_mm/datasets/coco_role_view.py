@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmengine.logging import print_log
 from knowswap_mm.datasets.cache_folder import cache_folder, write_once
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
+from knowswap_mm.datasets.picture_root import absolute
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
@@ -150,6 +152,36 @@ class CocoRoleView(RoleView):
     def host_index(self, position: int) -> int:
         """The written json holds the pictures of the view in its order."""
         return position
+
+    def write_plain(
+        self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Write ``objects.json``: the json of the view with the labels that are asked for."""
+        content = json.loads(self.ann_file.read_bytes())
+        own = {self._label_of[number] for number in self._own}
+        kept = [item for item in content['annotations'] if item['category_id'] in labels]
+        shown = {item['image_id'] for item in kept if item['category_id'] in own}
+        images = [image for image in content['images'] if image['id'] in shown]
+        self._check_written(images)
+        annotations = [
+            dict(item, category_id=labels[item['category_id']])
+            for item in kept
+            if item['image_id'] in shown
+        ]
+        categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
+        content = dict(images=images, annotations=annotations, categories=categories)
+        folder.mkdir(parents=True)
+        path = folder / 'objects.json'
+        path.write_text(json.dumps(content), encoding='utf-8')
+        config = copy.deepcopy(dict(self.dataset))
+        config.update(
+            ann_file=str(path),
+            data_root=absolute(config.get('data_root')),
+            metainfo=dict(config.get('metainfo') or {}, classes=list(classes)),
+            filter_cfg=None,
+            test_mode=True,
+        )
+        return config, dict(ann_file=str(path))
 
     def _write(self, classes: ClassRoles) -> Path:
         images, annotations = [], []

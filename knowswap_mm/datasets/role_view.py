@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,12 +149,43 @@ class RoleView(metaclass=ABCMeta):
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Give a sample of the host the swap's labels before its pipeline runs."""
 
+    def write_plain(
+        self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Write the role so that a data set of the host library reads it without this package.
+
+        Args:
+            folder (Path): A new folder for annotations; pictures are not copied.
+            labels (Mapping[int, int]): From the label of the swap to the one to be written;
+                classes without an entry are no classes there, nor are pictures without any class
+                of the role.
+            classes (Sequence[str]): Names in the order of the written labels.
+
+        Returns:
+            tuple[dict, dict]: Config of that data set with the absolute path of the folder, and
+            :attr:`metainfo` for it.
+
+        Raises:
+            ConfigError: If the data cannot be written, or no sample is left.
+        """
+        fix = f'give {type(self).__name__} a method write_plain, or leave the test data out'
+        raise ConfigError(self.key, type(self).__name__, 'writes no data for stock tools', fix)
+
+    def _check_written(self, samples: Sequence[Any]) -> None:
+        if not samples:
+            fix = 'drop fewer classes, or leave the test data out'
+            raise ConfigError(self.key, self.role, 'no sample has a class that is left', fix)
+
     def __len__(self) -> int:
         return len(self.indices)
 
     def host_index(self, position: int) -> int:
         """Where the host data set has the sample at a position of this view."""
         return int(self.indices[position])
+
+    def data_info(self, position: int) -> dict[str, Any]:
+        """The host's record of a sample of this view, with the labels of the swap."""
+        return self.relabel(self.host.get_data_info(self.host_index(position)))
 
     def load(self, index: int, **metainfo: Any) -> dict[str, Any]:
         """Load one sample through the host's pipeline.
@@ -172,7 +204,7 @@ class RoleView(metaclass=ABCMeta):
         problem: Exception | None = None
         for step in range(len(self)):
             position = (index + step) % len(self)
-            data_info = self.relabel(self.host.get_data_info(self.host_index(position)))
+            data_info = self.data_info(position)
             try:
                 sample = self.host.pipeline(data_info)
             except Exception as error:  # any decoder may raise anything; it is reported by name

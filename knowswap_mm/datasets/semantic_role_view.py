@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
+from PIL import Image
 
 from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.picture_root import picture_root
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
@@ -176,6 +182,48 @@ class SemanticRoleView(RoleView):
         data_info['label_map'] = self._new_ids
         return data_info
 
+    def write_plain(
+        self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Write the relabelled maps as ``maps/<picture>.png``, and ``pictures.txt``."""
+        ignored = self.host.ignore_index
+        table = np.full(256, ignored, np.uint8)
+        table[UNLABELLED] = UNLABELLED
+        table[list(labels)] = list(labels.values())
+        steps = [_is_loader(step) for step in self.dataset['pipeline']]
+        pipeline = copy.deepcopy(list(self.dataset['pipeline']))
+        loader = pipeline[steps.index(True)] if any(steps) else dict(type='mmseg.LoadAnnotations')
+        load = TRANSFORMS.build(copy.deepcopy(loader))
+        loader.pop('reduce_zero_label', None)  # the written maps begin with class 0
+        own = [labels[label] for label in self.labels.values() if label in labels]
+        infos = [self.data_info(position) for position in range(len(self))]
+        root, names = picture_root([info['img_path'] for info in infos])
+        written = []
+        for name, info in zip(names, infos, strict=True):
+            values = table[load(info)['gt_seg_map']]
+            if not np.isin(values, own).any():
+                continue
+            path = folder / 'maps' / f'{name}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(path)
+            written.append(name)
+        self._check_written(written)
+        (folder / 'pictures.txt').write_text('\n'.join(written) + '\n', encoding='utf-8')
+        config = dict(
+            type='mmseg.BaseSegDataset',
+            ann_file=str(folder / 'pictures.txt'),
+            data_root=root,
+            data_prefix=dict(img_path='', seg_map_path=str(folder / 'maps')),
+            img_suffix='',  # the names have theirs
+            seg_map_suffix='.png',
+            metainfo=dict(classes=list(classes)),
+            ignore_index=ignored,
+            pipeline=pipeline,
+            test_mode=True,
+        )
+        names_left = [n for n in self._own_names if n in set(classes)]
+        return config, dict(role_classes=names_left, ignore_index=ignored)
+
     def _relabelled(self) -> dict[int, int]:
         """From the id that the host reads to the label in the swap, where they differ."""
         shift = int(self.host.reduce_zero_label)
@@ -186,3 +234,7 @@ class SemanticRoleView(RoleView):
             number: table.get(position, self.host.ignore_index) for number, position in ids.items()
         }
         return {old: label for old, label in new.items() if old != label}
+
+
+def _is_loader(step: Any) -> bool:
+    return isinstance(step, dict) and str(step.get('type')).endswith('LoadAnnotations')

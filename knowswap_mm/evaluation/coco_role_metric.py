@@ -41,6 +41,7 @@ class CocoRoleMetric(BaseMetric):
         self, backend: str = 'pycocotools', prefix: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(collect_device='cpu', prefix=prefix)
+        self._given_prefix = prefix
         if backend not in HOSTS:
             fix = f'use one of {list(HOSTS)}'
             raise ConfigError('val_evaluator.metric.backend', backend, 'unknown backend', fix)
@@ -67,6 +68,15 @@ class CocoRoleMetric(BaseMetric):
                 config = dict(self._config, ann_file=meta['ann_file'])
                 self.host = HOST_METRICS.build(config)
         self.host.dataset_meta = meta
+
+    def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
+        """Config of mmdet's metric that gives the same figures over written test data.
+
+        Args:
+            metainfo (dict): ``ann_file`` of the role.
+        """
+        config = dict(self._config, ann_file=metainfo['ann_file'])
+        return config | (dict(prefix=self._given_prefix) if self._given_prefix else {})
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the predictions as the host does, but for spare rows of the head: no class."""

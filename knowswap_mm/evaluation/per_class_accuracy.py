@@ -20,6 +20,14 @@ class PerClassAccuracy(BaseMetric):
 
     default_prefix = 'class'
 
+    def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
+        """Config of mmpretrain's metric: the recall of a class is its accuracy.
+
+        Args:
+            metainfo (dict): Not used.
+        """
+        return dict(type='mmpretrain.SingleLabelMetric', items=('recall',), average=None)
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep label and prediction of each sample."""
         for sample in data_samples:

@@ -47,10 +47,30 @@ class RoleMetric(BaseMetric):
             key = f'val_evaluator.metric.{unknown[0]}'
             raise ConfigError(key, metric[unknown[0]], 'unknown role', f'use {ROLES}')
         self.metrics: dict[str, list[BaseMetric]] = {}
+        self._configs: dict[str, list[dict[str, Any]]] = {}
         for role in ROLES:
             chosen = metric.get(role, []) if by_role else metric
             chosen = [chosen] if isinstance(chosen, dict) else chosen
+            self._configs[role] = copy.deepcopy(list(chosen))
             self.metrics[role] = [HOST_METRICS.build(copy.deepcopy(config)) for config in chosen]
+
+    def plain_configs(self, role: str, metainfo: dict[str, Any]) -> list[dict[str, Any]]:
+        """Configs of metrics of the host library that measure the role without this package.
+
+        A metric of this package tells its counterpart by ``plain_config(metainfo)``, or is left
+        out; one of the host library is its own.
+
+        Args:
+            role (str): The role.
+            metainfo (dict): What :meth:`RoleView.write_plain` tells about the written data.
+        """
+        configs = []
+        for config, metric in zip(self._configs[role], self.metrics[role], strict=True):
+            if hasattr(metric, 'plain_config'):
+                configs.append(metric.plain_config(metainfo))
+            elif not type(metric).__module__.startswith('knowswap_mm.'):
+                configs.append(copy.deepcopy(config))
+        return configs
 
     @property
     def dataset_meta(self) -> dict[str, Any] | None:

@@ -33,6 +33,17 @@ class SemanticRoleMetric(BaseMetric):
         self.classwise = classwise
         self._count = HOST_METRICS.get('mmseg.IoUMetric').intersect_and_union
 
+    def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
+        """Config of mmseg's metric; the role's mIoU is the mean of some of the rows of its table.
+
+        They are the classes of the role with ground truth, that is, with a number under ``Acc``.
+
+        Args:
+            metainfo (dict): ``ignore_index`` of the maps.
+        """
+        ignored = metainfo.get('ignore_index', 255)
+        return dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], ignore_index=ignored)
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count pixels: intersection, union, prediction and label by class."""
         ignored = self.dataset_meta.get('ignore_index', 255)

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knowswap_mm.errors import ConfigError
-from knowswap_mm.exporting.plain_config import plain_host_config
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.exporting.plain_config import (
+    plain_host_config,
+    plain_key_prefixes,
+    plain_name,
+)
 from knowswap_mm.lora.merge import merge_adapters
 from knowswap_mm.models.class_rows import replace_counts
 from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
@@ -22,7 +26,8 @@ class ExportedHost:
     Args:
         swapper (KnowledgeSwapper): The model with the weights of the swap; it is merged in place.
         host_config (dict): ``model.host`` of its config.
-        classes (Sequence[str]): Names in the order of the rows; spare rows have none.
+        classes (Sequence[str]): Names in the order of the rows; spare rows behind them get names
+            like ``spare_7``, since stock tools want one for every row.
         count_keys (Sequence[str]): ``model.head.count_keys``.
 
     Attributes:
@@ -41,8 +46,10 @@ class ExportedHost:
         self.rows, self.count_keys = swapper.class_rows, tuple(count_keys)
         self.host: nn.Module = merge_adapters(swapper.host.double()).eval()
         self.config = plain_host_config(copy.deepcopy(host_config))
-        self.classes = list(classes)
-        self.label_map = {label: label for label in range(len(self.classes))}
+        self.prefixes = plain_key_prefixes(self.host)
+        named = list(classes)
+        self.classes = named + [f'spare_{row}' for row in range(len(named), self.rows.total)]
+        self.label_map = {label: label for label in range(len(named))}
         self._kept: list[int] | None = None
 
     def drop(self, forgotten: Sequence[str]) -> None:
@@ -56,10 +63,11 @@ class ExportedHost:
         Raises:
             ConfigError: If a class is unknown, or none would be left.
         """
-        if unknown := [name for name in forgotten if name not in self.classes]:
-            fix = f'choose from {self.classes[:5]} ...'
+        named = self.classes[: len(self.label_map)]
+        if unknown := [name for name in forgotten if name not in named]:
+            fix = f'choose from {named[:5]} ...'
             raise ConfigError('--drop', unknown[0], 'is no class of the model', fix)
-        kept = [i for i, name in enumerate(self.classes) if name not in set(forgotten)]
+        kept = [i for i, name in enumerate(named) if name not in set(forgotten)]
         if not kept:
             raise ConfigError('--drop', list(forgotten), 'no class is left', 'leave some')
         self._kept = kept
@@ -84,6 +92,9 @@ class ExportedHost:
 
         Args:
             dtype (torch.dtype): Of the floating-point tensors.
+
+        Raises:
+            CheckpointError: If it cannot hold a value.
         """
         tails = {tensor.name: tensor.tail for tensor in self.rows.tensors}
         state = {}
@@ -92,5 +103,11 @@ class ExportedHost:
                 behind = range(len(value) - tails[key], len(value))
                 value = value[[*self._kept, *behind]]
             value = value.detach().cpu()
+            key = plain_name(key, self.prefixes)
             state[key] = (value.to(dtype) if value.is_floating_point() else value).clone()
+            if state[key].is_floating_point() and not torch.isfinite(state[key]).all():
+                raise CheckpointError(
+                    f'{key} has values that {str(dtype).removeprefix("torch.")} cannot hold. Fix: '
+                    'export without --half, or another checkpoint.'
+                )
         return state

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from mmengine.registry import MODELS as HOST_MODELS
+from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.host_config import without_pretrained
@@ -14,9 +15,10 @@ _OURS = 'knowswap_mm.'
 
 
 def plain_host_config(host: dict[str, Any]) -> dict[str, Any]:
-    """Replace types of ours by the host's types that they extend.
+    """Replace types of ours by the host's types that they extend, or by what they wrap.
 
-    Options that only our type has are left out.
+    Options that only our type has are left out. A type that wraps another one says where its
+    config has it, by an attribute ``plain_part``.
 
     Args:
         host (dict): ``model.host`` of a swap.
@@ -30,6 +32,27 @@ def plain_host_config(host: dict[str, Any]) -> dict[str, Any]:
     return _plain(without_pretrained(host), 'model.host')
 
 
+def plain_key_prefixes(host: nn.Module) -> dict[str, str]:
+    """Beginnings of keys that change when what is wrapped takes the place of its wrapper.
+
+    Args:
+        host (nn.Module): A host.
+
+    Returns:
+        dict[str, str]: For a wrapped backbone ``{'backbone.backbone.': 'backbone.'}``.
+    """
+    wrappers = ((n, m) for n, m in host.named_modules() if hasattr(m, 'plain_part'))
+    return {f'{name}.{module.plain_part}.': f'{name}.' for name, module in wrappers}
+
+
+def plain_name(name: str, prefixes: dict[str, str]) -> str:
+    """Name of a tensor or a module in the plain host."""
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
 def _plain(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(each, f'{key}.{i}') for i, each in enumerate(value))
@@ -39,7 +62,10 @@ def _plain(value: Any, key: str) -> Any:
     name = value.get('type')
     if isinstance(name, str) and name.startswith(_OURS):
         ours = HOST_MODELS.get(name)
-        base = next((c for c in ours.__mro__ if not c.__module__.startswith(_OURS)), None)
+        if part := getattr(ours, 'plain_part', None):
+            return result[part]
+        kinds = ours.__mro__ if ours else ()
+        base = next((kind for kind in kinds if not kind.__module__.startswith(_OURS)), None)
         package = base.__module__.split('.')[0] if base else ''
         if not package.startswith('mm'):
             fix = 'use a type of the host library there'

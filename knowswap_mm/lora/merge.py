@@ -11,7 +11,7 @@ from knowswap_mm.lora.lora_injector import lora_layers
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> nn.Module:
-    """Merge all adapters in place and put the plain layers back.
+    """Merge all active adapters in place and put the plain layers back.
 
     Afterwards the model has the module tree and the keys of its host, and holds neither adapters
     nor base weights.
@@ -27,13 +27,15 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     """
     layers = list(lora_layers(model))
     for name, layer in layers:  # all of them first: a refused merge must leave the model whole
+        merged = layer.get_base_layer().weight
         for adapter in layer.active_adapters:
-            merged = layer.get_base_layer().weight + layer.get_delta_weight(adapter)
-            if not torch.isfinite(merged).all():
-                raise CheckpointError(
-                    f'The adapter of {name} cannot be merged: the merged weight is not finite. '
-                    'Fix: export an earlier checkpoint.'
-                )
+            if adapter in layer.lora_A and adapter not in layer.merged_adapters:
+                merged = merged + layer.get_delta_weight(adapter)
+        if not torch.isfinite(merged).all():
+            raise CheckpointError(
+                f'The adapter of {name} cannot be merged: the merged weight is not finite. '
+                'Fix: export an earlier checkpoint.'
+            )
     for _, layer in layers:
         layer.merge(safe_merge=True)
     return unload_adapters(model)

@@ -27,6 +27,9 @@ class LoRABackbone(BaseModule):
         ConfigError: If the LoRA targets match nothing.
     """
 
+    #: Where config and module have what is left without this package.
+    plain_part = 'backbone'
+
     def __init__(self, backbone: dict[str, Any], lora: dict[str, Any] | None = None) -> None:
         super().__init__()
         self._config = copy.deepcopy(backbone)

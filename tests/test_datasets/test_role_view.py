@@ -268,3 +268,36 @@ class TestBadPictures:
         key = 'dataset.roles.learn.on_bad_sample'
         with raises_config_error(key, 'ignore', 'unknown choice', "'skip'"):
             ClassificationRoleView(host(picture_tree / 'train'), 'learn', on_bad_sample='ignore')
+
+
+class TestForStockTools:
+    def test_written_pictures_have_the_labels_that_are_asked_for(
+        self, picture_tree, host, tmp_path
+    ):
+        view = make_view(host(picture_tree / 'train'), 'retain')
+        numbers = {CLASSES.names.index('d'): 4, CLASSES.names.index('b'): 0}
+        names = ['b', '', '', '', 'd']
+        config, metainfo = view.write_plain(tmp_path / 'new', numbers, names)
+        assert metainfo == {}
+        data = MMENGINE_DATASETS.build(config)
+        assert data.metainfo['classes'] == names
+        assert len(data) == 24
+        for sample in (data[i] for i in range(len(data))):
+            assert names[label_of(sample)] == folder_of(sample)
+
+    def test_nothing_is_written_if_nothing_is_left(
+        self, picture_tree, host, tmp_path, raises_config_error
+    ):
+        view = make_view(host(picture_tree / 'train'), 'retain')
+        with raises_config_error('dataset.roles.retain', 'retain', 'no sample has a class'):
+            view.write_plain(tmp_path / 'new', {}, [])
+        assert not list(tmp_path.iterdir())
+
+    def test_a_view_of_another_task_may_not_know_how(
+        self, picture_tree, host, tmp_path, raises_config_error, monkeypatch
+    ):
+        view = make_view(host(picture_tree / 'train'))
+        monkeypatch.delattr(ClassificationRoleView, 'write_plain')
+        key, name = 'dataset.roles.retain', 'ClassificationRoleView'
+        with raises_config_error(key, name, 'writes no data for stock tools'):
+            view.write_plain(tmp_path / 'new', {}, [])

@@ -164,3 +164,28 @@ def test_per_class_accuracy_in_one_pass(samples):
 def test_a_misspelt_primary_metric_is_an_error(samples):
     with pytest.raises(ConfigError, match=r"primary = 'accuracy/top3'.*'accuracy/top1'"):
         evaluate(evaluator_of(ACCURACY, primary='accuracy/top3'), samples)
+
+
+def test_metrics_of_the_host_library_by_role(monkeypatch):
+    """A metric of ours names its counterpart or is left out; one of the host is its own."""
+    metric = METRICS.build(
+        dict(
+            type='knowswap_mm.RoleMetric',
+            metric=dict(
+                learn=[ACCURACY, PER_CLASS],
+                forget=dict(type='knowswap_mm.CocoRoleMetric', metric='bbox', prefix='boxes'),
+                retain=dict(type='knowswap_mm.SemanticRoleMetric', classwise=True),
+            ),
+        )
+    )
+    accuracy, recall = metric.plain_configs('learn', {})
+    assert accuracy == ACCURACY
+    assert recall == dict(type='mmpretrain.SingleLabelMetric', items=('recall',), average=None)
+    assert metric.plain_configs('forget', dict(ann_file='x.json')) == [
+        dict(type='mmdet.CocoMetric', metric='bbox', ann_file='x.json', prefix='boxes')
+    ]
+    assert metric.plain_configs('retain', dict(ignore_index=7)) == [
+        dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], ignore_index=7)
+    ]
+    monkeypatch.delattr(PerClassAccuracy, 'plain_config')
+    assert metric.plain_configs('learn', {}) == [ACCURACY]

@@ -1,10 +1,9 @@
-"""What is exported works in stock tools, without this package."""
+"""The tool: its options, what it writes, and what it refuses."""
 
+import copy
+import hashlib
 import json
-import runpy
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import pytest
 import torch
@@ -12,137 +11,140 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import load_file
 
-from knowswap_mm.errors import ConfigError
-from knowswap_mm.exporting import plain_host_config
-from tests.swap_configs import (
-    FORGOTTEN,
-    NEW,
-    OLD,
-    pretrain_host,
-    swap_config,
-    train,
-    write_config,
-)
+from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.exporting import ExportedHost
+from tests.exports import export, save_swapped
+from tests.swap_configs import FORGOTTEN, NEW, OLD, host_config, pretrain_host, swap_config
+from tests.swap_configs import write_config as write_swap
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'export.py'
-STOCK = """
-import json, sys
-class Refuse:
-    def find_spec(self, name, *rest):
-        if name.split('.')[0] == 'knowswap_mm':
-            raise ImportError(name)
-sys.meta_path.insert(0, Refuse())
-from mmpretrain import ImageClassificationInferencer
-folder, *pictures = sys.argv[1:]
-tool = ImageClassificationInferencer(folder + '/config.py', pretrained=folder + '/model.pth')
-found = [tool(picture)[0] for picture in pictures]
-assert not [name for name in sys.modules if name.startswith('knowswap_mm')]
-scores = [each['pred_scores'].tolist() for each in found]
-print('found', json.dumps([scores, [each['pred_class'] for each in found]]))
-"""
+CLASSES = [*OLD, *NEW]
 
 
-@pytest.fixture(scope='module')
-def run(picture_tree, tmp_path_factory):
-    """A finished swap: its config file and its folder."""
-    folder = tmp_path_factory.mktemp('export')
-    host = pretrain_host(picture_tree, folder / 'host.pth')
-    runner, _ = train(swap_config(picture_tree, folder / 'run', host=host))
-    return runner, write_config(runner.cfg, folder / 'config.py'), folder / 'run'
+def weights(folder):
+    return torch.load(folder / 'model.pth', weights_only=True)['state_dict']
 
 
-def export(monkeypatch, run, out, *options):
-    _, config, folder = run
-    arguments = [config, folder / 'phase2_forget.pth', '--out', out, *options]
-    monkeypatch.setattr(sys, 'argv', ['export.py', *map(str, arguments)])
-    runpy.run_path(str(TOOL), run_name='__main__')
-
-
-def stock(folder, pictures):
-    command = [sys.executable, '-c', STOCK, str(folder), *map(str, pictures)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    # The inferencer draws a progress bar before it.
-    text = done.stdout.rpartition('found ')[2].splitlines()[0]
-    scores, names = json.loads(text)
-    return torch.tensor(scores), names
-
-
-def own_scores(run):
-    """Scores of the swapped, unmerged model, and the pictures."""
-    runner, *_ = run
-    data = runner.test_dataloader.dataset
-    model = runner.model.eval()
-    batch = [data[i] for i in range(0, len(data), max(len(data) // 6, 1))]
-    paths = [each['data_samples'].img_path for each in batch]
-    with torch.no_grad():
-        found = [
-            model.host.test_step(dict(inputs=[b['inputs']], data_samples=[b['data_samples']]))
-            for b in batch
-        ]
-    return torch.stack([each[0].pred_score for each in found]), paths
-
-
-@pytest.mark.slow
-def test_the_inferencer_gives_the_same_scores(run, tmp_path, monkeypatch):
-    wanted, paths = own_scores(run)
-    export(monkeypatch, run, tmp_path / 'all', '--safetensors')
-    found, names = stock(tmp_path / 'all', paths)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    classes = [*OLD, *NEW]
-    assert names == [classes[i] for i in wanted.argmax(1)]
-    text = (tmp_path / 'all' / 'config.py').read_text()
+def test_what_is_written(classifier, tmp_path):
+    _, config, checkpoint = classifier
+    record = export(config, checkpoint, tmp_path / 'out', '--safetensors')
+    files = {path.name for path in (tmp_path / 'out').iterdir()}
+    models = {'model.pth', 'model.safetensors'}
+    assert files == {*models, 'config.py', 'classes.json', 'classes.txt', 'export.json'}
+    text = (tmp_path / 'out' / 'config.py').read_text()
     assert 'knowswap' not in text and 'lora' not in text
-    state = torch.load(tmp_path / 'all' / 'model.pth', weights_only=True)['state_dict']
+    state, same = weights(tmp_path / 'out'), load_file(tmp_path / 'out' / 'model.safetensors')
     assert not any('lora' in key or 'base_layer' in key for key in state)
-    same = load_file(tmp_path / 'all' / 'model.safetensors')
     assert set(same) == set(state) and all(torch.equal(same[key], state[key]) for key in state)
+    assert read_class_names('x', str(tmp_path / 'out' / 'classes.txt')) == CLASSES
+    assert record['checkpoint'] == 'phase2_forget.pth' and record['precision'] == 'float32'
+    for name in models:
+        content = (tmp_path / 'out' / name).read_bytes()
+        assert record['sha256'][name] == hashlib.sha256(content).hexdigest()
+    assert record['check']['pictures'] == 8
+    assert set(record['check']['deviations']) == {'layers', 'features', 'predictions'}
+    # Merged in double precision and rounded once: some units in the last of 24 bits.
+    assert 0 < max(record['check']['deviations'].values()) < 1e-5
 
 
-@pytest.mark.slow
-def test_forgotten_classes_may_lose_their_rows(run, tmp_path, monkeypatch):
-    wanted, paths = own_scores(run)
-    export(monkeypatch, run, tmp_path / 'fewer', '--drop', 'forgotten')
-    found, _ = stock(tmp_path / 'fewer', paths)
-    classes = [*OLD, *NEW]
-    kept = [i for i, name in enumerate(classes) if name != FORGOTTEN]
-    rest = wanted[:, kept]
-    torch.testing.assert_close(found, rest / rest.sum(1, keepdim=True), rtol=1e-4, atol=1e-5)
-    labels = json.loads((tmp_path / 'fewer' / 'classes.json').read_text())
-    assert labels == dict(classes=[classes[i] for i in kept], old_labels=kept)
+def test_fewer_classes(classifier, tmp_path):
+    _, config, checkpoint = classifier
+    record = export(config, checkpoint, tmp_path / 'out', '--drop', 'forgotten', '--check', '0')
+    kept = [i for i, name in enumerate(CLASSES) if name != FORGOTTEN]
+    labels = json.loads((tmp_path / 'out' / 'classes.json').read_text())
+    assert labels == dict(classes=[CLASSES[i] for i in kept], old_labels=kept)
+    assert record['label_map'] == {str(old): new for new, old in enumerate(kept)}
+    assert record['check'] is None
 
 
-def test_half_precision(run, tmp_path, monkeypatch):
-    export(monkeypatch, run, tmp_path / 'half', '--half')
-    state = torch.load(tmp_path / 'half' / 'model.pth', weights_only=True)['state_dict']
+def test_half_precision(classifier, tmp_path):
+    _, config, checkpoint = classifier
+    record = export(config, checkpoint, tmp_path / 'half', '--half')
+    state = weights(tmp_path / 'half')
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.half}
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(Config.fromfile(tmp_path / 'half' / 'config.py').model)
-    model.load_state_dict(state, strict=True)
+    assert 1e-5 < record['check']['deviations']['layers'] < 1e-2  # weights have 11 bits
 
 
-def test_what_cannot_be_exported(run, tmp_path, monkeypatch):
-    (tmp_path / 'there').mkdir()
-    for out, options, problem in (
-        ('there', [], 'is there already'),
-        ('new', ['--drop', 'nobody'], 'is no class of the model'),
-        ('new', ['--drop', *OLD, *NEW], 'no class is left'),
-    ):
-        with pytest.raises(SystemExit, match=problem):
-            export(monkeypatch, run, tmp_path / out, *options)
-        assert not list(tmp_path.glob('*/model.pth'))
-    runner, config, folder = run
-    torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
-    monkeypatch.setattr(sys, 'argv', ['x', str(config), str(tmp_path / 'bare.pth'), '--out', 'o'])
-    with pytest.raises(SystemExit, match='does not name its classes'):
-        runpy.run_path(str(TOOL), run_name='__main__')
+def test_spare_rows_get_names_or_go(classifier, tmp_path):
+    """Stock tools want a name for every row of the head."""
+    config = copy.deepcopy(classifier[0])
+    config.model.host.head.num_classes = len(CLASSES) + 2
+    checkpoint = save_swapped(config, CLASSES, tmp_path / 'spare.pth')
+    path = write_swap(config, tmp_path / 'config.py')
+    export(path, checkpoint, tmp_path / 'all', '--test-data')
+    labels = json.loads((tmp_path / 'all' / 'classes.json').read_text())
+    assert labels['classes'] == [*CLASSES, 'spare_7', 'spare_8']
+    assert labels['old_labels'] == [*range(7), None, None]
+    pictures = json.loads((tmp_path / 'all' / 'test_learn' / 'pictures.json').read_text())
+    assert pictures['metainfo']['classes'] == labels['classes']
+    export(path, checkpoint, tmp_path / 'fewer', '--drop', FORGOTTEN)
+    assert len(weights(tmp_path / 'fewer')['head.layers.head.weight']) == len(CLASSES) - 1
 
 
-def test_our_types_become_those_of_the_host():
-    __import__('knowswap_mm.models.heads')
-    found = plain_host_config(
-        dict(decode_head=dict(type='knowswap_mm.LabelledPointsMask2FormerHead', num_classes=3))
+def test_a_backbone_with_adapters_becomes_the_plain_one(picture_tree, tmp_path):
+    host = pretrain_host(picture_tree, tmp_path / 'host.pth')
+    config = swap_config(picture_tree, tmp_path / 'run', host=host)
+    inner = config.model.host.backbone.to_dict()
+    config.model.host.backbone = dict(
+        type='knowswap_mm.LoRABackbone', backbone=inner, lora=dict(rank=2)
     )
-    assert found == dict(decode_head=dict(type='mmseg.Mask2FormerHead', num_classes=3))
-    with pytest.raises(ConfigError, match='has no counterpart'):
-        plain_host_config(dict(loss=dict(type='knowswap_mm.SwappingLoss')))
+    config.model.lora = None
+    checkpoint = save_swapped(config, CLASSES, tmp_path / 'swap.pth')
+    record = export(write_swap(config, tmp_path / 'c.py'), checkpoint, tmp_path / 'out')
+    assert record['check']['deviations']['layers'] < 1e-5
+    assert Config.fromfile(tmp_path / 'out' / 'config.py').model.backbone.to_dict() == inner
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        plain = MODELS.build(host_config(len(CLASSES)))
+    plain.load_state_dict(weights(tmp_path / 'out'), strict=True)
+
+
+def test_a_data_preprocessor_beside_the_host_is_not_lost(classifier, tmp_path):
+    config = copy.deepcopy(classifier[0])
+    config.data_preprocessor = config.model.host.pop('data_preprocessor')
+    checkpoint = save_swapped(classifier[0], CLASSES, tmp_path / 'swap.pth')
+    export(write_swap(config, tmp_path / 'config.py'), checkpoint, tmp_path / 'out')
+    written = Config.fromfile(tmp_path / 'out' / 'config.py').model
+    assert written.data_preprocessor == config.data_preprocessor
+
+
+def test_a_wrong_merge_is_refused(classifier, tmp_path, monkeypatch):
+    _, config, checkpoint = classifier
+    right = ExportedHost.state_dict
+
+    def wrong(*args):
+        state = right(*args)
+        state['backbone.layers.1.ffn.layers.1.weight'][3, 5] += 0.1
+        return state
+
+    monkeypatch.setattr(ExportedHost, 'state_dict', wrong)
+    with pytest.raises(SystemExit, match=r'layers deviate by .* more than 1e-04'):
+        export(config, checkpoint, tmp_path / 'new' / 'out')
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_data_are_told(classifier, tmp_path):
+    config, checkpoint = copy.deepcopy(classifier[0]), classifier[2]
+    for role in config.test_dataloader.dataset.roles.values():
+        role.dataset.data_root = 'nowhere'
+    path = write_swap(config, tmp_path / 'config.py')
+    for options, key in (([], '--check = 8'), (['--check', '0', '--test-data'], '--test-data')):
+        with pytest.raises(SystemExit, match=f'{key}.* the test data cannot be read .*--check 0'):
+            export(path, checkpoint, tmp_path / 'out', *options)
+    assert not (tmp_path / 'out').exists()
+    export(path, checkpoint, tmp_path / 'out', '--check', '0')
+
+
+def test_what_cannot_be_exported(classifier, tmp_path):
+    _, config, checkpoint = classifier
+    torch.save(dict(state_dict={}), tmp_path / 'bare.pth')
+    (tmp_path / 'there').mkdir()
+    for out, file, options, problem in (
+        ('there', checkpoint, [], 'is there already'),
+        ('new', checkpoint, ['--drop', 'nobody'], 'is no class of the model'),
+        ('new', checkpoint, ['--drop', *CLASSES], 'no class is left'),
+        ('new', checkpoint, ['--check', '-1'], '--check = -1: no number of pictures'),
+        ('new', tmp_path / 'bare.pth', [], 'does not name its classes'),
+    ):
+        with pytest.raises(SystemExit, match=re.escape(problem)):
+            export(config, file, tmp_path / out, *options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['bare.pth', 'there']
+    assert not list((tmp_path / 'there').iterdir())

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from peft.functional import inject_adapter_in_model
 from tiny_hosts import (
     batch,
     build_host,
@@ -46,6 +47,22 @@ def test_merged_equals_unmerged_and_has_the_tree_of_the_host(config, targets):
     assert not list(lora_layers(merged))
     plain.load_state_dict(merged.state_dict(), strict=True)
     assert torch.equal(plain(PICTURES), merged(PICTURES))
+
+
+def test_all_active_adapters_are_merged():
+    """Some layers have one, some two, and one adapter is at rest."""
+    model = LoRAInjector().inject(build_host(vit_host()))
+    one_layer = LoRAInjector(targets=r'.*layers\.1\.ffn\.layers\.1').peft_config()
+    for name in ('second', 'third'):
+        inject_adapter_in_model(one_layer, model, adapter_name=name)
+    randomise_adapters(model).eval()
+    results = {}
+    for active in (['default'], ['default', 'second']):
+        for _, layer in lora_layers(model):
+            layer.set_adapter([name for name in active if name in layer.lora_A])
+        results[len(active)] = model(PICTURES)
+    assert (results[1] - results[2]).abs().max() > 1e-3
+    torch.testing.assert_close(merge_adapters(model)(PICTURES), results[2], rtol=1e-5, atol=1e-5)
 
 
 def test_only_adapted_weights_change():

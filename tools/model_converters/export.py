@@ -1,33 +1,45 @@
-r"""Exports a swapped model as a plain host: merged weights and a config without this package.
+r"""Exports a swapped model as a plain host: merged weights and configs without this package.
 
     python tools/model_converters/export.py CONFIG work_dirs/RUN/phase2_forget.pth \
-        --out exported
+        --out exported --test-data
 
-The weights are merged in double precision and rounded once. `<out>/model.pth` and `<out>/config.py`
-are for the inferencers of mmpretrain, mmdet and mmseg; neither adapters nor base weights are in the
-file. `--drop forgotten` takes the rows of the forgotten classes out of the head; `classes.json` has
-the names and the old label of each row.
+The weights are merged in double precision, rounded once, and compared with the unmerged model on
+pictures of the test data. `<out>/model.pth` and `<out>/config.py` are for the inferencers of
+mmpretrain, mmdet and mmseg and for deployment tools, `<out>/test_<role>.py` for their test.py;
+neither adapters nor base weights are in the file. `--drop forgotten` takes the rows of the
+forgotten classes out of the head. See docs/export.md.
 """
 
 import argparse
+import copy
+import hashlib
+import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import save_file
 
+import knowswap_mm
+from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
-from knowswap_mm.errors import ConfigError, SwapError
-from knowswap_mm.exporting import ExportedHost, plain_host_config
-
-#: Without one the inferencers of mmdet and mmseg do not start.
-VISUALIZERS = dict(
-    mmpretrain='UniversalVisualizer', mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer'
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.exporting import (
+    ExportCheck,
+    ExportedHost,
+    host_config,
+    new_folder,
+    open_test_data,
+    refuse_existing,
+    spread_samples,
+    write_config,
+    write_role_tests,
 )
 
 
@@ -42,76 +54,168 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--drop', nargs='+', help='classes without a row, or: forgotten')
     parser.add_argument('--half', action='store_true', help='weights in half precision')
     parser.add_argument('--safetensors', action='store_true', help='model.safetensors beside .pth')
+    parser.add_argument(
+        '--test-data', action='store_true', help="configs and annotations for the host's test.py"
+    )
+    parser.add_argument(
+        '--check',
+        type=int,
+        default=8,
+        metavar='N',
+        help='compare with the unmerged model on N pictures of the test data (8); 0 does not',
+    )
     return parser.parse_args()
 
 
-def export(args: argparse.Namespace) -> ExportedHost:
-    """Exports and returns what was written."""
+def export(args: argparse.Namespace) -> dict[str, Any]:
+    """Exports and returns what was written into export.json."""
+    if args.check < 0:
+        raise ConfigError('--check', args.check, 'no number of pictures', 'e.g. 8, or 0')
+    refuse_existing(args.out, '--out')
     cfg = Config.fromfile(args.config)
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('export', log_level='ERROR')
     checkpoint = safe_load(args.checkpoint)
-    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-    if 'classes' not in meta:
+    names = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
+    if not names:
         fix = 'give the .pth of a phase, as a swap writes it'
         raise ConfigError('checkpoint', str(args.checkpoint), 'does not name its classes', fix)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        swapper = MODELS.build(cfg.model)
-        swapper.load_state_dict(state_dict_of(checkpoint))
+        if cfg.get('data_preprocessor'):  # as the runner does
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        if cfg.model.get('data_preprocessor'):  # as the swapper does
+            cfg.model.host.setdefault('data_preprocessor', cfg.model.data_preprocessor)
+        swapper = MODELS.build(copy.deepcopy(cfg.model))
+        try:
+            swapper.load_state_dict(state_dict_of(checkpoint))
+        except RuntimeError as error:
+            raise CheckpointError(f'{args.checkpoint} does not fit the model: {error}') from None
+        data = read_test_data(args, cfg, names)
+        check = None
+        if args.check:
+            tensors = [tensor.name for tensor in swapper.class_rows.tensors]
+            check = ExportCheck(swapper.host, spread_samples(data, args.check), tensors)
         keys = cfg.model.get('head', {}).get('count_keys', ('num_classes',))
-        exported = ExportedHost(swapper, cfg.model.host, meta['classes'], keys)
-    if args.drop:
-        names = args.drop
-        if names == ['forgotten']:
-            names = read_class_names('swap.classes.forget', cfg.swap.classes.get('forget'))
-            if not names:
-                fix = 'name the classes after --drop'
-                raise ConfigError('swap.classes.forget', None, 'names no class', fix)
-        exported.drop(names)
-    write(args, cfg, exported)
-    return exported
+        exported = ExportedHost(swapper, cfg.model.host, names, keys)
+        if check:
+            precision, dtype = ('float16', torch.half) if args.half else ('float32', torch.float)
+            check.compare(build(exported.config, exported.state_dict(dtype)))
+            check.refuse_deviations(precision)
+        if args.drop:
+            exported.drop(names_to_drop(args, cfg))
+        with new_folder(args.out, '--out') as folder:
+            return write(folder, args, cfg, exported, data, check)
 
 
-def write(args: argparse.Namespace, cfg: Config, exported: ExportedHost) -> None:
-    """Writes the folder."""
-    if args.out.exists():
-        raise ConfigError('--out', str(args.out), 'is there already', 'give a new folder')
-    role = next(iter(cfg.test_dataloader.dataset.roles.values()))
-    pipeline = plain_host_config(dict(pipeline=role.dataset.pipeline))['pipeline']
-    dataset = dict(type=role.dataset.type, pipeline=pipeline)
-    plain = dict(
-        default_scope=cfg.default_scope,
-        model=exported.config,
-        test_dataloader=dict(batch_size=1, dataset=dataset),
-        metainfo=dict(classes=exported.classes),
-        visualizer=dict(
-            type=VISUALIZERS[cfg.default_scope], vis_backends=[dict(type='LocalVisBackend')]
-        ),
-    )
-    imports = cfg.get('custom_imports', {}).get('imports', [])
-    if rest := [name for name in imports if not name.startswith('knowswap_mm')]:
-        plain['custom_imports'] = dict(imports=rest, allow_failed_imports=False)
-    args.out.mkdir(parents=True)
-    state = exported.state_dict(torch.float16 if args.half else torch.float32)
+def read_test_data(args: argparse.Namespace, cfg: Config, names: list[str]) -> RoleDataset | None:
+    """Reads the test data, if they are needed."""
+    if not args.check and not args.test_data:
+        return None
+    try:
+        data = open_test_data(cfg)
+    except Exception as error:  # any data set may raise anything
+        key, value = ('--test-data', True) if args.test_data else ('--check', args.check)
+        fix = 'put the data where test_dataloader of the config says, or leave them out: --check 0'
+        fix += ' and no --test-data'
+        raise ConfigError(key, value, f'the test data cannot be read ({error})', fix) from error
+    if list(names) != list(data.classes.names):
+        fix = 'give the config of the run, or export without the test data: --check 0'
+        raise ConfigError('swap.classes', data.classes.names, f'the checkpoint has {names}', fix)
+    return data
+
+
+def names_to_drop(args: argparse.Namespace, cfg: Config) -> list[str]:
+    """The classes that --drop means."""
+    if args.drop != ['forgotten']:
+        return args.drop
+    names = read_class_names('swap.classes.forget', cfg.swap.classes.get('forget') or None)
+    if not names:
+        fix = 'name the classes after --drop'
+        raise ConfigError('swap.classes.forget', None, 'names no class', fix)
+    return names
+
+
+def build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Builds a plain host and loads it strictly."""
+    plain = MODELS.build(ConfigDict(copy.deepcopy(config)))  # hosts may write into it
+    try:
+        plain.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f'The merged weights do not fit the plain host: {error}') from None
+    return plain
+
+
+def write(
+    folder: Path,
+    args: argparse.Namespace,
+    cfg: Config,
+    exported: ExportedHost,
+    data: RoleDataset | None,
+    check: ExportCheck | None,
+) -> dict[str, Any]:
+    """Writes everything into a folder."""
+    state = exported.state_dict(torch.half if args.half else torch.float)
     meta = dict(dataset_meta=dict(classes=tuple(exported.classes)))
-    torch.save(dict(state_dict=state, meta=meta), args.out / 'model.pth')
+    torch.save(dict(state_dict=state, meta=meta), folder / 'model.pth')
     if args.safetensors:
-        save_file(state, args.out / 'model.safetensors')
-    Config(plain).dump(args.out / 'config.py')
-    labels = dict(classes=exported.classes, old_labels=list(exported.label_map))
-    text = json.dumps(labels, indent=2, ensure_ascii=False)
-    (args.out / 'classes.json').write_text(text + '\n', encoding='utf-8')
+        save_file(state, folder / 'model.safetensors')
+    write_config(folder / 'config.py', host_config(cfg, exported.config, exported.classes))
+    # What lies on the disk is what was checked, and fits.
+    found = safe_load(folder / 'model.pth')['state_dict']
+    build(Config.fromfile(folder / 'config.py').model, found)
+    if any(not torch.equal(found[key], value) for key, value in state.items()):
+        raise CheckpointError(f'{args.out} cannot be read back as it was written. Fix: try again.')
+    classes, spare = exported.classes, len(exported.classes) - len(exported.label_map)
+    labels = dict(classes=classes, old_labels=[*exported.label_map, *[None] * spare])
+    write_json(folder / 'classes.json', labels)
+    if all(name == name.split('#')[0].strip() for name in classes):  # else no line can hold it
+        (folder / 'classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
+    record = dict(
+        checkpoint=args.checkpoint.name,
+        config=Path(args.config).name,
+        sha256={path.name: sha256(path) for path in sorted(folder.glob('model.*'))},
+        precision='float16' if args.half else 'float32',
+        label_map={str(old): new for old, new in exported.label_map.items()},
+        check=dict(pictures=len(check.samples), deviations=check.deviations) if check else None,
+        versions={
+            name: importlib.import_module(name).__version__
+            for name in dict.fromkeys(('torch', 'mmengine', cfg.default_scope))
+        },
+        exported_by=f'{knowswap_mm.__name__} {knowswap_mm.__version__}',
+    )
+    if args.test_data:
+        record['tests'] = write_role_tests(folder, cfg, data, exported.label_map, classes)
+    write_json(folder / 'export.json', record)
+    return dict(record, classes=classes)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a json file."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def main() -> None:
     """Exports and says what was written."""
     args = parse_args()
     try:
-        exported = export(args)
+        record = export(args)
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')
-    print(f'{args.out}: {len(exported.classes)} classes')
+    print(f'{args.out}: {len(record["classes"])} classes in {record["precision"]}')
+    if record['check']:
+        deviations = record['check']['deviations'].items()
+        text = ', '.join(f'{kind} {value:.1e}' for kind, value in deviations)
+        pictures = record['check']['pictures']
+        print(f'Largest deviations from the unmerged model on {pictures} pictures: {text}')
+    for role in record.get('tests', ()):
+        print(f'{args.out / f"test_{role}.py"}: for the test.py of the host library')
 
 
 if __name__ == '__main__':
