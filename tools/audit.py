@@ -31,6 +31,9 @@ def parse_args() -> argparse.Namespace:
         '--reference', nargs='+', default=[], help='models trained without the forget set'
     )
     parser.add_argument('--original', help='the model before the swap, if the config does not say')
+    parser.add_argument(
+        '--merged', action='store_true', help='audit the checkpoint as its export would be'
+    )
     parser.add_argument('--out', type=Path, help='folder; by default `audit` beside the checkpoint')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     return parser.parse_args()
@@ -49,7 +52,9 @@ def main() -> None:
     started = time.time()
     try:
         auditor = EVALUATORS.build(dict(dict(type='knowswap_mm.Auditor'), **cfg.get('audit', {})))
-        report = auditor.audit_files(cfg, args.checkpoint, args.reference, args.original)
+        report = auditor.audit_files(
+            cfg, args.checkpoint, args.reference, args.original, args.merged
+        )
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')
     report.about['seconds'] = round(time.time() - started)

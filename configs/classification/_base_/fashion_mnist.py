@@ -59,3 +59,18 @@ test_evaluator = dict(
     type='knowswap_mm.RoleMetric',
     metric=[dict(type='Accuracy', topk=(1,)), dict(type='knowswap_mm.PerClassAccuracy')],
 )
+# Relearning: the learning rate of a fine-tuning of this small ViT.
+audit = dict(
+    samples=1000,
+    parts=[
+        'Answers',
+        'DroppedAdapter',
+        'LinearProbe',
+        'PrototypeProbe',
+        'MembershipInference',
+        dict(type='knowswap_mm.Relearning', lr=3e-4, steps=128, batch_size=64),
+        'MetricsByRole',
+        'Similarity',
+        'Drift',
+    ],
+)

@@ -44,6 +44,7 @@ class Auditor:
     Args:
         parts (Sequence[dict | str] | None): The parts, as configs (of the registry ``AUDITS``) or
             by name; all of :data:`PARTS` by default.
+        skip (Sequence[str]): Names of parts to leave out.
         reader (dict | None): How the task is read; by default as the role view says.
         samples (int): At most so many samples of a role and a split are read.
         margin (float): Tolerated share of the scale, see :class:`Verdict`.
@@ -58,6 +59,7 @@ class Auditor:
     def __init__(
         self,
         parts: Sequence[Mapping[str, Any] | str] | None = None,
+        skip: Sequence[str] = (),
         reader: Mapping[str, Any] | None = None,
         samples: int = 1000,
         margin: float = 0.1,
@@ -70,7 +72,12 @@ class Auditor:
         if not isinstance(margin, (int, float)) or not 0 <= margin < 1:
             raise ConfigError('audit.margin', margin, 'not in [0, 1)', 'e.g. 0.1')
         chosen = PARTS if parts is None else parts
-        self.parts = [_build_part(part) for part in chosen]
+        if unknown := sorted(set(skip) - set(PARTS)):
+            raise ConfigError(
+                'audit.skip', unknown[0], 'no part of an audit', f'use some of {PARTS}'
+            )
+        built = [_build_part(part) for part in chosen]
+        self.parts = [part for part in built if type(part).__name__ not in skip]
         self.reader = reader
         self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -81,6 +88,7 @@ class Auditor:
         checkpoint: str | Path,
         references: Sequence[str | Path] = (),
         original: str | Path | None = None,
+        merged: bool = False,
     ) -> AuditReport:
         """Audit a weight file.
 
@@ -90,6 +98,8 @@ class Auditor:
             references (Sequence): Models that were trained without the forget set.
             original (str | Path | None): The model before the swap; by default what the checkpoint
                 itself holds beneath its adapters, or ``load_from`` of the config.
+            merged (bool): Whether to audit what an export of the checkpoint would be: without
+                adapters that could be dropped.
 
         Raises:
             ConfigError: If the model before the swap is not known.
@@ -106,6 +116,7 @@ class Auditor:
             fix = 'give the pretrained host with --original'
             raise ConfigError('load_from', None, 'the model before the swap is not known', fix)
         others = [ModelFile(config, path).host() for path in references]
+        unloaded = None if merged else unloaded
         report = self._run(config, audited.swapper, before, audited.host(), others, unloaded)
         report.about |= dict(
             checkpoint=str(checkpoint), references=[str(path) for path in references]
