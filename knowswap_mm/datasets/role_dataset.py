@@ -87,6 +87,12 @@ class RoleDataset(Dataset):
         """Number of samples per role."""
         return {role: len(view) for role, view in self.views.items()}
 
+    def span(self, role: str) -> range:
+        """The plain numbers under which the samples of a role are found."""
+        position = list(self.views).index(role)
+        end = int(self._ends[position])
+        return range(end - len(self.views[role]), end)
+
     @property
     def drawn_indices(self) -> dict[str, list[int]]:
         """Host indices of the roles that use a fraction of their data, for the run folder."""
@@ -101,7 +107,9 @@ class RoleDataset(Dataset):
         seed = derive_seed(self.seed, address.source, address.role, address.draw)
         view = self.views[address.source]
         with seeded_cpu(seed):
-            return view.load(address.index, role=address.role, phase=address.phase)
+            return view.load(
+                address.index, role=address.role, source=address.source, phase=address.phase
+            )
 
     def _load_plain(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):

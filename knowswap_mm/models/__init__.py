@@ -1,19 +1,29 @@
-"""The swapper, the LoRA backbone, and the enlarged heads."""
+"""The swapper, the LoRA backbone, the enlarged heads, and the objectives."""
 
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
 from knowswap_mm.models.lora_backbone import LoRABackbone
-from knowswap_mm.models.losses.objective import Objective
-from knowswap_mm.models.losses.swapping_loss import SwappingLoss
+from knowswap_mm.models.losses import (
+    DistillationForgettingLoss,
+    ElasticWeightLoss,
+    GradientAscentLoss,
+    Objective,
+    SwappingLoss,
+    WeightedSumLoss,
+)
 from knowswap_mm.models.original_host import original_host
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 
 __all__ = [
     'ClassRows',
+    'DistillationForgettingLoss',
+    'ElasticWeightLoss',
+    'GradientAscentLoss',
     'KnowledgeSwapper',
     'LoRABackbone',
     'Objective',
     'RoleDataPreprocessor',
     'SwappingLoss',
+    'WeightedSumLoss',
     'original_host',
 ]

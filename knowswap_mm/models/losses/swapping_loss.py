@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from mmengine.dist import all_reduce
-from torch import Tensor, nn
+from torch import Tensor
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora import GroupSparsity, LoRAGroups
-from knowswap_mm.models.losses.objective import Objective
+from knowswap_mm.models.losses.weighted_sum_loss import WeightedSumLoss
 from knowswap_mm.registry import MODELS
-from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.roles import FORGET
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
 @MODELS.register_module()
-class SwappingLoss(Objective):
+class SwappingLoss(WeightedSumLoss):
     r"""Combines the role losses of a batch with the group-sparse term of the adapters.
 
     .. math:: w_l L_l + w_r L_r + w_f \max(0, B - L_f) + w_s S
@@ -32,20 +31,6 @@ class SwappingLoss(Objective):
         group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
     """
 
-    def __init__(self, group_by: str = 'block', group_exclude: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.group_by = group_by
-        self.group_exclude = group_exclude
-        self.sparsity: GroupSparsity | None = None
-
-    def attach(self, model: nn.Module) -> None:
-        """Find the LoRA groups of the model; called once, after injection.
-
-        Args:
-            model (nn.Module): The host with its adapters.
-        """
-        self.sparsity = GroupSparsity(LoRAGroups(model, self.group_by, self.group_exclude))
-
     def check(self, schedule: SwapSchedule) -> None:
         """Refuse a forget term without a bound.
 
@@ -56,40 +41,28 @@ class SwappingLoss(Objective):
             if FORGET in phase.roles and math.isinf(phase.bound):
                 fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
                 key = f'swap.phases.{phase.index}.bound'
-                raise ConfigError(key, 'none', 'SwappingLoss needs a finite bound > 0', fix)
+                problem = f'{type(self).__name__} needs a finite bound > 0'
+                raise ConfigError(key, 'none', problem, fix)
 
-    def forward(
-        self,
-        role_losses: Mapping[str, Tensor],
-        phase: SwapPhase,
-        measured: Mapping[str, Mapping[str, Tensor]] | None = None,
+    def role_terms(
+        self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Weigh the terms.
+        """Terms of one role; that of the forget data ends at the bound.
 
         Args:
-            role_losses (Mapping[str, Tensor]): The host's scalar loss by role.
+            role (str): The role.
+            loss (Tensor): The host's scalar loss on it.
             phase (SwapPhase): The phase of the batch.
-            measured (Mapping | None): Not used.
+            measured (Mapping[str, Tensor]): Not used.
 
         Returns:
-            dict[str, Tensor]: Terms to be summed, under keys with ``loss``; whether the bound is
-            hit and S, under keys without it.
+            dict[str, Tensor]: The weighted term, and whether the bound is hit.
         """
-        weights = phase.weights
-        terms: dict[str, Tensor] = {}
-        for role in (LEARN, RETAIN):
-            if role in role_losses:
-                terms[f'loss_{role}'] = weights[role] * role_losses[role]
-        if FORGET in role_losses:
-            raw = role_losses[FORGET]
-            gate = self._below_bound(raw, phase.bound)
-            terms['loss_forget'] = weights[FORGET] * self._hinge(raw, phase.bound, gate)
-            terms['forget/bound_hit'] = 1 - gate
-        if weights['sparsity'] > 0 and self.sparsity is not None:
-            value = self.sparsity()
-            terms['loss_sparsity'] = weights['sparsity'] * value
-            terms['sparsity'] = value.detach()
-        return terms
+        if role != FORGET:
+            return super().role_terms(role, loss, phase, measured)
+        gate = self._below_bound(loss, phase.bound)
+        term = phase.weights[FORGET] * self._hinge(loss, phase.bound, gate)
+        return {'loss_forget': term, 'forget/bound_hit': 1 - gate}
 
     @staticmethod
     def _below_bound(raw: Tensor, bound: float) -> Tensor:
