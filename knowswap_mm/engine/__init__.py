@@ -1,7 +1,9 @@
 """The runner and its hooks."""
 
+from knowswap_mm.engine.hooks.fisher_hook import FisherHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
+from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.engine.swap_runner import SwapRunner
 
-__all__ = ['PhaseHook', 'SwapResults', 'SwapRunner']
+__all__ = ['FisherHook', 'PhaseHook', 'SaliencyMaskHook', 'SwapResults', 'SwapRunner']

@@ -364,3 +364,8 @@ class TestOptions:
     def test_a_host_that_reads_late_is_read(self, picture_tree, host):
         roles = {RETAIN: dict(dataset=dict(host(picture_tree / 'train'), lazy_init=True))}
         assert RoleDataset(roles, CLASSES).role_sizes == dict(retain=36)
+
+
+def test_a_draw_tells_from_which_view_it_came(plain):
+    sample = plain[SampleAddress(RETAIN, LEARN, 0, 0, 1)]['data_samples']
+    assert (sample.role, sample.source, sample.phase) == (RETAIN, LEARN, 1)
