@@ -92,7 +92,8 @@ def test_the_model_index_lists_every_swap(monkeypatch, capsys):
     index = yaml.safe_load((REPOSITORY / 'model-index.yml').read_text())
     files = [yaml.safe_load((REPOSITORY / path).read_text()) for path in index['Import']]
     listed = {model['Config'] for file in files for model in file['Models']}
-    tasks = [path for path in swaps() if path.parent.name != 'demo']
+    tasks = {path for path in swaps() if path.parent.name != 'demo'}
+    tasks |= {path for path in WHOLE if path.parent.name == 'baselines'}
     assert listed == {path.relative_to(REPOSITORY).as_posix() for path in tasks}
 
 
@@ -105,6 +106,8 @@ def test_swap_schedule_resolves(path):
     schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
     PhaseSchedulers(cfg.get('param_scheduler'), schedule)
     assert all(phase.batch_size == batch for phase in schedule.phases)
+    if path.parent.name == 'baselines':  # named after what they do
+        return
     order = re.search(
         r'_((learn|forget|joint|expand)(-(learn|forget|joint|expand))*)(_|$)', path.stem
     )
@@ -235,12 +238,48 @@ def test_dino_swin_l_has_the_official_number_of_parameters(name, parameters, gro
     assert len(model.swapping_loss.sparsity.groups) == groups
 
 
+@pytest.mark.parametrize(
+    'path', [path for path in swaps() if path.parent.name == 'baselines'], ids=name_of
+)
+def test_baselines_have_the_budget_of_the_method(path):
+    """The same adapters, head, start, data, batch and optimizer; what differs is listed here."""
+    method = load(path.parents[1] / 'vit-fashion_7cls_learn-forget.py').to_dict()
+    cfg = load(path).to_dict()
+    cfg.pop('custom_hooks'), method.pop('custom_hooks')
+    cfg['model'].pop('loss', None)
+    cfg['train_dataloader']['dataset']['roles']['forget'].pop('view', None)
+    settings, wanted = cfg.pop('swap'), method.pop('swap')
+    cfg.pop('leave', None)
+    assert cfg == method
+    assert settings['classes'] == wanted['classes']
+
+
+def test_retraining_never_sees_a_forgotten_class():
+    folder = REPOSITORY / 'configs/classification'
+    cfg = load(folder / 'baselines/vit-fashion_10cls_retrain.py')
+    swap = load(folder / 'vit-fashion_7cls_learn-forget.py').swap
+    pretrain = load(folder / 'pretrain/vit-fashion_7cls_pretrain.py')
+    assert cfg.train_dataloader.dataset.metainfo.classes == swap.classes.old + swap.classes.learn
+    kept = len(swap.classes.old) - len(swap.classes.forget) + len(swap.classes.learn)
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.ann_file == f'meta/retrain{kept}_{split}.txt'
+        assert dataset.pipeline == pretrain[f'{split}_dataloader'].dataset.pipeline
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert cfg[key] == pretrain[key]
+    model = build(load(folder / 'vit-fashion_7cls_learn-forget.py'))
+    plain = build(cfg)
+    assert {k: v.shape for k, v in model.start_rows.tensors().items()} == {
+        k: v.shape for k, v in plain.state_dict().items() if k in model.start_rows.tensors()
+    }
+
+
 @pytest.mark.parametrize('path', sorted(set(WHOLE) - set(swaps())), ids=name_of)
 def test_pretraining_model_builds(path):
     cfg = load(path)
     counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
-    if 'old_classes' in cfg:
-        assert counts == {len(cfg.old_classes)}
+    if 'metainfo' in cfg.train_dataloader.dataset:
+        assert counts == {len(cfg.train_dataloader.dataset.metainfo.classes)}
     else:  # the swap that starts from it has as many, and the same pictures at 224 px
         swap = load(REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget.py')
         assert counts == {swap.model.head.old_classes}

@@ -335,6 +335,11 @@ class TestTools:
         lines = (out / 'meta' / 'old7_val.txt').read_text().splitlines()
         assert lines[0] == 't-shirt/00040.png 0' and lines[-1] == 'shirt/00056.png 6'
         assert len(lines) == 14
+        lines = (out / 'meta' / 'retrain8_val.txt').read_text().splitlines()
+        labels = [int(line.split()[1]) for line in lines]
+        assert labels == [label for label in (0, 2, 3, 4, 6, 7, 8, 9) for _ in range(2)]
+        for line in lines:
+            assert FASHION_CLASSES[int(line.split()[1])] == line.split('/')[0]
         assert {path.name for path in (out / 'train').iterdir()} == set(FASHION_CLASSES)
 
     def test_fashion_mnist_limit(self, source, tmp_path, monkeypatch):

@@ -2,7 +2,8 @@
 
 ``test`` is the 10,000 test pictures, ``val`` the last pictures of every class in the 60,000
 training pictures, ``train`` the others. Besides the folders, ``meta/<split>.txt`` lists all ten
-classes and ``meta/old7_<split>.txt`` the seven that the shipped weights know before a swap.
+classes, ``meta/old7_<split>.txt`` the seven that the shipped weights know before a swap, and
+``meta/retrain8_<split>.txt`` all but the two that our configs forget, with the labels of all ten.
 """
 
 import argparse
@@ -52,6 +53,15 @@ def parse_args() -> argparse.Namespace:
         default=7,
         help='number of classes, from the first, that the lists meta/old<N>_<split>.txt hold',
     )
+    parser.add_argument(
+        '--forget',
+        nargs='*',
+        default=['trouser', 'sandal'],
+        choices=FASHION_CLASSES,
+        metavar='CLASS',
+        help='classes that the lists meta/retrain<N>_<split>.txt leave out, for retraining from '
+        'scratch without them',
+    )
     return parser.parse_args()
 
 
@@ -61,6 +71,8 @@ def main() -> None:
     source = find_source(args.source)
     if not 1 <= args.old <= len(FASHION_CLASSES):
         raise ValueError(f'--old must be from 1 to {len(FASHION_CLASSES)}, not {args.old}.')
+
+    kept = [name for name in FASHION_CLASSES if name not in args.forget]
 
     def take(part: str, places=None, stream: int = 0) -> Split:
         images, labels = load_part(source, part)
@@ -88,6 +100,7 @@ def main() -> None:
         request,
         args.per_class,
         {f'old{args.old}': FASHION_CLASSES[: args.old]},
+        {f'retrain{len(kept)}': kept} if args.forget else None,
     )
     word = 'written' if written else 'was there already, nothing to do'
     print(f'{args.out}: {word} ({time.perf_counter() - start:.1f} s)')

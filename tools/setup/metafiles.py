@@ -3,7 +3,7 @@
     python tools/setup/metafiles.py
     python tools/setup/metafiles.py --check
 
-They list every swap; the first comment of a config becomes its description.
+They list every swap and baseline; the first comment of a config becomes its description.
 """
 
 import argparse
@@ -33,7 +33,8 @@ def describe(path: Path) -> str:
 
 def metafile(task: str) -> str:
     """The metafile of a task."""
-    paths = sorted((REPOSITORY / 'configs' / task).glob('*.py'))
+    folder = REPOSITORY / 'configs' / task
+    paths = [*sorted(folder.glob('*.py')), *sorted(folder.glob('baselines/*.py'))]
     collection = dict(
         Name=f'knowswap_mm {task}',
         Metadata={'Architecture': ['LoRA'], 'Task': TASKS[task]},

@@ -56,12 +56,14 @@ def write_image_folder(
     request: Mapping,
     per_class: int | None = None,
     subsets: Mapping[str, Sequence[str]] | None = None,
+    excerpts: Mapping[str, Sequence[str]] | None = None,
 ) -> bool:
     """Writes ``<root>/<split>/<class>/<name>.png`` and ``<root>/meta/*.txt``.
 
     ``meta/<split>.txt`` lists every picture of a split with its label (the position in
     ``classes``); ``meta/<subset>_<split>.txt`` lists the classes of a subset only, labelled by
-    their position in that subset. See :func:`write_tree` for how it is kept whole.
+    their position in that subset; ``meta/<excerpt>_<split>.txt`` keeps the labels of all classes.
+    See :func:`write_tree` for how it is kept whole.
 
     Args:
         root (str | Path): The folder to write.
@@ -71,30 +73,40 @@ def write_image_folder(
             json values. A finished tree of the same request is left alone.
         per_class (int, optional): At most so many pictures of a class in each split.
         subsets (Mapping, optional): Names and classes of the subsets.
+        excerpts (Mapping, optional): Names and classes of the excerpts.
 
     Returns:
         bool: True if the tree was written, False if it was there already.
     """
-    subsets = dict(subsets or {})
+    subsets, excerpts = dict(subsets or {}), dict(excerpts or {})
     if per_class is not None and per_class < 1:
         raise ValueError(f'per_class must be 1 or more, or None for no limit; not {per_class}.')
-    for name, members in subsets.items():
+    for name, members in [*subsets.items(), *excerpts.items()]:
         if not set(members) <= set(classes):
             raise ValueError(
                 f'Subset {name!r} has classes {sorted(set(members) - set(classes))} '
                 f'that are not among {list(classes)}.'
             )
 
+    label_of = {member: label for label, member in enumerate(classes)}
+    lists = {'': label_of}
+    for name, members in subsets.items():
+        lists[f'{name}_'] = {member: label for label, member in enumerate(members)}
+    for name, members in excerpts.items():
+        lists[f'{name}_'] = {member: label_of[member] for member in members}
+
     def build(partial: Path) -> dict[str, dict[str, int]]:
         (partial / 'meta').mkdir()
         return {
-            name: _write_split(partial, name, make(), classes, per_class, subsets)
+            name: _write_split(partial, name, make(), classes, per_class, lists)
             for name, make in splits.items()
         }
 
     wanted = dict(
         request, classes=list(classes), splits=list(splits), per_class=per_class, subsets=subsets
     )
+    if excerpts:  # a tree without them is the one it always was
+        wanted['excerpts'] = excerpts
     return write_tree(root, wanted, build, read_manifest)
 
 
@@ -104,7 +116,7 @@ def _write_split(
     split: Split,
     classes: Sequence[str],
     per_class: int | None,
-    subsets: Mapping[str, Sequence[str]],
+    lists: Mapping[str, Mapping[str, int]],
 ) -> dict[str, int]:
     """Writes one split and its lists; returns the number of pictures of each class."""
     files = {}
@@ -117,9 +129,7 @@ def _write_split(
                 folder / f'{split.names[i]}.png', compress_level=1
             )
         files[class_name] = [f'{class_name}/{split.names[i]}.png' for i in places]
-    for prefix, members in {'': classes, **{f'{key}_': subsets[key] for key in subsets}}.items():
-        lines = [
-            f'{file} {label}\n' for label, member in enumerate(members) for file in files[member]
-        ]
+    for prefix, labels in lists.items():
+        lines = [f'{file} {label}\n' for member, label in labels.items() for file in files[member]]
         (root / 'meta' / f'{prefix}{name}.txt').write_text(''.join(lines))
     return {class_name: len(members) for class_name, members in files.items()}
