@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mmengine.config import Config
 
@@ -40,6 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINED = 'trained'
 #: Configs are read and written by one thread at a time.
 CONFIGS = threading.Lock()
+#: Processes at work, each with a group of its own for its data workers.
+RUNNING: set[subprocess.Popen] = set()
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,37 @@ def prepared(run: Run, split: str) -> Config:
 def call(work_dir: Path, script: str, *arguments: str | Path) -> None:
     """Runs a tool; its output is added to output.log."""
     log = work_dir / 'output.log'
-    environment = {'OMP_NUM_THREADS': '1', **os.environ}
     command = [sys.executable, ROOT / 'tools' / script, *arguments]
     with open(log, 'a') as output:
-        code = subprocess.call(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT
-        )
+        code = execute(command, output)
     if code:
         tail = [line for line in log.read_text().splitlines() if line.strip()][-3:]
         raise RunFailed(' '.join(' '.join(tail).replace('|', '/').split())[-300:])
+
+
+def execute(command: list[str | Path], output: IO[str]) -> int:
+    """Runs a command in a process of its own and returns its exit code."""
+    environment = {'OMP_NUM_THREADS': '1', **os.environ}
+    process = subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    RUNNING.add(process)
+    try:
+        return process.wait()
+    finally:
+        RUNNING.discard(process)
+
+
+def stop_all() -> None:
+    """Ends what is at work: a run that went on alone would meet its own continuation."""
+    for process in list(RUNNING):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def measure(checkpoint: str | Path, roles: str, split: str, work_dir: Path, name: str) -> dict:
@@ -258,15 +284,21 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(args.parallel) as pool:
         futures = [pool.submit(train, run, args, out) for run in runs]
-        for _ in as_completed(futures):  # what is done is written, whatever stops the rest
-            results = [future.result() for future in futures if future.done()]
-            text = f'Split: {args.split}\n\n{table(results, args.states)}\n'
-            (out / 'table.md').write_text(text)
-            (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+        try:
+            for _ in as_completed(futures):  # what is done is written, whatever stops the rest
+                results = [future.result() for future in futures if future.done()]
+                text = f'Split: {args.split}\n\n{table(results, args.states)}\n'
+                (out / 'table.md').write_text(text)
+                (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            raise
     print(text)
     if any('error' in result for result in results):
         sys.exit('Some runs failed; the end of their output stands in the table.')
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('Stopped; the same command goes on.'))
     main()

@@ -4,8 +4,11 @@ import contextlib
 import importlib.util
 import json
 import runpy
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,9 +32,9 @@ def module():
 def main(module, monkeypatch):
     """The command and the tools that it calls, all in this process: imports take long."""
 
-    def tool(command, stdout, **_):
+    def tool(command, output):
         monkeypatch.setattr(sys, 'argv', list(map(str, command[1:])))
-        with contextlib.redirect_stdout(stdout):
+        with contextlib.redirect_stdout(output):
             try:
                 runpy.run_path(sys.argv[0], run_name='__main__')
             except SystemExit as error:
@@ -39,7 +42,7 @@ def main(module, monkeypatch):
                 return 1
         return 0
 
-    monkeypatch.setattr(module.subprocess, 'call', tool)
+    monkeypatch.setattr(module, 'execute', tool)
     monkeypatch.setenv('LOCAL_RANK', '0')
 
     def call(*arguments):
@@ -136,6 +139,17 @@ def test_in_processes_of_their_own(picture_tree, host, tmp_path):
     rows = (tmp_path / 'out' / 'table.md').read_text().splitlines()[4:]
     assert rows[0].startswith('| swap | phase2_forget |') and rows[0].endswith('| 1 |')
     assert rows[1].startswith('| broken | failed, seed 0: ') and 'rank = 0' in rows[1]
+
+
+def test_nothing_goes_on_alone(module, tmp_path):
+    with open(tmp_path / 'output.log', 'w') as output, ThreadPoolExecutor(1) as pool:
+        sleeper = [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(250)']
+        future = pool.submit(module.execute, sleeper, output)
+        while not (tmp_path / 'output.log').read_text():
+            time.sleep(0.05)
+        module.stop_all()
+        assert future.result(timeout=60) == -signal.SIGTERM
+    assert not module.RUNNING
 
 
 def result(name, seed, learn, forget, retain, h_mean, seconds=10):

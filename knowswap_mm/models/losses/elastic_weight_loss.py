@@ -97,15 +97,21 @@ class ElasticWeightLoss(SwappingLoss):
             fix = "add dict(type='knowswap_mm.FisherHook') to custom_hooks"
             problem = 'the Fisher information was not measured'
             raise ConfigError('custom_hooks', None, problem, fix)
-        parts = []
-        for name, fisher in self._fisher.items():
-            if name in self._layers:
-                layer = self._layers[name]
-                change = sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
-            else:
-                change = self._rows[name] - self._start[name]
-            parts.append((fisher * change.float().square()).sum())
-        return torch.stack(parts).sum()
+        device = next(iter(self._fisher.values())).device
+        with torch.autocast(
+            device.type, enabled=False
+        ):  # changes are small beside bfloat16's steps
+            parts = [
+                (fisher * self._change(name).float().square()).sum()
+                for name, fisher in self._fisher.items()
+            ]
+            return torch.stack(parts).sum()
+
+    def _change(self, name: str) -> Tensor:
+        if name in self._rows:
+            return self._rows[name] - self._start[name]
+        layer = self._layers[name]
+        return sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
 
     def forward(
         self,
