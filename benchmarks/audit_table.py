@@ -47,7 +47,7 @@ def audit(run: dict, runs: list[dict], args: argparse.Namespace) -> dict | None:
         command = [sys.executable, ROOT / 'tools' / 'audit.py', config, run['checkpoint']]
         command += ['--out', page.parent]
         command += ['--reference', *references] if references else []
-        command += ['--merged', '--cfg-options', 'audit.skip=DroppedAdapter,', *args.cfg_options]
+        command += ['--merged', '--cfg-options', 'audit.skip=[DroppedAdapter]', *args.cfg_options]
         with open(folder / 'audit.log', 'w') as log:
             environment = {'OMP_NUM_THREADS': '1', **os.environ}
             subprocess.call(
