@@ -68,7 +68,7 @@ audit = dict(
         'LinearProbe',
         'PrototypeProbe',
         'MembershipInference',
-        dict(type='knowswap_mm.Relearning', lr=3e-4, steps=128, batch_size=64),
+        dict(type='knowswap_mm.Relearning', lr=3e-4, steps=96, batch_size=64),
         'MetricsByRole',
         'Similarity',
         'Drift',
