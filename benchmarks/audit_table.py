@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+import knowswap_mm  # noqa: F401  (registers the modules)
+from knowswap_mm.evaluation.audit.audit_report import JSON_FILE
+from knowswap_mm.registry import EVALUATORS
+
 SAME = 'Drift of the retained classes'
 
 
@@ -28,32 +35,49 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('results', type=Path, help='results.json of tools/compare.py')
     parser.add_argument('--reference', help='name of the runs that never saw the forget set')
-    parser.add_argument('--parallel', type=int, default=1, help='audits at a time')
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='e.g. audit.samples=500')
+    parser.add_argument('--parallel', type=int, default=1, help='seeds at a time')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='audit.samples=500')
     return parser.parse_args()
 
 
-def audit(run: dict, runs: list[dict], args: argparse.Namespace) -> dict | None:
-    """Audits a run in a process of its own, unless that was done; None if it failed."""
-    folder = Path(run['work_dir'])
-    page = folder / 'audit' / 'audit.json'
-    if not page.is_file():
+def folder_of(run: dict) -> Path:
+    """Where the audit of a run is written."""
+    return Path(run['work_dir']) / 'audit' / Path(run['checkpoint']).stem
+
+
+def read_page(run: dict) -> dict | None:
+    """The audit of a run; None if there is none."""
+    page = folder_of(run) / JSON_FILE
+    return json.loads(page.read_text()) if page.is_file() else None
+
+
+def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> None:
+    """Audits the runs of a seed that were not audited yet; they share what is measured."""
+    MMLogger.get_instance('audit', log_level='ERROR')
+    auditor = None
+    for run in chosen:
+        if (folder_of(run) / JSON_FILE).is_file():
+            continue
+        folder = Path(run['work_dir'])
+        cfg = Config.fromfile(
+            folder / ('roles.py' if (folder / 'roles.py').is_file() else 'config.py')
+        )
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        init_default_scope(cfg.default_scope)
+        if auditor is None:
+            skip = ['DroppedAdapter', *cfg.get('audit', {}).get('skip', ())]
+            settings = dict(cfg.get('audit', {}), type='knowswap_mm.Auditor', skip=skip)
+            auditor = EVALUATORS.build(settings)
         references = [
             other['checkpoint']
             for other in runs
             if other['name'] == args.reference and other['checkpoint'] != run['checkpoint']
         ]
-        config = folder / ('roles.py' if (folder / 'roles.py').is_file() else 'config.py')
-        command = [sys.executable, ROOT / 'tools' / 'audit.py', config, run['checkpoint']]
-        command += ['--out', page.parent]
-        command += ['--reference', *references] if references else []
-        command += ['--merged', '--cfg-options', 'audit.skip=[DroppedAdapter]', *args.cfg_options]
-        with open(folder / 'audit.log', 'w') as log:
-            environment = {'OMP_NUM_THREADS': '1', **os.environ}
-            subprocess.call(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
-            )
-    return json.loads(page.read_text()) if page.is_file() else None
+        started = time.time()
+        report = auditor.audit_files(cfg, run['checkpoint'], references, merged=True)
+        report.about['seconds'] = round(time.time() - started)
+        report.write(folder_of(run))
 
 
 def spread(values: list[float]) -> str:
@@ -113,11 +137,14 @@ def main() -> None:
     runs = [run for run in json.loads(args.results.read_text()) if 'checkpoint' in run]
     if args.reference and args.reference not in {run['name'] for run in runs}:
         sys.exit(f'--reference {args.reference}: no such run in {args.results}.')
-    with ThreadPoolExecutor(args.parallel) as pool:
-        pages = list(pool.map(lambda run: audit(run, runs, args), runs))
+    groups = [[r for r in runs if r['seed'] == seed] for seed in {r['seed'] for r in runs}]
+    with ProcessPoolExecutor(args.parallel, get_context('spawn')) as pool:
+        futures = [pool.submit(audit, group, runs, args) for group in groups]
+        problems = [error for future in futures if (error := future.exception())]
+    pages = [read_page(run) for run in runs]
     done = [page for page in pages if page is not None]
     if not done:
-        sys.exit('No audit succeeded; see audit.log in the folders of the runs.')
+        sys.exit(f'No audit succeeded: {problems}')
     header = ['run', *[finding['attack'] for finding in done[0]['findings']], 'retained answers']
     rows = ends(done)
     for name in dict.fromkeys(run['name'] for run in runs):
@@ -132,6 +159,8 @@ def main() -> None:
     ]
     (args.results.parent / 'audits.json').write_text(json.dumps(kept, indent=1) + '\n')
     print(text)
+    if problems:
+        sys.exit(f'Some audits failed: {problems}')
 
 
 if __name__ == '__main__':

@@ -2,8 +2,9 @@ r"""Audits a swap: is what was to be forgotten really gone?
 
     python tools/audit.py CONFIG work_dirs/RUN/phase2_forget.pth --reference retrained.pth
 
-CHECKPOINT is a state of the swap, or its merged export; a reference was trained without the forget
-set (several may be given). `<out>/audit.md` is the page to read, `<out>/audit.json` has the rest.
+A checkpoint is a state of the swap, or its merged export (several may be given: they share what is
+measured of the other models); a reference was trained without the forget set. The page to read is
+`audit/<name>/audit.md` beside the checkpoint, `audit.json` there has all numbers.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config of the swap')
-    parser.add_argument('checkpoint', help='.pth or .safetensors: state of the swap, or export')
+    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='.pth or .safetensors')
     parser.add_argument(
         '--reference', nargs='+', default=[], help='models trained without the forget set'
     )
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--merged', action='store_true', help='audit the checkpoint as its export would be'
     )
-    parser.add_argument('--out', type=Path, help='folder; by default `audit` beside the checkpoint')
+    parser.add_argument('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     return parser.parse_args()
 
@@ -49,18 +50,19 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    started = time.time()
     try:
         auditor = EVALUATORS.build(dict(dict(type='knowswap_mm.Auditor'), **cfg.get('audit', {})))
-        report = auditor.audit_files(
-            cfg, args.checkpoint, args.reference, args.original, args.merged
-        )
+        for checkpoint in map(Path, args.checkpoints):
+            started = time.time()
+            report = auditor.audit_files(
+                cfg, checkpoint, args.reference, args.original, args.merged
+            )
+            report.about['seconds'] = round(time.time() - started)
+            page = report.write((args.out or checkpoint.parent / 'audit') / checkpoint.stem)
+            print(report.page())
+            print(f'The page is {page}.')
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')
-    report.about['seconds'] = round(time.time() - started)
-    page = report.write(args.out or Path(args.checkpoint).parent / 'audit')
-    print(report.page())
-    print(f'The page is {page}.')
 
 
 if __name__ == '__main__':

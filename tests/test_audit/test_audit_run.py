@@ -134,7 +134,7 @@ def test_the_command(swap, models, tmp_path, monkeypatch, capsys):
     command = [*arguments, '--out', tmp_path / 'page', *options]
     monkeypatch.setattr(sys, 'argv', ['audit.py', *map(str, command)])
     runpy.run_path(str(TOOL), run_name='__main__')
-    assert (tmp_path / 'page' / 'audit.md').read_text() in capsys.readouterr().out
+    assert (tmp_path / 'page' / 'phase1_learn' / 'audit.md').read_text() in capsys.readouterr().out
     arguments[1] = tmp_path / 'missing.pth'
     monkeypatch.setattr(sys, 'argv', ['audit.py', *map(str, [*arguments, *options])])
     with pytest.raises(SystemExit, match='no such file'):

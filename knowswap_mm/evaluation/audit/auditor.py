@@ -17,8 +17,10 @@ from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.model_file import ModelFile
 from knowswap_mm.evaluation.audit.parts import AuditPart
+from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.lora import LoRAGroups
+from knowswap_mm.lora.adapter_manifest import hash_tensors
 from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
 from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS
 
@@ -80,6 +82,8 @@ class Auditor:
         self.parts = [part for part in built if type(part).__name__ not in skip]
         self.reader = reader
         self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
+        self._opened: dict[str, tuple[UnitReader, AuditData]] = {}
+        self._subjects: dict[tuple[int, str], Subject] = {}
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
 
     def audit_files(
@@ -151,20 +155,20 @@ class Auditor:
         references: Sequence[nn.Module],
         unloaded: nn.Module | None,
     ) -> AuditReport:
-        reader = AUDITS.build(dict(self.reader or self._default_reader(config)))
-        data = AuditData(config, reader, self.samples, self.seed, self.workers)
+        reader, data = self._read(config)
         blocks = LoRAGroups(swapper.host, 'block').names
-        names = ['reference', *[f'reference {i}' for i in range(2, len(references) + 1)]]
-        subjects = [
-            Subject(name, copy.deepcopy(host).to(self.device), data, reader, blocks)
-            for name, host in zip(
-                ['before', 'after', *names], [before, after, *references], strict=False
-            )
-        ]
+
+        def subject(host: nn.Module) -> Subject:
+            key = (id(data), hash_tensors(host.state_dict()))
+            if key not in self._subjects:
+                host = copy.deepcopy(host).to(self.device)
+                self._subjects[key] = Subject(host, data, reader, blocks)
+            return self._subjects[key]
+
         case = Case(
-            before=subjects[0],
-            after=subjects[1],
-            references=subjects[2:],
+            before=subject(before),
+            after=subject(after),
+            references=[subject(host) for host in references],
             data=data,
             reader=reader,
             unloaded=None if unloaded is None else unloaded.to(self.device),
@@ -183,6 +187,18 @@ class Auditor:
                 seed=self.seed,
             ),
         )
+
+    def _read(self, config: Mapping[str, Any]) -> tuple[UnitReader, AuditData]:
+        """The data of a config, opened once: audits of several files share what was measured."""
+        loaders = [config.get(f'{split}_dataloader') or {} for split in ('train', 'test')]
+        train = loaders[0].get('dataset', {}).get('roles', {})
+        roles = {r: {k: v for k, v in o.items() if k != 'view'} for r, o in train.items()}
+        key = repr((roles, loaders[1], config['swap']['classes']))
+        if key not in self._opened:
+            reader = AUDITS.build(dict(self.reader or self._default_reader(config)))
+            data = AuditData(config, reader, self.samples, self.seed, self.workers)
+            self._opened[key] = (reader, data)
+        return self._opened[key]
 
     @staticmethod
     def _default_reader(config: Mapping[str, Any]) -> dict[str, Any]:

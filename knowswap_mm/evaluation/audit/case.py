@@ -45,6 +45,13 @@ class Case:
         """Before, after, and the references."""
         return [self.before, self.after, *self.references]
 
+    @property
+    def named(self) -> list[tuple[str, Subject]]:
+        """All models with their names for tables."""
+        names = ['before', 'after', 'reference']
+        names += [f'reference {i}' for i in range(2, len(self.references) + 1)]
+        return list(zip(names, self.subjects, strict=False))
+
     def judged(
         self,
         attack: str,
@@ -52,6 +59,7 @@ class Case:
         measure: Callable[[Subject], Estimate],
         chance: float | None = None,
         remark: str = '',
+        settings: object = None,
     ) -> Finding:
         """Measure all models and judge the audited one.
 
@@ -61,13 +69,19 @@ class Case:
             measure (Callable): The statistic of a model; more means more knowledge.
             chance (float | None): The floor if there is no reference.
             remark (str): For the report.
+            settings: What the statistic depends on beside the model and the data.
         """
-        found = {subject.name: measure(subject) for subject in self.subjects}
-        before, after = found[self.before.name], found[self.after.name]
-        if self.references:
-            floor = mean_of_references([found[each.name] for each in self.references])
+        key = f'{attack}, {settings}'
+        found = [
+            subject.remembered(key, lambda subject=subject: measure(subject))
+            for subject in self.subjects
+        ]
+        before, after, *others = found
+        if others:
+            floor = mean_of_references(others)
         else:
             floor = None if chance is None else Estimate.exact(chance)
         verdict = Verdict.judge(after, floor, before, self.margin)
-        details = dict(by_model={name: vars(each) for name, each in found.items()})
+        names = [name for name, _ in self.named]
+        details = dict(by_model={n: vars(each) for n, each in zip(names, found, strict=True)})
         return Finding(attack, statistic, before, after, floor, verdict, remark, details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ class Subject:
     """A plain host and what it makes of the data; everything is computed once.
 
     Args:
-        name (str): Name for tables.
         host (nn.Module): A plain host with a row for every class of the swap.
         data (AuditData): The data.
         reader (UnitReader): The task.
@@ -28,15 +27,15 @@ class Subject:
 
     def __init__(
         self,
-        name: str,
         host: nn.Module,
         data: AuditData,
         reader: UnitReader,
         blocks: Sequence[str] = (),
     ) -> None:
-        self.name, self.host = name, host.eval()
+        self.host = host.eval()
         self.data, self.reader, self.blocks = data, reader, list(blocks)
         self._units: dict[tuple[str, str], Units] = {}
+        self._remembered: dict[str, Any] = {}
         self._metrics: dict[str, float] | None = None
 
     def units(self, split: str, role: str) -> Units:
@@ -46,6 +45,17 @@ class Subject:
                 self.host, self.data, self.reader, split, role, self.blocks
             )
         return self._units[split, role]
+
+    def remembered(self, key: str, measure: Callable[[], Any]) -> Any:
+        """A measurement of this model; it is made once for each key.
+
+        Args:
+            key (str): Names the measurement and its settings.
+            measure (Callable): Makes it.
+        """
+        if key not in self._remembered:
+            self._remembered[key] = measure()
+        return self._remembered[key]
 
     def metrics(self) -> dict[str, float]:
         """The host's metrics by role on the whole test data, with those of single classes."""

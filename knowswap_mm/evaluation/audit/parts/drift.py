@@ -24,14 +24,14 @@ class Drift(AuditPart):
             return []
         old = case.before.units(TEST, RETAIN)
         rows = []
-        for subject in [case.after, *case.references]:
+        for name, subject in case.named[1:]:
             new = subject.units(TEST, RETAIN)
             same = Estimate.of_share(old.predicted == new.predicted)
             distance = None
             if old.logits is not None and new.logits is not None:
                 was, now = (log_softmax(each.logits, axis=1) for each in (old, new))
                 distance = float((np.exp(was) * (was - now)).sum(axis=1).mean())
-            rows.append([subject.name, same, distance])
+            rows.append([name, same, distance])
         return [
             Table(
                 'Drift of the retained classes',

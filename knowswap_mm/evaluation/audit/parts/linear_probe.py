@@ -46,6 +46,7 @@ class LinearProbe(AuditPart):
                 f'share of the forgotten test {case.reader.unit}s that a linear classifier on the '
                 'features names (cross-validated)',
                 lambda subject: self.measure(subject, case),
+                settings=(vars(self), case.seed),
             )
         ]
 

@@ -52,6 +52,7 @@ class MembershipInference(AuditPart):
                 'AUC of training against test pictures of the forgotten classes; chance is 0.5',
                 lambda subject, name=name: measure(subject, name),
                 chance=0.5,
+                settings=(vars(self), case.seed),
             )
             for name in names
         ]

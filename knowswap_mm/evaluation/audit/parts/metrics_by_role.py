@@ -28,7 +28,7 @@ class MetricsByRole(AuditPart):
             Table(
                 'Before and after, by role and class',
                 f'`{case.reader.primary}` of all test data in percent (of a class: its own value).',
-                ['role', 'class', *[subject.name for subject in case.subjects]],
+                ['role', 'class', *[name for name, _ in case.named]],
                 rows,
             )
         ]

@@ -48,6 +48,7 @@ class PrototypeProbe(AuditPart):
                 f'share of the forgotten test {case.reader.unit}s nearest to the mean of '
                 f'{self.shots} examples of their class',
                 lambda subject: self.measure(subject, case),
+                settings=(vars(self), case.seed),
             )
         ]
 

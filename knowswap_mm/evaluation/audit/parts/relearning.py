@@ -71,17 +71,24 @@ class Relearning(AuditPart):
             case.before.host, case.data, case.reader, TEST, FORGET, at_most=self.samples
         )
         target = self.regained * float(before.right.mean())
-        counts = {
-            subject.name: [self._steps_of(subject, case, target, i) for i in range(self.repeats)]
-            for subject in case.subjects
-        }
+        settings = (vars(self), case.seed, target)
+
+        def steps_of(subject: Subject) -> list[int]:
+            runs = range(self.repeats)
+            return subject.remembered(
+                f'steps, {settings}',
+                lambda: [self._steps_of(subject, case, target, run) for run in runs],
+            )
+
         finding = case.judged(
             'relearning',
             'minus the binary logarithm of the steps to regain '
             f'{100 * self.regained:.0f} % of the old accuracy; one more: half as many',
-            lambda subject: _estimate(counts[subject.name]),
+            lambda subject: _estimate(steps_of(subject)),
             remark='The floor is learning the classes anew.' if case.references else '',
+            settings=settings,
         )
+        counts = {name: steps_of(subject) for name, subject in case.named}
         finding.details['steps'] = counts
         return [finding, self._table(case, counts, target)]
 

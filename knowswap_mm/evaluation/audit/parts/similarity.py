@@ -27,12 +27,12 @@ class Similarity(AuditPart):
 
     def run(self, case: Case) -> list[Finding | Table]:
         """Compare the audited model and the references with the model before the swap."""
-        others = [case.after, *case.references]
+        others = case.named[1:]
         roles = case.data.roles(TEST)
         rows = []
         for block in case.before.blocks:
             cells = []
-            for subject in others:
+            for _, subject in others:
                 for role in roles:
                     old = case.before.units(TEST, role).blocks.get(block)
                     new = subject.units(TEST, role).blocks.get(block)
@@ -47,7 +47,7 @@ class Similarity(AuditPart):
                 'Centred kernel alignment (linear, without bias; Song et al. 2012, Kornblith et '
                 'al. 2019) of the output of each adapted block with that of the model before the '
                 'swap, on test samples. 1: same geometry; 0: none.',
-                ['block', *[f'{s.name}, {role}' for s in others for role in roles]],
+                ['block', *[f'{name}, {role}' for name, _ in others for role in roles]],
                 rows,
             )
         ]
