@@ -7,6 +7,7 @@ from knowswap_mm.models.losses.objective import Objective
 from knowswap_mm.models.losses.swapping_loss import SwappingLoss
 from knowswap_mm.models.original_host import original_host
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
+from knowswap_mm.models.unload import unload_all, unload_newest
 
 __all__ = [
     'ClassRows',
@@ -16,4 +17,6 @@ __all__ = [
     'RoleDataPreprocessor',
     'SwappingLoss',
     'original_host',
+    'unload_all',
+    'unload_newest',
 ]
