@@ -159,7 +159,9 @@ class SwapRunner(Runner):
         """
         training = self.swap_schedule is not None
         super().load_or_resume()
-        if training and not self._has_loaded and not self.cfg['swap'].get('allow_random_host'):
+        # Earlier adapters mean nothing on a random host.
+        random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack
+        if training and not self._has_loaded and not random_host:
             raise CheckpointError(
                 'load_from = None: the host would be swapped with random weights. Fix: set '
                 'load_from to a checkpoint of the pretrained host, or '

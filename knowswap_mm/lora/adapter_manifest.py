@@ -14,7 +14,22 @@ from torch import Tensor
 
 from knowswap_mm.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
+_TYPES = dict(
+    base_sha256=str,
+    targets=list,
+    rank=int,
+    alpha=(int, float),
+    adapter_sha256=str,
+    parents=list,
+    class_rows=dict,
+    class_roles=dict,
+    old_classes=(int, type(None)),
+    total_classes=(int, type(None)),
+    history=list,
+    format=int,
+    versions=dict,
+)
 _PACKAGES = {
     'torch': 'torch',
     'peft': 'peft',
@@ -32,9 +47,13 @@ class AdapterManifest:
         targets (list[str]): Modules with an adapter.
         rank (int): Rank r.
         alpha (float): Numerator of the scale.
+        adapter_sha256 (str): Hash of this adapter: its base, those beneath it, and its tensors.
+        parents (list[str]): ``adapter_sha256`` of the adapters beneath it, the oldest first.
         class_rows (dict[str, list[int]]): Shapes of the class-indexed tensors stored with it.
         class_roles (dict): The classes of each role; empty if unknown.
         old_classes (int | None): Rows of the head that are older than the swap.
+        total_classes (int | None): Rows of the head with those that the swap added.
+        history (list[dict]): What each phase did: see :class:`SwapHistory`.
         format (int): Version of the format.
         versions (dict[str, str]): Versions of the packages that wrote it.
     """
@@ -43,11 +62,26 @@ class AdapterManifest:
     targets: list[str]
     rank: int
     alpha: float
+    adapter_sha256: str = ''
+    parents: list[str] = field(default_factory=list)
     class_rows: dict[str, list[int]] = field(default_factory=dict)
     class_roles: dict[str, Any] = field(default_factory=dict)
     old_classes: int | None = None
+    total_classes: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
     format: int = FORMAT
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    def hash_of(self, tensors: dict[str, Tensor]) -> str:
+        """The hash that :attr:`adapter_sha256` should be.
+
+        Args:
+            tensors (dict[str, Tensor]): All tensors in the folder.
+        """
+        names = ('base_sha256', 'parents', 'targets', 'rank', 'alpha', 'old_classes')
+        settings = [getattr(self, name) for name in (*names, 'total_classes')]
+        text = json.dumps([*settings, hash_tensors(tensors)])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
         """Write the manifest as json."""
@@ -64,12 +98,23 @@ class AdapterManifest:
             data = json.loads(path.read_text(encoding='utf-8'))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise CheckpointError(f'{path} is no readable adapter manifest: {error}.') from error
+        if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
+            raise CheckpointError(
+                f'{path} has format {data["format"]!r}, this version reads {FORMAT}. Fix: build '
+                "the model, load the run's phase*.pth, and write the folder anew with "
+                'AdapterFile(folder).save(model).'
+            )
         names = {f.name for f in fields(cls)}
         if not isinstance(data, dict) or set(data) != names:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise CheckpointError(f'{path} should hold {sorted(names)}, but holds {found}.')
-        if data['format'] != FORMAT:
-            raise CheckpointError(f'{path} has format {data["format"]!r}, this version reads 1.')
+        wrong = [
+            f'{name!r} is a {type(data[name]).__name__}'
+            for name, kinds in _TYPES.items()
+            if not isinstance(data[name], kinds)
+        ]
+        if wrong:
+            raise CheckpointError(f'{path} holds values of other types: {", ".join(wrong)}.')
         return cls(**data)
 
 

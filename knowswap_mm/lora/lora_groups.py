@@ -26,6 +26,8 @@ class LoRAGroups:
         by (str): ``block``, ``lora`` or ``matrix``.
         exclude (Sequence[str]): Regular expressions; a linear whose name one of them matches
             somewhere is in no group (``['decoder']`` leaves a detector's decoder out).
+        adapter (str | None): The adapter whose matrices are grouped; None takes those that can
+            train, so that frozen adapters of earlier swaps are in no group.
 
     Attributes:
         names (list[str]): Names of the groups.
@@ -36,7 +38,13 @@ class LoRAGroups:
         ConfigError: If ``by`` is unknown, or no matrix is left.
     """
 
-    def __init__(self, model: nn.Module, by: str = 'block', exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        by: str = 'block',
+        exclude: Sequence[str] = (),
+        adapter: str | None = None,
+    ) -> None:
         if by not in GROUP_BY:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
         self._check_patterns(exclude)
@@ -54,11 +62,13 @@ class LoRAGroups:
             if any(re.search(pattern, layer_name) for pattern in exclude):
                 continue
             for part in ('lora_A', 'lora_B'):
-                for adapter, linear in getattr(layer, part).items():
+                for name, linear in getattr(layer, part).items():
+                    if name != adapter if adapter else not linear.weight.requires_grad:
+                        continue
                     group = {
                         'block': _block_of(layer_name, list_elements),
                         'lora': layer_name,
-                        'matrix': f'{layer_name}.{part}.{adapter}',
+                        'matrix': f'{layer_name}.{part}.{name}',
                     }[by]
                     if group not in position:
                         position[group] = len(self.names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -101,13 +102,17 @@ class LoRAInjector:
         """
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
         try:
-            inject_adapter_in_model(self.peft_config(), model, adapter_name=self.adapter_name)
+            with warnings.catch_warnings():
+                # Several adapters in one model are what a stack is.
+                warnings.filterwarnings('ignore', 'Already found a `peft_config`')
+                inject_adapter_in_model(self.peft_config(), model, adapter_name=self.adapter_name)
         except ValueError as error:
             fix = f'write a pattern that matches some of the linears, e.g. {linears[-4:]}'
             problem = f'no module can take an adapter ({error})'
             raise ConfigError('model.lora.targets', self.targets, problem, fix) from None
         for name, layer in lora_layers(model):
-            if self.adapter_name not in layer.lora_A:
+            # A layer that only adapters beneath this one target has no rank for it.
+            if self.adapter_name in layer.r and self.adapter_name not in layer.lora_A:
                 fix = f'match linears or convolutions only, e.g. {linears[-4:]}'
                 problem = f'{name} is neither linear nor a convolution'
                 raise ConfigError('model.lora.targets', self.targets, problem, fix)
@@ -118,6 +123,8 @@ class LoRAInjector:
     def initialise(self, model: nn.Module) -> None:
         """Give the adapters of a model their first values: A random, B zero."""
         for _, layer in lora_layers(model):
+            if self.adapter_name not in layer.lora_A:
+                continue
             nn.init.kaiming_uniform_(layer.lora_A[self.adapter_name].weight, a=self.a_init)
             nn.init.zeros_(layer.lora_B[self.adapter_name].weight)
 
@@ -146,11 +153,17 @@ def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
             yield name, module
 
 
-def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The matrices A and B of all adapters by full name."""
+def adapter_parameters(model: nn.Module, name: str | None = None) -> dict[str, nn.Parameter]:
+    """The matrices A and B by full name, of all adapters or of one.
+
+    Args:
+        model (nn.Module): A model with adapters.
+        name (str | None): Name of the adapter; None for all.
+    """
     found = {}
-    for name, layer in lora_layers(model):
+    for layer_name, layer in lora_layers(model):
         for part in ('lora_A', 'lora_B'):
             for adapter, linear in getattr(layer, part).items():
-                found[f'{name}.{part}.{adapter}.weight'] = linear.weight
+                if name in (None, adapter):
+                    found[f'{layer_name}.{part}.{adapter}.weight'] = linear.weight
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from peft.functional import delete_adapter
 from torch import nn
 
 from knowswap_mm.errors import CheckpointError
@@ -29,6 +30,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     for name, layer in layers:  # all of them first: a refused merge must leave the model whole
         merged = layer.get_base_layer().weight
         for adapter in layer.active_adapters:
+            # One of a stack may leave this layer out.
             if adapter in layer.lora_A and adapter not in layer.merged_adapters:
                 merged = merged + layer.get_delta_weight(adapter)
         if not torch.isfinite(merged).all():
@@ -37,8 +39,25 @@ def merge_adapters(model: nn.Module) -> nn.Module:
                 'Fix: export an earlier checkpoint.'
             )
     for _, layer in layers:
-        layer.merge(safe_merge=True)
+        if layer.active_adapters:  # none is left where the newest of a stack was dropped
+            layer.merge(safe_merge=True)
     return unload_adapters(model)
+
+
+def drop_adapter(model: nn.Module, adapter: str) -> nn.Module:
+    """Take one adapter of several out of a model; the others stay active and in place.
+
+    Args:
+        model (nn.Module): A model with adapters.
+        adapter (str): Name of the adapter.
+
+    Returns:
+        nn.Module: The same model, without that adapter.
+    """
+    delete_adapter(model, adapter, prefix='lora_')
+    for module in model.modules():
+        getattr(module, 'peft_config', {}).pop(adapter, None)
+    return model
 
 
 def unload_adapters(model: nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from knowswap_mm.models.losses import (
 from knowswap_mm.models.merged_host import merged_host
 from knowswap_mm.models.original_host import original_host
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
+from knowswap_mm.models.unload import unload_all, unload_newest
 
 __all__ = [
     'ClassRows',
@@ -28,4 +29,6 @@ __all__ = [
     'WeightedSumLoss',
     'merged_host',
     'original_host',
+    'unload_all',
+    'unload_newest',
 ]

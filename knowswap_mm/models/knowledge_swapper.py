@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS as HOST_MODELS
+from peft.functional import set_adapter
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.errors import ConfigError, PhaseError
-from knowswap_mm.lora import HostStateDict, LoRAInjector
+from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
+from knowswap_mm.lora.adapter_tensors import adapter_names
 from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.class_rows import ClassRows
@@ -36,20 +40,32 @@ class KnowledgeSwapper(BaseModel):
     is final before an optimizer sees it. Plain host checkpoints load as they are, with as many
     class rows as the host had before.
 
+    With ``adapters`` the swap builds on earlier ones: their adapters lie frozen beneath the new
+    one, the base checkpoint is loaded, and the class rows are those that the last of them ended
+    with.
+
     Args:
         host (dict): Config of the host model with the number of old and new classes.
         lora (dict | None): Arguments of :class:`LoRAInjector`; None if the host brings adapters of
             its own (:class:`LoRABackbone`).
         head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
-            (classes of the pretrained weights), ``new_rows_init`` (``host``, ``xavier``,
-            ``zeros``) and ``count_keys`` (config keys that hold the number of classes).
+            (classes of the pretrained weights, or those that the last of ``adapters`` ended with),
+            ``new_rows_init`` (``host``, ``xavier``, ``zeros``) and ``count_keys`` (config keys that
+            hold the number of classes).
         loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
         fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
         fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
+        adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
+
+    Attributes:
+        stack (AdapterStack): Those adapters.
+        adapter_name (str): Name of the adapter that trains.
+        adapters (dict[str, nn.Parameter]): Its matrices by full name.
 
     Raises:
         ConfigError: If a part of the config does not fit the host.
+        CheckpointError: If the earlier adapters do not fit the host or one another.
     """
 
     def __init__(
@@ -61,6 +77,7 @@ class KnowledgeSwapper(BaseModel):
         fuse: str = 'same_shape',
         fp32_losses: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
+        adapters: Sequence[str | Path] = (),
     ) -> None:
         host = without_pretrained(host)
         if data_preprocessor is not None:
@@ -76,31 +93,53 @@ class KnowledgeSwapper(BaseModel):
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
         )
+        self.stack = AdapterStack(adapters)
         self.class_rows = ClassRows(
-            model, host, head.get('old_classes'), head.get('count_keys', ('num_classes',))
+            model,
+            host,
+            head.get('old_classes', self.stack.classes),
+            head.get('count_keys', ('num_classes',)),
         )
+        names = [tensor.name for tensor in self.class_rows.tensors]
+        self.stack.check_rows(names, self.class_rows.old)
         self.class_rows.initialise(model, head.get('new_rows_init', 'host'))
-        model.requires_grad_(False)
-        if lora is not None:
-            LoRAInjector.from_config(lora).inject(model)
+        self._inject(model, lora)
         self._check_no_adapter_on_rows(model)
-        self.adapters = adapter_parameters(model)
-        if not self.adapters:
-            fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
-            raise ConfigError('model.lora', lora, 'the host has no adapter to train', fix)
-        for parameter in self.adapters.values():
-            parameter.requires_grad_(True)
         self.head_policy = head.get('policy', 'all')
         apply_head_policy(model, self.class_rows, self.head_policy)
         self.host = model
         state = model.state_dict()
-        self.start_rows = StartRows({t.name: state[t.name] for t in self.class_rows.tensors})
+        self.start_rows = StartRows({name: state[name] for name in names})
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
         self.schedule: SwapSchedule | None = None
         self._host_keys = HostStateDict(self, 'host.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
+
+    def _inject(self, model: nn.Module, lora: dict[str, Any] | None) -> None:
+        """Put earlier adapters and the new one into the host; only the new one can train."""
+        own = adapter_names(model)
+        if self.stack and (lora is None or own):
+            fix = 'set model.lora, and use an ordinary backbone'
+            problem = 'earlier adapters lie beneath one of model.lora only'
+            folders = [str(each.folder) for each in self.stack.contents]
+            raise ConfigError('model.adapters', folders, problem, fix)
+        self.stack.inject(model)
+        if lora is not None:
+            injector = LoRAInjector.from_config(lora)
+            self.stack.check_new(model, injector.adapter_name)
+            injector.inject(model)
+            own = [injector.adapter_name]
+        if not own:
+            fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
+            raise ConfigError('model.lora', lora, 'the host has no adapter to train', fix)
+        self.adapter_name = own[-1]
+        set_adapter(model, [*self.stack.names, *own])
+        model.requires_grad_(False)
+        self.adapters = adapter_parameters(model, self.adapter_name)
+        for parameter in self.adapters.values():
+            parameter.requires_grad_(True)
 
     def init_weights(self) -> None:
         """Do nothing: the host was initialised when it was built."""
@@ -204,6 +243,8 @@ class KnowledgeSwapper(BaseModel):
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
                 fix(self.host, state_dict, f'{prefix}host.')
+        if self.stack:
+            self._check_stack(state_dict, f'{prefix}host.', plain)
         with torch.no_grad():
             current = self.host.state_dict()
         for tensor in self.class_rows.tensors:
@@ -215,3 +256,17 @@ class KnowledgeSwapper(BaseModel):
         if plain:
             names = [tensor.name for tensor in self.class_rows.tensors]
             StartRows.record(state_dict, names, f'{prefix}host.', f'{prefix}start_rows.')
+
+    def _check_stack(self, state_dict: dict[str, Tensor], prefix: str, plain: bool) -> None:
+        """Verify the base beneath earlier adapters; a plain one gets the rows of the last."""
+        current = self.host.state_dict()
+        host = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+        # What is missing or unexpected is listed by the strict load itself.
+        if set(host) != set(current):
+            return
+        # A file may hold half precision; what counts is what the model makes of it.
+        host = {key: value.to(current[key].dtype) for key, value in host.items()}
+        beside = [key for key in host if plain and is_adapter_key(key)]
+        self.stack.check_base({key: value for key, value in host.items() if key not in beside})
+        if plain:
+            state_dict.update({prefix + name: rows for name, rows in self.stack.rows.items()})

@@ -21,8 +21,10 @@ from tiny_hosts import (
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora import AdapterFile, AdapterManifest
+from knowswap_mm.models import unload_all
 
 ADAPTER, ROWS, MANIFEST = 'adapter_model.safetensors', 'class_rows.safetensors', 'manifest.json'
+START, CONFIG = 'start_rows.safetensors', 'adapter_config.json'
 SLOT_IN = vit_host(backbone=dict(type='knowswap_mm.LoRABackbone', backbone=vit_backbone()))
 
 
@@ -112,6 +114,28 @@ def test_other_base_weights_are_refused(saved):
     refuse(saved, swapper, "'base_sha256'")
 
 
+def test_all_problems_are_listed_at_once(saved):
+    matrices, rows = load_file(saved / ADAPTER), load_file(saved / ROWS)
+    rename(matrices), not_a_number(rows)
+    save_file(matrices, saved / ADAPTER), save_file(rows, saved / ROWS)
+    swapper = build_swapper(lora=dict(alpha=3), seed=4)  # of another base, too
+    lines = ["'base_sha256'", "'alpha' is 1 instead of 3", f'{ADAPTER}: missing', 'unexpected x']
+    lines += [f'{ROWS}: .* is not finite', 'has other rows in the model']
+    for line in lines:
+        refuse(saved, swapper, line)
+
+
+def test_the_base_comes_back_from_the_folder(saved):
+    start = trained()
+    wanted = unload_all(build_swapper())
+    AdapterFile(saved).save(start)
+    target = build_swapper()
+    AdapterFile(saved).load(target)
+    found = unload_all(target)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
 def test_other_old_rows_do_not_change_the_base(saved):
     swapper = build_swapper()
     with torch.no_grad():
@@ -127,7 +151,7 @@ def test_other_old_rows_do_not_change_the_base(saved):
         (dict(lora=dict(alpha=2)), "'alpha'"),
         (dict(lora=dict(targets=r'.*ffn\.layers\.1')), "'targets'"),
         (dict(head=dict(old_classes=OLD - 1)), "'old_classes'"),
-        (dict(host=vit_host(layers=1)), "'base_sha256', 'targets'"),
+        (dict(host=vit_host(layers=1)), "'base_sha256'.*'targets'"),
         (dict(host=vit_host(9)), 'instead of'),
     ],
     ids=['rank', 'alpha', 'targets', 'old classes', 'depth', 'classes'],
@@ -164,7 +188,7 @@ def rename(tensors):
     tensors['x' + first(tensors)] = tensors.pop(first(tensors))
 
 
-@pytest.mark.parametrize('file', [ADAPTER, ROWS])
+@pytest.mark.parametrize('file', [ADAPTER, ROWS, START])
 @pytest.mark.parametrize(
     'spoil, match',
     [
@@ -173,7 +197,7 @@ def rename(tensors):
         (reshape, r'has shape \(.*\) instead of \('),
         (not_a_number, 'not finite'),
         (infinite, 'not finite'),
-        (rename, 'missing .*; unexpected x'),
+        (rename, 'missing .*unexpected x'),
     ],
 )
 def test_spoiled_tensors_are_refused(saved, file, spoil, match):
@@ -183,7 +207,7 @@ def test_spoiled_tensors_are_refused(saved, file, spoil, match):
     refuse(saved, build_swapper(), match)
 
 
-@pytest.mark.parametrize('file', [ADAPTER, ROWS, MANIFEST])
+@pytest.mark.parametrize('file', [ADAPTER, ROWS, START, CONFIG, MANIFEST])
 @pytest.mark.parametrize('content', [None, b'', b'{', b'\xff\xfe\x00', b'[1, 2]', 'half'])
 def test_broken_files_are_refused(saved, file, content):
     path = saved / file
@@ -199,11 +223,15 @@ def test_broken_files_are_refused(saved, file, content):
 @pytest.mark.parametrize(
     'change, match',
     [
-        (dict(format=2), 'format 2'),
+        (dict(format=1), 'format 1, this version reads 2'),
         (dict(format=None), 'format None'),
         (dict(extra=1), 'extra'),
         (dict(rank='8'), "'rank'"),
-        (dict(targets=5), "'targets'"),
+        (dict(targets=5), "'targets' is a int"),
+        (dict(parents=None, history={}), "'parents' is a NoneType, 'history' is a dict"),
+        (dict(parents=['x']), "'parents' is"),
+        (dict(rank=4), "'rank' is 4 instead of 8"),
+        (dict(adapter_sha256='x'), "'adapter_sha256'"),
     ],
 )
 def test_spoiled_manifests_are_refused(saved, change, match):
@@ -220,7 +248,7 @@ def test_another_type_of_number_is_refused(saved):
 
 def test_a_manifest_with_a_missing_field_is_refused(saved):
     content = json.loads((saved / MANIFEST).read_text())
-    del content['old_classes']
+    del content['total_classes']
     (saved / MANIFEST).write_text(json.dumps(content))
     refuse(saved, build_swapper(), 'should hold')
 

@@ -18,6 +18,7 @@ TASKS = dict(
     classification='Image Classification',
     detection='Object Detection',
     segmentation='Semantic Segmentation',
+    continual='Image Classification',
 )
 
 

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.evaluation import RoleMetric
@@ -20,6 +21,7 @@ from knowswap_mm.schedule import SwapPhase
 
 RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
+PHASE_ADAPTERS = 'adapters'
 LATEST_FILE = 'last_checkpoint'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
 _MEND = (
@@ -40,6 +42,8 @@ class PhaseHook(Hook):
         evaluate_start (bool): Whether to evaluate before the first phase.
         save_phases (bool): Whether to save a checkpoint after each phase.
         save_adapter (bool): Whether to write the adapter as safetensors at the end.
+        save_phase_adapters (bool): Whether to write it after each phase, too, to
+            ``adapters/phase1_learn`` and so on.
         check_interval (int): Iterations between two looks at the total loss; each look waits for
             the device.
     """
@@ -53,6 +57,7 @@ class PhaseHook(Hook):
         save_phases: bool = True,
         save_adapter: bool = True,
         check_interval: int = 50,
+        save_phase_adapters: bool = True,
     ) -> None:
         if not isinstance(check_interval, int) or check_interval < 1:
             key = 'custom_hooks.PhaseHook.check_interval'
@@ -61,7 +66,9 @@ class PhaseHook(Hook):
         self.evaluate_start = evaluate_start
         self.save_phases = save_phases
         self.save_adapter = save_adapter
+        self.save_phase_adapters = save_phase_adapters
         self.results = SwapResults()
+        self.history = SwapHistory()
         self._evaluated_at: int | None = None
 
     def before_train(self, runner: Any) -> None:
@@ -126,21 +133,23 @@ class PhaseHook(Hook):
             runner.logger.info(
                 f'{self.results.primary} by role, in percent:\n{self.results.table()}'
             )
-        if self.save_adapter and is_main_process():
-            roles = runner.train_dataloader.dataset.classes.to_dict()
-            AdapterFile(Path(runner.work_dir) / ADAPTER_FOLDER).save(runner.swapper, roles)
+        if self.save_adapter:
+            self._write_adapter(runner, ADAPTER_FOLDER)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put schedule and results into the checkpoint."""
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
-                schedule=runner.swap_schedule.to_dict(), results=self.results.state_dict()
+                schedule=runner.swap_schedule.to_dict(),
+                results=self.results.state_dict(),
+                history=self.history.state_dict(),
             )
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the results of the run that is resumed."""
         if runner._resume and 'swap' in checkpoint:
             self.results.load_state_dict(checkpoint['swap']['results'])
+            self.history.load_state_dict(checkpoint['swap'].get('history', {}))
 
     def _begin(self, runner: Any, phase: SwapPhase) -> None:
         if runner.swapper.set_trainable(phase):
@@ -167,6 +176,8 @@ class PhaseHook(Hook):
 
     def _finish(self, runner: Any, phase: SwapPhase) -> None:
         self._check_finite(runner, phase)
+        classes = runner.train_dataloader.dataset.classes.to_dict()
+        self.history.add(phase, runner.swapper, classes, runner.seed)
         if self.save_phases:
             meta = dict(iter=phase.end, epoch=runner.epoch)
             name = f'{phase.name}.pth'
@@ -177,6 +188,14 @@ class PhaseHook(Hook):
                 (folder / LATEST_FILE).write_text(str(folder / name), encoding='utf-8')
         if self._evaluated_at != phase.end:
             self._evaluate(runner, phase.name)
+        if self.save_phase_adapters:
+            self._write_adapter(runner, f'{PHASE_ADAPTERS}/{phase.name}')
+
+    def _write_adapter(self, runner: Any, folder: str) -> None:
+        if is_main_process():
+            classes = runner.train_dataloader.dataset.classes.to_dict()
+            history = self.history.to_list(self.results)
+            AdapterFile(Path(runner.work_dir) / folder).save(runner.swapper, classes, history)
 
     def _evaluate(self, runner: Any, state: str) -> None:
         if runner.val_loop is None:

@@ -1,0 +1,52 @@
+"""What was there before a swap, or before all of them, bit by bit."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from knowswap_mm.lora import drop_adapter
+from knowswap_mm.lora.adapter_tensors import old_part
+from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
+
+
+def unload_newest(swapper: nn.Module) -> nn.Module:
+    """Copy the host without the adapter that trains, with the class rows of the start.
+
+    Adapters of earlier swaps stay in place and active: this is, bit by bit, the state with which
+    the swap began.
+
+    Args:
+        swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
+
+    Returns:
+        nn.Module: The host, frozen; rows of new classes are as they were initialised.
+    """
+    host = copy.deepcopy(swapper.host)
+    host.__dict__.pop('extract_feat', None)  # FusedFeatures may have lent it the present features
+    host.zero_grad(set_to_none=True)
+    drop_adapter(host, swapper.adapter_name)
+    host.load_state_dict(host.state_dict() | swapper.start_rows.tensors())
+    return host.requires_grad_(False)
+
+
+def unload_all(swapper: nn.Module) -> dict[str, Tensor]:
+    """The weights of the base checkpoint, class rows included.
+
+    What was merged into one file by an export cannot be had back this way.
+
+    Args:
+        swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
+
+    Returns:
+        dict[str, Tensor]: The state dict of the plain host, with as many classes as it had before
+        the first swap.
+    """
+    rows = swapper.stack.base_rows() or {
+        name: old_part(tensor, swapper.class_rows.old, swapper.class_rows.total)
+        for name, tensor in swapper.start_rows.tensors().items()
+    }
+    state = swapper.host.state_dict()
+    base = {plain_key(k): v.detach().clone() for k, v in state.items() if not is_adapter_key(k)}
+    return base | {name: tensor.clone() for name, tensor in rows.items()}

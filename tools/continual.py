@@ -1,0 +1,148 @@
+r"""Runs several swaps in a row, each on what the one before left, and follows every class.
+
+    python tools/continual.py configs/continual/vit-demo_fashion_swap{1,2,3}_learn-forget.py \
+        --work-dir work_dirs/continual
+
+`--through export` (the default) merges the model after each swap and loads it into the next;
+`--through adapters` loads the base each time and puts the adapters of all earlier swaps beneath the
+new one. A swap that is finished is not run again. After each swap all classes are tested, those
+that an earlier one forgot as well; `continual.json` and a table show the accuracies.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.engine.hooks.phase_hook import ADAPTER_FOLDER
+from knowswap_mm.engine.swap_runner import SCHEDULE_FILE
+from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.evaluation.continual_table import ContinualTable
+
+TOOLS = Path(__file__).resolve().parent
+METRICS_FILE = 'all_classes.json'
+EXPORT_FOLDER = 'exported'
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', help='a config a swap, in their order')
+    parser.add_argument('--work-dir', type=Path, required=True, help='folder for all swaps')
+    parser.add_argument('--through', choices=['export', 'adapters'], default='export')
+    return parser.parse_args()
+
+
+def run(tool: str, *arguments: str | Path) -> None:
+    """Runs another tool and stops if it fails."""
+    command = [sys.executable, TOOLS / tool, *arguments]
+    env = dict(os.environ, OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS', '1'))
+    if subprocess.call([str(part) for part in command], env=env):
+        sys.exit(f'`{tool} {" ".join(map(str, arguments))}` failed; run the same command again.')
+
+
+def roles_of(cfg: Config, before: list[ClassRoles]) -> ClassRoles:
+    """Classes of a swap, checked against those before it."""
+    given = cfg.swap.classes
+    for role in ('learn', 'forget'):
+        if given.get(role) is None:
+            fix = 'list the classes, [] for none'
+            raise ConfigError(f'swap.classes.{role}', None, 'a chain must know its classes', fix)
+    roles = ClassRoles.resolve(given, {})
+    if before and roles.old != before[-1].names:
+        fix = f'list the classes that the swap before leaves: {before[-1].names}'
+        raise ConfigError('swap.classes.old', roles.old, 'does not follow the swap before', fix)
+    forgotten = {name for each in before for name in each.forget}
+    if forgotten and given.get('retain') is None:
+        fix = 'list the classes to retain; with None, forgotten ones would be taught again'
+        raise ConfigError('swap.classes.retain', None, f'{sorted(forgotten)} were forgotten', fix)
+    return roles
+
+
+def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: str) -> Path:
+    """Writes the config of a swap beside its folder; that of another chain is refused."""
+    cfg.work_dir = str(folder)
+    if earlier and through == 'export':
+        cfg.load_from = str(earlier[-1] / EXPORT_FOLDER / 'model.pth')
+    elif earlier:
+        cfg.load_from = base
+        cfg.model.adapters = [str(each / ADAPTER_FOLDER) for each in earlier]
+    path = folder.with_suffix('.py')  # the runner writes into the folder what it makes of it
+    if path.is_file() and Config.fromfile(path).to_dict() != cfg.to_dict():
+        fix = 'give another folder, or the configs and --through with which it was begun'
+        raise ConfigError('--work-dir', str(folder.parent), 'holds another swap', fix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(str(path))
+    return path
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Checkpoint of the last phase of a run."""
+    last = json.loads((folder / SCHEDULE_FILE).read_text(encoding='utf-8'))['phases'][-1]
+    return folder / f'phase{last["index"] + 1}_{last["kind"]}.pth'
+
+
+def measure(config: Path, checkpoint: str | Path, out: Path) -> dict:
+    """Metrics of every class: those without a role in the swap are tested as retained ones."""
+    if not out.is_file():
+        folder = out.parent / 'test'
+        arguments = [config, checkpoint, '--out', out, '--work-dir', folder]
+        run('test.py', *arguments, '--cfg-options', 'swap.classes.retain=None')
+    return json.loads(out.read_text(encoding='utf-8'))
+
+
+def swap(config: Path, folder: Path, export: bool) -> None:
+    """Trains, where that is not done, and exports."""
+    if not (folder / ADAPTER_FOLDER / 'manifest.json').is_file():
+        run('train.py', config, '--work-dir', folder, '--resume')
+    out = folder / EXPORT_FOLDER
+    if export and not out.is_dir():
+        partial = folder / f'{EXPORT_FOLDER}.partial'
+        shutil.rmtree(partial, ignore_errors=True)
+        run('model_converters/export.py', config, checkpoint_of(folder), '--out', partial)
+        partial.rename(out)
+
+
+def chain(args: argparse.Namespace) -> ContinualTable:
+    """Runs what is left of the chain; returns the table."""
+    table, roles, folders = ContinualTable(), [], []
+    configs = [Config.fromfile(path) for path in args.configs]
+    for cfg in configs:
+        roles.append(roles_of(cfg, roles))
+    base = configs[0].load_from
+    for number, (cfg, classes) in enumerate(zip(configs, roles, strict=True), 1):
+        folder = args.work_dir / f'swap{number}'
+        config = prepare(cfg, folder, base, folders, args.through)
+        if number == 1:
+            out = args.work_dir / f'start_{METRICS_FILE}'
+            table.add_start(classes, measure(config, base, out))
+        export = args.through == 'export' and number < len(configs)
+        swap(config, folder, export)
+        table.add(classes, measure(config, checkpoint_of(folder), folder / METRICS_FILE))
+        folders.append(folder)
+    return table
+
+
+def main() -> None:
+    """Runs the chain and shows what became of every class."""
+    args = parse_args()
+    try:
+        table = chain(args)
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+    text = json.dumps(dict(through=args.through, **table.to_dict()), indent=2)
+    (args.work_dir / 'continual.json').write_text(text + '\n', encoding='utf-8')
+    print(f'\nAccuracy in percent, through {args.through}:\n\n{table.markdown()}\n')
+    print(f'{args.work_dir / "continual.json"}')
+
+
+if __name__ == '__main__':
+    main()
