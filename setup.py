@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('detection', 'segmentation', 'visualization', 'tests')
+EXTRAS = ('detection', 'segmentation', 'visualization', 'audit', 'tests')
 
 
 def read_version() -> str:

@@ -155,10 +155,14 @@ def test_a_file_of_another_model_is_refused(audit, tmp_path):
         (dict(samples=0), 'audit.samples'),
         (dict(margin=1.0), 'audit.margin'),
         (dict(parts=['Anwers']), 'audit.parts'),
+        (dict(skip=['Anwers']), 'audit.skip'),
+        (dict(settings={'Anwers': {}}), 'audit.settings'),
         (dict(parts=[dict(type='knowswap_mm.ClassificationReader')]), 'audit.parts'),
     ],
 )
 def test_bad_settings(settings, key, raises_config_error):
     (value,) = settings.values()
-    with raises_config_error(key, value if key != 'audit.parts' else value[0]):
+    if key in ('audit.parts', 'audit.skip', 'audit.settings'):
+        value = next(iter(value))
+    with raises_config_error(key, value):
         EVALUATORS.build(dict(type='knowswap_mm.Auditor', **settings))

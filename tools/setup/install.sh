@@ -107,7 +107,8 @@ fi
 # 6. The hosts and the tools.
 say "hosts and test tools"
 pip_install --constraint "$constraints" -r requirements/runtime.txt -r requirements/detection.txt \
-    -r requirements/segmentation.txt -r requirements/visualization.txt -r requirements/tests.txt
+    -r requirements/segmentation.txt -r requirements/visualization.txt -r requirements/audit.txt \
+    -r requirements/tests.txt
 
 # 7. The package itself.
 say "knowswap_mm"

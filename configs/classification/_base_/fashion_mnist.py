@@ -60,17 +60,4 @@ test_evaluator = dict(
     metric=[dict(type='Accuracy', topk=(1,)), dict(type='knowswap_mm.PerClassAccuracy')],
 )
 # Relearning: the learning rate of a fine-tuning of this small ViT.
-audit = dict(
-    samples=1000,
-    parts=[
-        'Answers',
-        'DroppedAdapter',
-        'LinearProbe',
-        'PrototypeProbe',
-        'MembershipInference',
-        dict(type='knowswap_mm.Relearning', lr=3e-4, steps=96, batch_size=64),
-        'MetricsByRole',
-        'Similarity',
-        'Drift',
-    ],
-)
+audit = dict(settings=dict(Relearning=dict(lr=3e-4, steps=96, batch_size=64)))

@@ -111,18 +111,5 @@ test_dataloader = dict(
 )
 # One scene at a time is read: fewer of them, and fewer looks while relearning.
 audit = dict(
-    samples=100,
-    parts=[
-        'Answers',
-        'DroppedAdapter',
-        'LinearProbe',
-        'PrototypeProbe',
-        'MembershipInference',
-        dict(
-            type='knowswap_mm.Relearning', lr=1e-4, steps=64, batch_size=16, repeats=2, samples=60
-        ),
-        'MetricsByRole',
-        'Similarity',
-        'Drift',
-    ],
+    samples=100, settings=dict(Relearning=dict(steps=64, batch_size=16, repeats=2, samples=60))
 )

@@ -46,6 +46,7 @@ class Auditor:
     Args:
         parts (Sequence[dict | str] | None): The parts, as configs (of the registry ``AUDITS``) or
             by name; all of :data:`PARTS` by default.
+        settings (Mapping[str, dict]): Settings of parts that are given by name.
         skip (Sequence[str]): Names of parts to leave out.
         reader (dict | None): How the task is read; by default as the role view says.
         samples (int): At most so many samples of a role and a split are read.
@@ -61,6 +62,7 @@ class Auditor:
     def __init__(
         self,
         parts: Sequence[Mapping[str, Any] | str] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
         skip: Sequence[str] = (),
         reader: Mapping[str, Any] | None = None,
         samples: int = 1000,
@@ -74,11 +76,12 @@ class Auditor:
         if not isinstance(margin, (int, float)) or not 0 <= margin < 1:
             raise ConfigError('audit.margin', margin, 'not in [0, 1)', 'e.g. 0.1')
         chosen = PARTS if parts is None else parts
-        if unknown := sorted(set(skip) - set(PARTS)):
-            raise ConfigError(
-                'audit.skip', unknown[0], 'no part of an audit', f'use some of {PARTS}'
-            )
-        built = [_build_part(part) for part in chosen]
+        settings = settings or {}
+        for key, names in (('skip', skip), ('settings', settings)):
+            if unknown := sorted(set(names) - set(PARTS)):
+                fix = f'use some of {list(PARTS)}'
+                raise ConfigError(f'audit.{key}', unknown[0], 'no part of an audit', fix)
+        built = [_build_part(part, settings) for part in chosen]
         self.parts = [part for part in built if type(part).__name__ not in skip]
         self.reader = reader
         self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
@@ -211,8 +214,11 @@ class Auditor:
         return dict(type=reader)
 
 
-def _build_part(part: Mapping[str, Any] | str) -> AuditPart:
-    config = dict(type=f'knowswap_mm.{part}') if isinstance(part, str) else dict(part)
+def _build_part(
+    part: Mapping[str, Any] | str, settings: Mapping[str, Mapping[str, Any]]
+) -> AuditPart:
+    named = isinstance(part, str)
+    config = dict(settings.get(part, {}), type=f'knowswap_mm.{part}') if named else dict(part)
     kind = AUDITS.get(str(config.get('type')))
     if kind is None or not issubclass(kind, AuditPart):
         fix = f'use some of {list(PARTS)}, or dict(type=...) with settings'
