@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.registry import DefaultScope
 
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.evaluation.audit.model_file import ModelFile
+from knowswap_mm.models import merged_host, original_host
 from knowswap_mm.registry import EVALUATORS
-from tests.audit_models import FORGOTTEN, audit_config
-from tests.swap_configs import train, write_config
+from tests.audit_models import FORGOTTEN, NEW, OLD, audit_config
+from tests.swap_configs import forget, train, write_config
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'audit.py'
 RELEARNING = dict(type='knowswap_mm.Relearning', lr=1e-3, steps=64, samples=80)
@@ -93,6 +96,36 @@ def test_an_adapter_can_be_dropped_and_an_export_cannot(audit, swap, tmp_path, m
         assert one.before.value == pytest.approx(other.before.value, abs=1e-6)
 
 
+def test_a_swap_on_a_stack_of_adapters(swap, pictures, models, tmp_path):
+    config, folder = swap
+    second = audit_config(pictures, tmp_path / 'second', models['original'])
+    kept = ['a', 'c', 'e', 'y']
+    second.swap.classes = dict(old=[*OLD, *NEW], learn=[], forget=['x'], retain=kept)
+    second.swap.phases = [forget(iters=2)]
+    second.model.adapters = [str(folder / 'adapter')]
+    second.model.head = dict(policy='all')
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        del second[loader].dataset.roles['learn']
+    runner, _ = train(second)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.save(
+            dict(state_dict=merged_host(runner.swapper).state_dict()), tmp_path / 'plain.pth'
+        )
+        auditor = EVALUATORS.build(dict(type='knowswap_mm.Auditor', parts=['Answers']))
+        reports = [
+            auditor.audit_files(second, path, [models['retrained1']])
+            for path in (tmp_path / 'second' / 'phase1_forget.pth', tmp_path / 'plain.pth')
+        ]
+        before = original_host(runner.swapper).state_dict()
+        first = ModelFile(config, folder / 'phase2_forget.pth').host().state_dict()
+    for name, tensor in first.items():  # before the second swap is after the first one
+        torch.testing.assert_close(before[name], tensor, rtol=1e-5, atol=1e-6)
+    adapted, plain = (report.findings[0] for report in reports)
+    assert adapted.before.value == plain.before.value
+    assert adapted.after.value == pytest.approx(plain.after.value, abs=1e-6)
+    assert adapted.floor.value == plain.floor.value > 0.5  # the reference knows x
+
+
 def test_without_a_reference_nothing_is_claimed(audit, models):
     report = audit(models['retrained3'], ['Answers', 'PrototypeProbe'], references=())
     verdicts = {finding.attack: str(finding.verdict) for finding in report.findings}
@@ -142,8 +175,6 @@ def test_the_command(swap, models, tmp_path, monkeypatch, capsys):
 
 
 def test_a_file_of_another_model_is_refused(audit, tmp_path):
-    import torch
-
     torch.save(dict(state_dict={'head.weight': torch.zeros(3)}), tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match='row for every class'):
         audit(tmp_path / 'other.pth', ['Answers'])

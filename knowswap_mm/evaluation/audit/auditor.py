@@ -114,9 +114,10 @@ class Auditor:
         """
         audited = ModelFile(config, checkpoint)
         unloaded = original_host(audited.swapper) if audited.adapted else None
-        source = original or (None if audited.adapted else config.get('load_from'))
-        if source is not None:
-            before = ModelFile(config, source).host()
+        if original is not None:
+            before = ModelFile(config, original).host()
+        elif not audited.adapted and config.get('load_from'):
+            before = ModelFile(config, config['load_from'], base=True).host()
         elif unloaded is not None:
             before = unloaded
         else:

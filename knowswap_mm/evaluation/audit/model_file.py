@@ -24,6 +24,8 @@ class ModelFile:
         config (Mapping): The config of the swap.
         path (str | Path): A checkpoint of a swap, an exported host, or any other plain checkpoint
             of the host with a row for every class, or for every old one.
+        base (bool): Whether a plain file is the base beneath the adapters of earlier swaps
+            (``model.adapters``); otherwise it is a whole model by itself.
 
     Attributes:
         adapted (bool): Whether the file holds adapters.
@@ -32,12 +34,15 @@ class ModelFile:
         CheckpointError: If the file cannot be read as data or does not fit.
     """
 
-    def __init__(self, config: Mapping[str, Any], path: str | Path) -> None:
+    def __init__(self, config: Mapping[str, Any], path: str | Path, base: bool = False) -> None:
         state = state_dict_of(safe_load(path))
         self.adapted = any(is_adapter_key(key) for key in state)
+        model = copy.deepcopy(config['model'])
+        if not self.adapted and not base:
+            model.pop('adapters', None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # rows that a file lacks must not differ from file to file
-            self.swapper: KnowledgeSwapper = MODELS.build(copy.deepcopy(config['model']))
+            self.swapper: KnowledgeSwapper = MODELS.build(model)
         try:
             self.swapper.load_state_dict(state, strict=True)
         except RuntimeError as error:
