@@ -36,7 +36,7 @@ def task(request, tmp_path_factory):
 def subject(task):
     config, host, reader = task
     data = AuditData(config, reader(), samples=4)
-    return Subject('before', ModelFile(config, host).host(), data, reader())
+    return Subject(ModelFile(config, host).host(), data, reader())
 
 
 def objects_of(data, split, role):
