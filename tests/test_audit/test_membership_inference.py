@@ -58,6 +58,11 @@ def test_auc_by_hand():
     assert (perfect.value, perfect.low, perfect.high) == (1, 1, 1)
 
 
+def test_one_sample_alone_says_nothing():
+    found = auc(np.array([3.0, 4.0]), np.array([2.0]), 50, 0)
+    assert (found.value, found.low, found.high) == (1, 0, 1)
+
+
 def test_auc_of_a_library_and_its_interval():
     rng = np.random.default_rng(0)
     members, others = rng.normal(0.5, 1, 150), rng.normal(0, 1, 250)

@@ -65,6 +65,19 @@ def test_units_are_those_of_the_role(subject, split, role):
     assert units.logits is None
 
 
+def test_both_splits_are_chosen_alike_and_metrics_as_tested(task, subject):
+    config, *_ = task
+    tested = config.test_dataloader.dataset.roles
+    as_tested = subject.data.as_tested()
+    for role in ('learn', 'forget', 'retain'):
+        train, test = (subject.data.datasets[split].views[role] for split in (TRAIN, TEST))
+        assert test.mixed == train.mixed
+        assert as_tested.views[role].mixed == tested[role].get('mixed', train.mixed)
+    # The configs test pictures with objects of other roles, too, which none trains on.
+    chosen = subject.data.datasets[TEST].views['forget']
+    assert chosen.mixed != as_tested.views['forget'].mixed
+
+
 def test_reading_again_gives_the_same(subject):
     units = subject.units(TEST, 'forget')
     again = read_units(subject.host, subject.data, subject.reader, TEST, 'forget')

@@ -18,13 +18,16 @@ from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.roles import FORGET, ROLES
 
 TRAIN, TEST = 'train', 'test'
+#: Options of a role that belong to its files, not to the choice among them.
+_OF_THE_FILES = ('dataset', 'label_map', 'first_id', 'fraction', 'fraction_by', 'seed')
 
 
 class AuditData:
     """The roles' training samples, without augmentation, and their test samples.
 
     Training samples are those that the swap drew (members, as far as forgetting is concerned); test
-    samples were never trained on.
+    samples were never trained on. Both are chosen by the options of the training roles (``mixed``
+    above all), or pictures of another make-up would pass for members.
 
     Args:
         config (Mapping): The config of the swap.
@@ -59,10 +62,15 @@ class AuditData:
         self.batch_size = reader.batch_size or loaders[TEST].get('batch_size', 32)
         #: For measuring the metrics of the host as a test would.
         self.metric_batch_size = loaders[TEST].get('batch_size', 32)
+        self._as_tested = copy.deepcopy(configs[TEST])
         for role, options in configs[TRAIN]['roles'].items():
             options.pop('view', None)  # e.g. one that gives wrong labels on purpose
             like = configs[TEST]['roles'].get(role, configs[TEST]['roles'][FORGET])
             options['dataset']['pipeline'] = copy.deepcopy(_pipeline(like, TEST, role))
+            chosen = {k: v for k, v in options.items() if k not in _OF_THE_FILES}
+            if role in configs[TEST]['roles']:
+                kept = {k: v for k, v in like.items() if k in _OF_THE_FILES}
+                configs[TEST]['roles'][role] = kept | copy.deepcopy(chosen)
         for split, data in configs.items():
             for role, options in data['roles'].items():
                 steps = _pipeline(options, split, role)
@@ -74,6 +82,10 @@ class AuditData:
         if not self.classes.forget:
             fix = 'name the classes that were to be forgotten'
             raise ConfigError('swap.classes.forget', [], 'there is nothing to audit', fix)
+
+    def as_tested(self) -> RoleDataset:
+        """The test data as the config has it, for the host's metrics."""
+        return DATASETS.build(copy.deepcopy(self._as_tested))
 
     def roles(self, split: str) -> list[str]:
         """Roles with samples in a split."""
@@ -100,9 +112,14 @@ class AuditData:
         self, split: str, positions: list[int], batch_size: int | None = None
     ) -> Iterator[dict[str, Any]]:
         """Batches of samples in a given order: lists ``inputs`` and ``data_samples``."""
+        chosen = Subset(self.datasets[split], positions)
+        return self.load(chosen, batch_size or self.batch_size)
+
+    def load(self, dataset: Any, batch_size: int) -> Iterator[dict[str, Any]]:
+        """All batches of a data set."""
         yield from DataLoader(
-            Subset(self.datasets[split], positions),
-            batch_size=batch_size or self.batch_size,
+            dataset,
+            batch_size=batch_size,
             num_workers=self.workers,
             collate_fn=pseudo_collate,
         )

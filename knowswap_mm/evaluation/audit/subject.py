@@ -9,7 +9,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from torch import nn
 
-from knowswap_mm.evaluation.audit.audit_data import TEST, AuditData
+from knowswap_mm.evaluation.audit.audit_data import AuditData
 from knowswap_mm.evaluation.audit.block_recorder import BlockRecorder
 from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.evaluation.audit.units import Units
@@ -60,12 +60,11 @@ class Subject:
     def metrics(self) -> dict[str, float]:
         """The host's metrics by role on the whole test data, with those of single classes."""
         if self._metrics is None:
-            dataset = self.data.datasets[TEST]
+            dataset = self.data.as_tested()
             evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **self._metric()))
             evaluator.dataset_meta = dataset.metainfo
-            size = self.data.metric_batch_size
             with torch.no_grad():
-                for batch in self.data.batches(TEST, list(range(len(dataset))), size):
+                for batch in self.data.load(dataset, self.data.metric_batch_size):
                     evaluator.process(self.host.test_step(batch), batch)
             self._metrics = evaluator.evaluate(len(dataset))
         return self._metrics

@@ -106,6 +106,9 @@ def auc(members: np.ndarray, others: np.ndarray, resamples: int, seed: int) -> E
         resamples (int): Resamples of the bootstrap.
         seed (int): Its seed.
     """
+    area = float(_area(members, others))
+    if min(len(members), len(others)) < 2:  # nothing to resample: anything is possible
+        return Estimate(area, 0.0, 1.0)
     found = stats.bootstrap(
         (members, others),
         _area,
@@ -115,7 +118,7 @@ def auc(members: np.ndarray, others: np.ndarray, resamples: int, seed: int) -> E
         method='percentile',
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(float(_area(members, others)), float(found.low), float(found.high))
+    return Estimate(area, float(found.low), float(found.high))
 
 
 def _area(members: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
