@@ -22,7 +22,7 @@ def report_of(*verdicts):
         (['not recovered', 'recovered', 'unclear'], 'Not forgotten: recovered by attack 1.'),
         (['not recovered', 'unclear'], 'Forgetting is not shown: undecided for attack 1.'),
         (['not recovered', 'not applicable'], 'Forgotten, as far as these attacks can tell.'),
-        (['no power', 'not applicable'], 'not shown: no attack has power'),
+        (['no power', 'not applicable'], 'not shown: no attack behind the answers'),
         (['not recovered', 'no power'], 'can tell. Without power here: attack 1.'),
         (['not recovered', 'over-forgotten'], 'Over-forgotten, and thereby recognisable: attack 1'),
     ],
@@ -32,6 +32,13 @@ def test_nothing_is_forgotten_that_an_attack_recovers(verdicts, words):
     assert words in headline
     if 'recovered' in verdicts or 'unclear' in verdicts:
         assert 'Forgotten, as far' not in headline
+
+
+def test_answers_alone_prove_nothing():
+    report = report_of(Verdict.NOT_RECOVERED)
+    assert report.headline().startswith('Forgotten, as far')
+    report.findings[0].attack = 'answers'
+    assert report.headline().startswith('Forgetting is not shown')
 
 
 def test_page_and_json(tmp_path):

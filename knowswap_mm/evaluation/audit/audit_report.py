@@ -11,6 +11,8 @@ from knowswap_mm.evaluation.audit.estimate import Estimate
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.verdict import Verdict
 
+#: Name of the attack that only asks.
+ANSWERS = 'answers'
 JSON_FILE, PAGE_FILE = 'audit.json', 'audit.md'
 _EXPLAINED = """\
 Each attack has a number of which more means more knowledge of the forgotten classes, with its 95 %
@@ -42,7 +44,8 @@ class AuditReport:
 
     def headline(self) -> str:
         """The overall verdict; nothing is called forgotten that an attack recovers."""
-        tried = [f for f in self.findings if f.verdict is not Verdict.NOT_APPLICABLE]
+        # A wrong answer alone says nothing of what is known.
+        withstood = [name for name in self.attacks(Verdict.NOT_RECOVERED) if name != ANSWERS]
         recovered = self.attacks(Verdict.RECOVERED)
         unclear = self.attacks(Verdict.UNCLEAR)
         blind = self.attacks(Verdict.NO_POWER)
@@ -50,8 +53,8 @@ class AuditReport:
             text = f'Not forgotten: recovered by {", ".join(recovered)}.'
         elif unclear:
             text = f'Forgetting is not shown: undecided for {", ".join(unclear)}.'
-        elif len(blind) == len(tried):
-            text = 'Forgetting is not shown: no attack has power on this model.'
+        elif not withstood:
+            text = 'Forgetting is not shown: no attack behind the answers has decided.'
         else:
             text = 'Forgotten, as far as these attacks can tell.'
         if over := self.attacks(Verdict.OVER_FORGOTTEN):

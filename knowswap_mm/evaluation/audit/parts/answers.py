@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from knowswap_mm.evaluation.audit.audit_data import TEST
+from knowswap_mm.evaluation.audit.audit_report import ANSWERS
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.estimate import Estimate
 from knowswap_mm.evaluation.audit.finding import Finding, Table
@@ -22,7 +23,7 @@ class Answers(AuditPart):
         """Count the right answers to forget units of the test data."""
         unit = case.reader.unit
         finding = case.judged(
-            'answers',
+            ANSWERS,
             f'share of the forgotten test {unit}s that are named',
             lambda subject: Estimate.of_share(subject.units(TEST, FORGET).right),
             chance=0.0,
