@@ -51,6 +51,8 @@ for number, (folder, roles, pictures) in enumerate(jobs):
     (into / 'found.json').write_text(json.dumps(plain(found)))
     for role in roles:
         sys.argv = ['test.py', f'{folder}/test_{role}.py', weights, '--work-dir', str(into / role)]
+        # Runs that begin in one second would share a logger, and so a folder, by their names.
+        sys.argv += ['--cfg-options', f'experiment_name=job{number}_{role}']
         runpy.run_path(f'{tools}/test.py', run_name='__main__')
 assert not [name for name in sys.modules if name.startswith('knowswap_mm')]
 """
