@@ -68,7 +68,7 @@ def test_units_are_those_of_the_role(subject, split, role):
 def test_both_splits_are_chosen_alike_and_metrics_as_tested(task, subject):
     config, *_ = task
     tested = config.test_dataloader.dataset.roles
-    as_tested = subject.data.as_tested()
+    as_tested = subject.data.as_tested
     for role in ('learn', 'forget', 'retain'):
         train, test = (subject.data.datasets[split].views[role] for split in (TRAIN, TEST))
         assert test.mixed == train.mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,10 @@ class AuditData:
             fix = 'name the classes that were to be forgotten'
             raise ConfigError('swap.classes.forget', [], 'there is nothing to audit', fix)
 
+    @cached_property
     def as_tested(self) -> RoleDataset:
         """The test data as the config has it, for the host's metrics."""
-        return DATASETS.build(copy.deepcopy(self._as_tested))
+        return DATASETS.build(self._as_tested)
 
     def roles(self, split: str) -> list[str]:
         """Roles with samples in a split."""

@@ -60,7 +60,7 @@ class Subject:
     def metrics(self) -> dict[str, float]:
         """The host's metrics by role on the whole test data, with those of single classes."""
         if self._metrics is None:
-            dataset = self.data.as_tested()
+            dataset = self.data.as_tested
             evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **self._metric()))
             evaluator.dataset_meta = dataset.metainfo
             with torch.no_grad():
