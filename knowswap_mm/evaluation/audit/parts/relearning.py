@@ -67,10 +67,10 @@ class Relearning(AuditPart):
 
     def run(self, case: Case) -> list[Finding | Table]:
         """Let all models relearn."""
-        before = read_units(
-            case.before.host, case.data, case.reader, TEST, FORGET, at_most=self.samples
+        known = case.before.remembered(
+            f'named of {self.samples}', lambda: self._named(case.before.host, case)
         )
-        target = self.regained * float(before.right.mean())
+        target = self.regained * known
         settings = (vars(self), case.seed, target)
 
         def steps_of(subject: Subject) -> list[int]:
@@ -115,8 +115,7 @@ class Relearning(AuditPart):
         """Steps until the target is reached; twice the largest number if it is not."""
 
         def reached(host: nn.Module) -> bool:
-            units = read_units(host, case.data, case.reader, TEST, FORGET, at_most=self.samples)
-            return float(units.right.mean()) >= target
+            return self._named(host, case) >= target
 
         host = copy.deepcopy(subject.host).eval()
         if reached(host):
@@ -140,6 +139,11 @@ class Relearning(AuditPart):
             if step in watched and reached(host):
                 return step
         return 2 * self.steps
+
+    def _named(self, host: nn.Module, case: Case) -> float:
+        """Share of the watched test units that a model names."""
+        units = read_units(host, case.data, case.reader, TEST, FORGET, at_most=self.samples)
+        return float(units.right.mean())
 
     @staticmethod
     def _draws(case: Case, role: str, repeat: int) -> Iterator[int]:
