@@ -78,7 +78,12 @@ def group_summary(swapper: nn.Module) -> dict[str, float]:
 
     Args:
         swapper (nn.Module): A :class:`KnowledgeSwapper`.
+
+    Returns:
+        dict[str, float]: See :class:`SwapHistory`; empty without adapters.
     """
+    if not swapper.adapters:
+        return {}
     groups = LoRAGroups(swapper.host, adapter=swapper.adapter_name)
     device = groups.parameters[0].device
     norms = GroupSparsity(groups).to(device).group_norms().detach().cpu()

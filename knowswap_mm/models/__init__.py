@@ -1,6 +1,7 @@
 """The swapper, the LoRA backbone, the enlarged heads, and the objectives."""
 
 from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.full_training_swapper import FullTrainingSwapper
 from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
 from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses import (
@@ -20,6 +21,7 @@ __all__ = [
     'ClassRows',
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
+    'FullTrainingSwapper',
     'GradientAscentLoss',
     'KnowledgeSwapper',
     'LoRABackbone',

@@ -106,7 +106,7 @@ class KnowledgeSwapper(BaseModel):
         self._inject(model, lora)
         self._check_no_adapter_on_rows(model)
         self.head_policy = head.get('policy', 'all')
-        apply_head_policy(model, self.class_rows, self.head_policy)
+        self._apply_head_policy(model)
         self.host = model
         state = model.state_dict()
         self.start_rows = StartRows({name: state[name] for name in names})
@@ -140,6 +140,9 @@ class KnowledgeSwapper(BaseModel):
         self.adapters = adapter_parameters(model, self.adapter_name)
         for parameter in self.adapters.values():
             parameter.requires_grad_(True)
+
+    def _apply_head_policy(self, model: nn.Module) -> None:
+        apply_head_policy(model, self.class_rows, self.head_policy)
 
     def init_weights(self) -> None:
         """Do nothing: the host was initialised when it was built."""

@@ -192,7 +192,7 @@ class PhaseHook(Hook):
             self._write_adapter(runner, f'{PHASE_ADAPTERS}/{phase.name}')
 
     def _write_adapter(self, runner: Any, folder: str) -> None:
-        if is_main_process():
+        if is_main_process() and runner.swapper.adapters:
             classes = runner.train_dataloader.dataset.classes.to_dict()
             history = self.history.to_list(self.results)
             AdapterFile(Path(runner.work_dir) / folder).save(runner.swapper, classes, history)
@@ -248,8 +248,10 @@ def _trainable_summary(swapper: Any) -> str:
     trainable = sum(p.numel() for p in swapper.parameters() if p.requires_grad)
     total = sum(p.numel() for p in swapper.parameters())
     layers = len(swapper.adapters) // 2
+    share = f'{trainable:,} of {total:,} parameters train ({100 * trainable / total:.2f} %)'
+    if not layers:
+        return f'{share}; there are no adapters.'
     return (
-        f'{trainable:,} of {total:,} parameters train ({100 * trainable / total:.2f} %): '
-        f'{adapters:,} in the adapters of {layers} linears, {trainable - adapters:,} in head rows '
-        f'(head policy {swapper.head_policy!r}).'
+        f'{share}: {adapters:,} in the adapters of {layers} linears, '
+        f'{trainable - adapters:,} in head rows (head policy {swapper.head_policy!r}).'
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
+from knowswap_mm.lora.lora_injector import lora_layers
 from knowswap_mm.models.losses.objective import Objective
 from knowswap_mm.registry import MODELS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
@@ -41,8 +42,10 @@ class WeightedSumLoss(Objective):
         """Find the LoRA groups of the model; called once, after injection.
 
         Args:
-            model (nn.Module): The host with its adapters.
+            model (nn.Module): The host with its adapters, if it has any.
         """
+        if next(lora_layers(model), None) is None:  # FullTrainingSwapper has none
+            return
         self.sparsity = GroupSparsity(LoRAGroups(model, self.group_by, self.group_exclude))
 
     def check(self, schedule: SwapSchedule) -> None:
