@@ -3,18 +3,23 @@
     python benchmarks/audit_table.py work_dirs/compare/results.json --reference retrain --parallel 2
 
 A run is audited as its merged export would be. The references are the runs of the name given by
-`--reference`, but never the audited one itself. Finished audits are kept and not repeated.
+`--reference`, but never the audited one itself. `--states` audits a run after each of its phases
+whose checkpoint is still there, not after the last one alone. Finished audits are kept and not
+repeated: the same command goes on after an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -35,6 +40,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('results', type=Path, help='results.json of tools/compare.py')
     parser.add_argument('--reference', help='name of the runs that never saw the forget set')
+    parser.add_argument('--states', action='store_true', help='a row for the end of each phase')
     parser.add_argument('--parallel', type=int, default=1, help='seeds at a time')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='audit.samples=500')
     return parser.parse_args()
@@ -51,8 +57,20 @@ def read_page(run: dict) -> dict | None:
     return json.loads(page.read_text()) if page.is_file() else None
 
 
+def states_of(run: dict) -> list[dict]:
+    """A run after each of its phases, as runs of their own; the run itself if it has no phases."""
+    last, found = Path(run['checkpoint']), []
+    for state in run.get('states', ()):
+        path = Path(run['work_dir']) / f'{state}.pth'
+        each = dict(run, name=f'{run["name"]}, {state}', checkpoint=str(path))
+        # A missing last state must not go unnoticed; an earlier one may have been removed.
+        if path == last or path.is_file() or read_page(each):
+            found.append(each)
+    return found or [run]
+
+
 def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> None:
-    """Audits the runs of a seed that were not audited yet; they share what is measured."""
+    """Audits the states of a seed that were not audited yet; they share what is measured."""
     MMLogger.get_instance('audit', log_level='ERROR')
     auditor = None
     for run in chosen:
@@ -72,12 +90,39 @@ def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> Non
         references = [
             other['checkpoint']
             for other in runs
-            if other['name'] == args.reference and other['checkpoint'] != run['checkpoint']
+            if other['name'] == args.reference and other['work_dir'] != run['work_dir']
         ]
         started = time.time()
         report = auditor.audit_files(cfg, run['checkpoint'], references, merged=True)
         report.about['seconds'] = round(time.time() - started)
         report.write(folder_of(run))
+
+
+def end_with_parent() -> None:
+    """Lets a worker end when its parent is gone, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the parent ends the workers
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)  # from a thread, and in the midst of an audit
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def audit_all(states: list[dict], runs: list[dict], args: argparse.Namespace) -> list[Exception]:
+    """Audits each seed in a process of its own; returns what went wrong."""
+    seeds = dict.fromkeys(state['seed'] for state in states)
+    groups = [[state for state in states if state['seed'] == seed] for seed in seeds]
+    context = get_context('spawn')
+    with ProcessPoolExecutor(args.parallel, context, initializer=end_with_parent) as pool:
+        try:
+            futures = [pool.submit(audit, group, runs, args) for group in groups]
+            return [error for future in futures if (error := future.exception())]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
 
 
 def spread(values: list[float]) -> str:
@@ -137,25 +182,23 @@ def main() -> None:
     runs = [run for run in json.loads(args.results.read_text()) if 'checkpoint' in run]
     if args.reference and args.reference not in {run['name'] for run in runs}:
         sys.exit(f'--reference {args.reference}: no such run in {args.results}.')
-    groups = [[r for r in runs if r['seed'] == seed] for seed in {r['seed'] for r in runs}]
-    with ProcessPoolExecutor(args.parallel, get_context('spawn')) as pool:
-        futures = [pool.submit(audit, group, runs, args) for group in groups]
-        problems = [error for future in futures if (error := future.exception())]
-    pages = [read_page(run) for run in runs]
+    states = [state for run in runs for state in states_of(run)] if args.states else runs
+    problems = audit_all(states, runs, args)
+    pages = [read_page(state) for state in states]
     done = [page for page in pages if page is not None]
     if not done:
         sys.exit(f'No audit succeeded: {problems}')
     header = ['run', *[finding['attack'] for finding in done[0]['findings']], 'retained answers']
     rows = ends(done)
-    for name in dict.fromkeys(run['name'] for run in runs):
-        chosen = [page for run, page in zip(runs, pages, strict=True) if run['name'] == name]
-        rows.append(rows_of(name, chosen))
+    named = list(zip((state['name'] for state in states), pages, strict=True))
+    for name in dict.fromkeys(name for name, _ in named):
+        rows.append(rows_of(name, [page for other, page in named if other == name]))
     lines = [header, ['---'] * len(header), *rows]
     text = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
     (args.results.parent / 'audit_table.md').write_text(text)
     kept = [
-        dict(name=run['name'], seed=run['seed'], audit=page)
-        for run, page in zip(runs, pages, strict=True)
+        dict(name=state['name'], seed=state['seed'], audit=page)
+        for state, page in zip(states, pages, strict=True)
     ]
     (args.results.parent / 'audits.json').write_text(json.dumps(kept, indent=1) + '\n')
     print(text)
@@ -164,4 +207,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('Stopped; the same command goes on.'))
     main()

@@ -1,4 +1,4 @@
-"""Reading weight files without running what is in them."""
+"""Reading weight files without running what is in them, and writing them whole."""
 
 from __future__ import annotations
 
@@ -117,6 +117,19 @@ def _restore_histories(checkpoint: dict[str, Any]) -> None:
     for key, value in scalars.items():
         if isinstance(value, _StoredHistory):
             scalars[key] = value.restore()
+
+
+def safe_save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a ``.pth`` file under another name first: what is there is whole.
+
+    Args:
+        checkpoint (dict): Tensors and plain data.
+        path (Path): The file; its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.partial')
+    torch.save(checkpoint, partial)
+    partial.replace(path)
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

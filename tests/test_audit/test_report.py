@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import pytest
 
@@ -53,3 +54,13 @@ def test_page_and_json(tmp_path):
     assert stored['findings'][0]['after'] == dict(value=1.0, low=None, high=None)
     assert stored['tables'][0]['rows'] == [[dict(value=0.5, low=0.4, high=0.6)], [None]]
     assert stored['headline'] == report.headline()
+
+
+def test_an_interrupted_write_is_no_finished_audit(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'replace', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        report_of(Verdict.UNCLEAR).write(tmp_path)
+    assert (tmp_path / 'audit.md').is_file() and not (tmp_path / 'audit.json').exists()

@@ -12,7 +12,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from safetensors.torch import save_file
 from torch import nn
 
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import CheckpointError
 
 
@@ -271,3 +271,18 @@ def test_any_damage_is_a_checkpoint_error(tmp_path, hub):
             state_dict_of(safe_load(path))
         except CheckpointError:
             pass
+
+
+class Interrupting:
+    """Ends the writing of a file in its midst."""
+
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+def test_what_is_written_is_whole(tmp_path):
+    path = tmp_path / 'new' / 'a.pth'
+    safe_save(dict(state_dict=dict(weight=torch.ones(3))), path)
+    with pytest.raises(KeyboardInterrupt):
+        safe_save(dict(state_dict=dict(weight=torch.zeros(3)), more=Interrupting()), path)
+    assert torch.equal(safe_load(path)['state_dict']['weight'], torch.ones(3))

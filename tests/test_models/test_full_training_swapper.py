@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS as HOST_MODELS
-from tiny_hosts import OLD, batch, new_swapper, resnet_host, vit_host
+from tiny_hosts import OLD, batch, new_swapper, randomise, resnet_host, vit_host
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.models import FullTrainingSwapper
@@ -30,6 +30,7 @@ def test_every_weight_gets_a_gradient():
     model = full()
     assert isinstance(model, FullTrainingSwapper) and not model.adapters
     assert all(parameter.requires_grad for parameter in model.parameters())
+    randomise(model.host)  # a head of zeros would let nothing through
     model.schedule = phase()
     model.swapping_loss.check(model.schedule)
     inputs, samples = batch(['learn', 'retain'])
@@ -60,9 +61,7 @@ def test_its_weights_are_a_plain_host():
     swapper.load_state_dict(state, strict=True)
     inputs = batch(['learn'])[0]['learn']
     with torch.no_grad():
-        expected, found = (
-            each.eval().host.extract_feat(inputs)[0] for each in (model, swapper)
-        )
+        expected, found = (each.eval().host.extract_feat(inputs)[0] for each in (model, swapper))
     torch.testing.assert_close(found, expected)
 
 

@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.adapter_contents import AdapterContents
@@ -79,7 +79,7 @@ def apply(args: argparse.Namespace) -> str:
     manifest = AdapterFile(args.adapters[-1]).load(swapper)
     roles = manifest.class_roles
     meta = dict(dataset_meta=dict(classes=tuple([*roles['old'], *roles['learn']]))) if roles else {}
-    save(dict(state_dict=swapper.state_dict(), meta=meta), args.out)
+    safe_save(dict(state_dict=swapper.state_dict(), meta=meta), args.out)
     return f'{args.out}: {len(args.adapters)} adapters on {args.base}'
 
 
@@ -88,16 +88,8 @@ def unload(args: argparse.Namespace) -> str:
     swapper, _ = build(args.config)
     load(swapper, args.checkpoint)
     state = original_host(swapper).state_dict() if args.newest else unload_all(swapper)
-    save(dict(state_dict=dict(state), meta={}), args.out)
+    safe_save(dict(state_dict=dict(state), meta={}), args.out)
     return f'{args.out}: {len(state)} tensors'
-
-
-def save(content: dict, path: Path) -> None:
-    """Writes under another name first: what is there is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save(content, partial)
-    partial.replace(path)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from mmengine.registry import MODELS, DefaultScope
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
 from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora.adapter_file import AdapterFile
 
@@ -79,23 +79,15 @@ def convert(args: argparse.Namespace) -> dict:
     if matrices and not args.adapter:
         conversion.state = merge_lora(conversion.state, matrices, args.alpha)
         report['merged'] = True
-    save(dict(state_dict=conversion.state), args.out)
+    safe_save(dict(state_dict=conversion.state), args.out)
     return report
 
 
 def revert(args: argparse.Namespace) -> dict:
     """Converts back and returns the report."""
     state = TABLES[args.kind].revert(state_dict_of(safe_load(args.checkpoint)))
-    save(dict(model=state) if args.kind != 'official-vit' else state, args.out)
+    safe_save(dict(model=state) if args.kind != 'official-vit' else state, args.out)
     return dict(keys=len(state))
-
-
-def save(content: dict, path: Path) -> None:
-    """Writes under another name first: what is there is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save(content, partial)
-    partial.replace(path)
 
 
 def main() -> None:

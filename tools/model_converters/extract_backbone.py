@@ -11,9 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
-import torch
-
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,8 +32,7 @@ def main() -> None:
     }
     if not backbone:
         raise SystemExit(f'{args.weights} has no key that begins with {args.prefix!r} (--prefix).')
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=backbone), args.out)
+    safe_save(dict(state_dict=backbone), args.out)
     print(f'{args.out}: {len(backbone)} tensors')
 
 

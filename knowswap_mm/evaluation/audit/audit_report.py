@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowswap_mm.datasets.cache_folder import write_once
 from knowswap_mm.evaluation.audit.estimate import Estimate
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.verdict import Verdict
@@ -85,7 +86,7 @@ class AuditReport:
         return '\n\n'.join(parts) + '\n'
 
     def write(self, folder: str | Path) -> Path:
-        """Write the page and the json.
+        """Write the page and then, whole or not at all, the json, by which an audit is finished.
 
         Args:
             folder (str | Path): Where to; it is made if need be.
@@ -95,10 +96,10 @@ class AuditReport:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
-        (folder / JSON_FILE).write_text(text + '\n', encoding='utf-8')
         page = folder / PAGE_FILE
         page.write_text(self.page(), encoding='utf-8')
+        text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
+        write_once(folder / JSON_FILE, lambda path: path.write_text(text + '\n', encoding='utf-8'))
         return page
 
 

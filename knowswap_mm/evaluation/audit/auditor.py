@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from knowswap_mm.evaluation.audit.audit_data import AuditData
 from knowswap_mm.evaluation.audit.audit_report import AuditReport
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.finding import Finding, Table
+from knowswap_mm.evaluation.audit.host_store import HostStore
 from knowswap_mm.evaluation.audit.model_file import ModelFile
 from knowswap_mm.evaluation.audit.parts import AuditPart
 from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.lora import LoRAGroups
-from knowswap_mm.lora.adapter_manifest import hash_tensors
 from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
 from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS
 
@@ -85,9 +84,10 @@ class Auditor:
         self.parts = [part for part in built if type(part).__name__ not in skip]
         self.reader = reader
         self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
-        self._opened: dict[str, tuple[UnitReader, AuditData]] = {}
-        self._subjects: dict[tuple[int, str], Subject] = {}
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self._opened: dict[str, tuple[UnitReader, AuditData]] = {}
+        self._hosts = HostStore(self.device)
+        self._subjects: dict[tuple[int, int], Subject] = {}
 
     def audit_files(
         self,
@@ -97,7 +97,7 @@ class Auditor:
         original: str | Path | None = None,
         merged: bool = False,
     ) -> AuditReport:
-        """Audit a weight file.
+        """Audit a weight file. The others are read once, however many files are audited.
 
         Args:
             config (Mapping): The config of the swap.
@@ -115,17 +115,18 @@ class Auditor:
         audited = ModelFile(config, checkpoint)
         unloaded = original_host(audited.swapper) if audited.adapted else None
         if original is not None:
-            before = ModelFile(config, original).host()
+            before = self._hosts.of_file(config, original)
         elif not audited.adapted and config.get('load_from'):
-            before = ModelFile(config, config['load_from'], base=True).host()
+            before = self._hosts.of_file(config, config['load_from'], base=True)
         elif unloaded is not None:
-            before = unloaded
+            before = self._hosts.kept(unloaded)
         else:
             fix = 'give the pretrained host with --original'
             raise ConfigError('load_from', None, 'the model before the swap is not known', fix)
-        others = [ModelFile(config, path).host() for path in references]
+        after = self._hosts.opened(audited)
+        others = [self._hosts.of_file(config, path) for path in references]
         unloaded = None if merged else unloaded
-        report = self._run(config, audited.swapper, before, audited.host(), others, unloaded)
+        report = self._run(config, audited.swapper, before, after, others, unloaded)
         report.about |= dict(
             checkpoint=str(checkpoint), references=[str(path) for path in references]
         )
@@ -144,9 +145,9 @@ class Auditor:
             swapper (KnowledgeSwapper): The model.
             references (Sequence): Files of models that were trained without the forget set.
         """
-        others = [ModelFile(config, path).host() for path in references]
-        before = original_host(swapper)
-        report = self._run(config, swapper, before, merged_host(swapper), others, None)
+        others = [self._hosts.of_file(config, path) for path in references]
+        before, after = map(self._hosts.kept, (original_host(swapper), merged_host(swapper)))
+        report = self._run(config, swapper, before, after, others, None)
         report.about |= dict(references=[str(path) for path in references])
         return report
 
@@ -163,9 +164,8 @@ class Auditor:
         blocks = LoRAGroups(swapper.host, 'block').names
 
         def subject(host: nn.Module) -> Subject:
-            key = (id(data), hash_tensors(host.state_dict()))
+            key = (id(data), id(host))  # both are kept as long as this auditor
             if key not in self._subjects:
-                host = copy.deepcopy(host).to(self.device)
                 self._subjects[key] = Subject(host, data, reader, blocks)
             return self._subjects[key]
 

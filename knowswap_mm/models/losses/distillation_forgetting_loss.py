@@ -75,17 +75,7 @@ class DistillationForgettingLoss(WeightedSumLoss):
     def measure(
         self, swapper: nn.Module, role: str, inputs: Tensor, samples: list[Any], phase: SwapPhase
     ) -> dict[str, Tensor]:
-        """Measure the distance to the teacher.
-
-        Args:
-            swapper (nn.Module): The :class:`KnowledgeSwapper`.
-            role (str): The role.
-            inputs (Tensor): Its pictures, ``(N, C, H, W)``.
-            samples (list): Its samples.
-            phase (SwapPhase): The phase of the batch.
-
-        Returns:
-            dict[str, Tensor]: ``distance``, for forget and retain data of a phase that forgets.
+        """The ``distance`` to the teacher, of forget and retain data of a phase that forgets.
 
         Raises:
             ConfigError: If the host gives no logits of ``(N, classes)``.
@@ -122,17 +112,7 @@ class DistillationForgettingLoss(WeightedSumLoss):
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms of one role.
-
-        Args:
-            role (str): The role.
-            loss (Tensor): The host's scalar loss on it.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping[str, Tensor]): ``distance`` of the role, if it was measured.
-
-        Returns:
-            dict[str, Tensor]: The weighted terms, and the distance.
-        """
+        """The weighted terms, with the ``distance`` where it was measured; it is logged, too."""
         if 'distance' not in measured:
             return super().role_terms(role, loss, phase, measured)
         distance, weight = measured['distance'], phase.weights[role]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -55,11 +55,7 @@ class ElasticWeightLoss(SwappingLoss):
         self._fisher: dict[str, Tensor] | None = None
 
     def attach(self, model: nn.Module) -> None:
-        """Find adapters and trainable rows of the model; called once, after injection.
-
-        Args:
-            model (nn.Module): The host with its adapters.
-        """
+        """Find adapters and trainable rows of the model, too."""
         super().attach(model)
         self._layers = {f'{name}.weight': layer for name, layer in lora_layers(model)}
         adapters = adapter_parameters(model)
@@ -113,23 +109,9 @@ class ElasticWeightLoss(SwappingLoss):
         layer = self._layers[name]
         return sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
 
-    def forward(
-        self,
-        role_losses: Mapping[str, Tensor],
-        phase: SwapPhase,
-        measured: Mapping[str, Mapping[str, Tensor]] | None = None,
-    ) -> dict[str, Tensor]:
-        """Weigh the terms.
-
-        Args:
-            role_losses (Mapping[str, Tensor]): The host's scalar loss by role.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping | None): Not used.
-
-        Returns:
-            dict[str, Tensor]: As :class:`SwappingLoss`, with the penalty.
-        """
-        terms = super().forward(role_losses, phase, measured)
+    def common_terms(self, phase: SwapPhase) -> dict[str, Tensor]:
+        """The group-sparse term and the penalty."""
+        terms = super().common_terms(phase)
         value = self.penalty()
         terms['loss_elastic'] = self.strength / 2 * value
         terms['elastic'] = value.detach()

@@ -30,16 +30,6 @@ class GradientAscentLoss(WeightedSumLoss):
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms of one role; that of the forget data has the opposite sign.
-
-        Args:
-            role (str): The role.
-            loss (Tensor): The host's scalar loss on it.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping[str, Tensor]): Not used.
-
-        Returns:
-            dict[str, Tensor]: The weighted term.
-        """
+        """The weighted term; that of the forget data has the opposite sign."""
         sign = -1 if role == FORGET else 1
         return {f'loss_{role}': sign * phase.weights[role] * loss}

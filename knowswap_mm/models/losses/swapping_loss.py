@@ -47,17 +47,7 @@ class SwappingLoss(WeightedSumLoss):
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms of one role; that of the forget data ends at the bound.
-
-        Args:
-            role (str): The role.
-            loss (Tensor): The host's scalar loss on it.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping[str, Tensor]): Not used.
-
-        Returns:
-            dict[str, Tensor]: The weighted term, and whether the bound is hit.
-        """
+        """The weighted term; that of the forget data ends at the bound, and whether it did."""
         if role != FORGET:
             return super().role_terms(role, loss, phase, measured)
         gate = self._below_bound(loss, phase.bound)

@@ -25,7 +25,7 @@ class WeightedSumLoss(Objective):
     with the terms whose role the phase has. That is the objective where the forget samples carry
     labels that are to be learned, e.g. random ones (:class:`RandomLabelRoleView`; Golatkar et al.,
     "Eternal Sunshine of the Spotless Net", 2020, has it as a baseline). Other objectives inherit
-    the group-sparse term S of the adapters and change :meth:`role_terms`.
+    the group-sparse term S of the adapters and change :meth:`role_terms`, or :meth:`common_terms`.
 
     Args:
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
@@ -39,11 +39,7 @@ class WeightedSumLoss(Objective):
         self.sparsity: GroupSparsity | None = None
 
     def attach(self, model: nn.Module) -> None:
-        """Find the LoRA groups of the model; called once, after injection.
-
-        Args:
-            model (nn.Module): The host with its adapters, if it has any.
-        """
+        """Find the LoRA groups of the model, if it has any."""
         if next(lora_layers(model), None) is None:  # FullTrainingSwapper has none
             return
         self.sparsity = GroupSparsity(LoRAGroups(model, self.group_by, self.group_exclude))
@@ -66,27 +62,13 @@ class WeightedSumLoss(Objective):
         phase: SwapPhase,
         measured: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """Weigh the terms.
-
-        Args:
-            role_losses (Mapping[str, Tensor]): The host's scalar loss by role.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping | None): What :meth:`measure` gave, by role.
-
-        Returns:
-            dict[str, Tensor]: Terms to be summed, under keys with ``loss``; what is only logged,
-            under keys without it.
-        """
+        """Join the terms of all roles and the common ones."""
         terms: dict[str, Tensor] = {}
         for role in (LEARN, RETAIN, FORGET):
             if role in role_losses:
                 also = (measured or {}).get(role, {})
                 terms |= self.role_terms(role, role_losses[role], phase, also)
-        if phase.weights['sparsity'] > 0 and self.sparsity is not None:
-            value = self.sparsity()
-            terms['loss_sparsity'] = phase.weights['sparsity'] * value
-            terms['sparsity'] = value.detach()
-        return terms
+        return terms | self.common_terms(phase)
 
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
@@ -103,3 +85,17 @@ class WeightedSumLoss(Objective):
             dict[str, Tensor]: As :meth:`forward`.
         """
         return {f'loss_{role}': phase.weights[role] * loss}
+
+    def common_terms(self, phase: SwapPhase) -> dict[str, Tensor]:
+        """Terms of the weights, whatever the roles: the group-sparse one.
+
+        Args:
+            phase (SwapPhase): The phase of the batch.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`forward`.
+        """
+        if phase.weights['sparsity'] > 0 and self.sparsity is not None:
+            value = self.sparsity()
+            return dict(loss_sparsity=phase.weights['sparsity'] * value, sparsity=value.detach())
+        return {}
