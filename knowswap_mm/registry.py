@@ -39,3 +39,5 @@ EVALUATORS = Registry(
 AUDITS = Registry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audit'])
 #: By the class name of a host: functions that make published checkpoints of it fit.
 HOST_FIXES = Registry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
+#: Changes that make a host faster.
+ACCELERATIONS = Registry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])

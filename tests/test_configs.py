@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[1]
 FILES = sorted((REPOSITORY / 'configs').rglob('*.py'))
 WHOLE = [path for path in FILES if '_base_' not in path.parts]
 SIZES = dict(learn=18000, forget=1200, retain=3000)
+SWAPPER = 'knowswap_mm.KnowledgeSwapper'
 TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 
@@ -133,8 +134,8 @@ def test_swap_classes_fit_the_head(path):
 
 
 def of(scope):
-    """Swaps of a host library, one for each different model."""
-    configs = {path: load(path) for path in swaps()}
+    """Swaps of a host library with adapters, one for each different model."""
+    configs = {path: load(path) for path in swaps() if load(path).model.type == SWAPPER}
     models = {str(cfg.model): path for path, cfg in configs.items() if cfg.default_scope == scope}
     return sorted(models.values())
 
@@ -239,7 +240,9 @@ def test_dino_swin_l_has_the_official_number_of_parameters(name, parameters, gro
 
 
 @pytest.mark.parametrize(
-    'path', [path for path in swaps() if path.parent.name == 'baselines'], ids=name_of
+    'path',
+    [path for path in swaps() if path.parts[-3:-1] == ('classification', 'baselines')],
+    ids=name_of,
 )
 def test_baselines_have_the_budget_of_the_method(path):
     """The same adapters, head, start, data, batch and optimizer; what differs is listed here."""
@@ -271,6 +274,27 @@ def test_retraining_never_sees_a_forgotten_class():
     plain = build(cfg)
     assert {k: v.shape for k, v in model.start_rows.tensors().items()} == {
         k: v.shape for k, v in plain.state_dict().items() if k in model.start_rows.tensors()
+    }
+
+
+RETRAINED = dict(detection='dino-mini_shapes', segmentation='mask2former-mini_shapes')
+
+
+@pytest.mark.parametrize('task', RETRAINED)
+def test_retraining_by_roles_never_sees_a_forgotten_class(task):
+    folder = REPOSITORY / 'configs' / task
+    cfg = load(folder / f'baselines/{RETRAINED[task]}_retrain.py')
+    swap = load(folder / f'{RETRAINED[task]}_learn-forget.py')
+    assert cfg.load_from is None and cfg.swap.classes == swap.swap.classes
+    phases = SwapSchedule.from_config(cfg.swap, SIZES, cfg.train_dataloader.batch_size).phases
+    assert [set(phase.roles) for phase in phases] == [{'learn', 'retain'}]
+    # The others are left out whole: without its label a triangle would be background.
+    assert cfg.train_dataloader.dataset.roles.retain.get('mixed', 'drop_image') == 'drop_image'
+    model = build(cfg)
+    assert not model.adapters and all(p.requires_grad for p in model.parameters())
+    swapped = build(swap).start_rows.tensors()
+    assert {k: v.shape for k, v in model.start_rows.tensors().items()} == {
+        k: v.shape for k, v in swapped.items()
     }
 
 

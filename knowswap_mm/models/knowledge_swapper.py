@@ -15,6 +15,7 @@ from peft.functional import set_adapter
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from knowswap_mm.acceleration import accelerate
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.adapter_tensors import adapter_names
@@ -57,6 +58,8 @@ class KnowledgeSwapper(BaseModel):
         fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
         adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
+        accelerations (Sequence | None): What makes the host faster, see
+            :func:`knowswap_mm.acceleration.accelerate`.
 
     Attributes:
         stack (AdapterStack): Those adapters.
@@ -78,6 +81,7 @@ class KnowledgeSwapper(BaseModel):
         fp32_losses: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
         adapters: Sequence[str | Path] = (),
+        accelerations: Sequence[str | dict[str, Any]] | None = None,
     ) -> None:
         host = without_pretrained(host)
         if data_preprocessor is not None:
@@ -107,6 +111,7 @@ class KnowledgeSwapper(BaseModel):
         self._check_no_adapter_on_rows(model)
         self.head_policy = head.get('policy', 'all')
         self._apply_head_policy(model)
+        self.accelerated = accelerate(model, accelerations)
         self.host = model
         state = model.state_dict()
         self.start_rows = StartRows({name: state[name] for name in names})

@@ -1,0 +1,46 @@
+"""Puts the accelerations of a config on a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import ACCELERATIONS
+
+#: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
+DEFAULTS: tuple[str, ...] = ()
+
+
+def accelerate(
+    host: nn.Module, accelerations: Sequence[str | Mapping[str, Any]] | None = None
+) -> dict[str, int]:
+    """Apply accelerations one after the other.
+
+    Args:
+        host (nn.Module): The host with its adapters.
+        accelerations (Sequence | None): Names or configs, the field ``model.accelerations``; None
+            takes :data:`DEFAULTS`, an empty list none.
+
+    Returns:
+        dict[str, int]: Modules that each one changed, by name.
+
+    Raises:
+        ConfigError: If a name is unknown.
+    """
+    chosen = DEFAULTS if accelerations is None else accelerations
+    if isinstance(chosen, (str, Mapping)):
+        fix = "give a list, e.g. ['LeanLoRA']"
+        raise ConfigError('model.accelerations', chosen, 'no list', fix)
+    changed = {}
+    for entry in chosen:
+        config = dict(type=f'knowswap_mm.{entry}') if isinstance(entry, str) else dict(entry)
+        kind = ACCELERATIONS.get(str(config.get('type')))
+        if kind is None or not issubclass(kind, Acceleration):
+            fix = f'use some of {sorted(ACCELERATIONS.module_dict)}'
+            raise ConfigError('model.accelerations', entry, 'no acceleration', fix)
+        changed[kind.__name__] = ACCELERATIONS.build(config).apply(host)
+    return changed
