@@ -61,8 +61,14 @@ def test_units_are_those_of_the_role(subject, split, role):
     assert len(units.losses) == len(subject.data.positions(split, role))
     assert np.isfinite(units.losses).all() and (units.losses > 0).all()
     assert units.features.shape[0] == len(units.labels) and np.isfinite(units.features).all()
-    assert len(np.unique(units.features, axis=0)) == len(units.labels)
     assert units.logits is None
+
+
+@pytest.mark.parametrize('role', ['learn', 'forget', 'retain'])
+def test_each_unit_has_maps_of_its_own(subject, role):
+    reader = type(subject.reader)(features='maps')
+    units = read_units(subject.host, subject.data, reader, TEST, role)
+    assert len(np.unique(units.features, axis=0)) == len(units.labels)
 
 
 def test_both_splits_are_chosen_alike_and_metrics_as_tested(task, subject):

@@ -8,6 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from knowswap_mm.evaluation.audit.readers.class_inputs import (
+    LastCall,
+    check_features,
+    queries_at,
+)
 from knowswap_mm.evaluation.audit.readers.unit_reader import UnitReader, training_flag
 from knowswap_mm.evaluation.audit.units import Units
 from knowswap_mm.models.fused_features import FusedFeatures
@@ -16,13 +21,24 @@ from knowswap_mm.registry import AUDITS
 
 @AUDITS.register_module()
 class DetectionReader(UnitReader):
-    """A unit is an annotated object; its features are averaged over its box, level by level.
+    """A unit is an annotated object.
+
+    Its features are what the last class layer of a detection transformer sees of the queries whose
+    boxes lie on the object (:func:`queries_at`). Boxes alone choose them, so that a model which
+    merely no longer names a class is read where it would have named it. A two-stage detector
+    proposes the places of its queries by class scores, though: an object without a query near it
+    is read from the one that overlaps it most, however little. Other detectors are read off
+    ``extract_feat``, averaged over the box, level by level.
 
     The answer to an object is the class of the most confident box that overlaps it enough.
 
     Args:
         overlap (float): Intersection over union from which a box belongs to an object.
         score (float): Confidence from which a box counts.
+        features (str): ``head`` as above; ``maps`` reads all detectors off ``extract_feat``.
+
+    Raises:
+        ConfigError: If ``features`` is unknown.
     """
 
     unit = 'object'
@@ -30,8 +46,9 @@ class DetectionReader(UnitReader):
     primary, scale, class_metric = 'coco/bbox_mAP', 1.0, 'coco/{}_precision'
     batch_size = 1
 
-    def __init__(self, overlap: float = 0.5, score: float = 0.3) -> None:
+    def __init__(self, overlap: float = 0.5, score: float = 0.3, features: str = 'head') -> None:
         self.overlap, self.score = overlap, score
+        self.features = check_features(features)
 
     def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Load the boxes before the picture is resized, so that they are resized with it."""
@@ -44,20 +61,34 @@ class DetectionReader(UnitReader):
         inputs, samples = data['inputs'], data['data_samples']
         maps = host.extract_feat(inputs)
         with FusedFeatures('never').given(host, maps):
-            found = host.predict(inputs, samples, rescale=False)[0].pred_instances
+            with LastCall(_box_head(host)) as head:
+                found = host.predict(inputs, samples, rescale=False)[0].pred_instances
             with training_flag(host):
                 loss, _ = host.parse_losses(host.loss(inputs, samples))
         truth = samples[0].gt_instances
         boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes
         chosen = torch.tensor([int(label) in own for label in truth.labels], dtype=torch.bool)
         boxes, labels = boxes[chosen], truth.labels[chosen]
-        classes = host.bbox_head.num_classes
+        classes = head.module.num_classes
+        if self.features == 'head' and _has_queries(host):
+            features = self._of_queries(head, boxes, samples[0].img_shape)
+        else:
+            features = self._pooled(maps, boxes, inputs.shape[-1])
         return Units(
-            features=self._pooled(maps, boxes, inputs.shape[-1]),
+            features=features,
             labels=labels.cpu().numpy(),
             predicted=self._answers(boxes, found, classes).cpu().numpy(),
             losses=np.array([float(loss)]),
         )
+
+    @staticmethod
+    def _of_queries(head: LastCall, boxes: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+        from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+
+        hidden, (_, coordinates) = head.inputs[0], head.output  # by layer and picture
+        size = boxes.new_tensor([shape[1], shape[0]]).repeat(2)
+        overlaps = bbox_overlaps(boxes, bbox_cxcywh_to_xyxy(coordinates[-1, 0]).float() * size)
+        return queries_at(overlaps, hidden[-1, 0].float()).cpu().numpy()
 
     @staticmethod
     def _pooled(maps: Any, boxes: Tensor, width: int) -> np.ndarray:
@@ -81,3 +112,14 @@ class DetectionReader(UnitReader):
         scores = found.scores[counted] * (overlaps >= self.overlap)
         best, position = scores.max(dim=1)
         return torch.where(best > 0, found.labels[counted][position], nothing)
+
+
+def _box_head(host: nn.Module) -> nn.Module:
+    head = host.roi_head.bbox_head if hasattr(host, 'roi_head') else host.bbox_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _has_queries(host: nn.Module) -> bool:
+    from mmdet.models.detectors.base_detr import DetectionTransformer
+
+    return isinstance(host, DetectionTransformer)
