@@ -48,7 +48,7 @@ format: setup ## Mend the style where a tool can
 	$(BIN)/python -m ruff format .
 
 bench: setup ## Measure the time of a training step
-	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/step_time.py classification
 
 clean: ## Remove caches and build files
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

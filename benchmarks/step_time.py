@@ -1,160 +1,143 @@
-"""Milliseconds per step of the swapper against a plain peft + torch loop on the same model.
+"""Time, memory and use of the hardware of a training step, against loops written by hand.
 
-    python benchmarks/step_time.py                      # CPU-sized
-    python benchmarks/step_time.py --preset vit-b16     # one GPU
+    python benchmarks/step_time.py classification                         # CPU-sized
+    python benchmarks/step_time.py classification --preset gpu --precision fp32 tf32 bf16
+    python benchmarks/step_time.py detection --preset gpu --precision bf16 --each
 
-Both sides get the same model, pictures that are ready on the device, and the same optimizer; they
-take turns in one process, so that the ratio does not depend on what else the machine does.
+All loops get the same model, pictures that are ready on the device, and the same optimizer; they
+take turns in one process, so that the ratios do not depend on what else the machine does. `--each`
+adds a row for every acceleration alone, and one for none.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import gc
+import importlib
 import json
+import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
-from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS, init_default_scope
+from steps.loop import PRECISIONS, Loop
+from steps.matrix_peak import matrix_peak
+from steps.measure import held, measure, operations, peak_memory
+from steps.official_loop import OfficialLoop
+from steps.plain_loop import PlainLoop
+from steps.step_task import StepTask
+from steps.swapper_loop import SwapperLoop
 
-import knowswap_mm  # noqa: F401
-from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
-from knowswap_mm.schedule import SwapSchedule
+import knowswap_mm  # noqa: F401  (registers the modules)
+from knowswap_mm.acceleration import DEFAULTS
 
-ROOT = Path(__file__).resolve().parents[1]
-PRESETS = {
-    'fashion': ('vit-fashion_7cls_learn-forget_parity.py', 28, 80),
-    'vit-b16': ('vit-b16_imagenet100_learn-forget_parity.py', 224, 80),
-}
+TASKS = ('classification', 'detection', 'segmentation')
+OURS = 'knowswap_mm'
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--preset', choices=PRESETS, default='fashion')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('task', choices=TASKS)
+    parser.add_argument('--preset', choices=['cpu', 'gpu'], default='cpu')
+    parser.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp32'])
+    parser.add_argument('--batch', type=int, help='pictures a role; the preset has its own')
     parser.add_argument('--steps', type=int, default=20)
-    parser.add_argument('--batch', type=int, help='pictures a role')
-    parser.add_argument('--bf16', action='store_true', help='bfloat16 autocast')
-    parser.add_argument('--out', help='json file')
+    parser.add_argument('--warm-up', type=int, default=5)
+    parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
+    parser.add_argument('--each', action='store_true', help='every acceleration alone, and none')
+    parser.add_argument('--only-ours', action='store_true', help='no loops written by hand')
+    parser.add_argument('--out', type=Path, help='json file')
     return parser.parse_args()
 
 
-def swapper_step(cfg: Config, size: int, batch: int, device: str) -> Callable[[], None]:
-    """One forget step as training makes it: preprocessing, losses, backward, optimizer."""
-    from mmpretrain.structures import DataSample
-
-    model = MODELS.build(cfg.model).to(device).train()
-    phases = [dict(kind='forget', iters=1, bound=105.0, weights=dict(forget=0.2, sparsity=0.005))]
-    model.schedule = SwapSchedule.from_config(
-        dict(phases=phases), dict(forget=batch, retain=batch), 2 * batch
-    )
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = OptimWrapper(torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.05))
-    samples = []
-    for index in range(2 * batch):
-        sample = DataSample().set_gt_label(index % 7)
-        role = 'forget' if index < batch else 'retain'
-        sample.set_metainfo(dict(role=role, phase=0, num_classes=10))
-        samples.append(sample)
-    pictures = torch.randint(0, 256, (2 * batch, 3, size, size), dtype=torch.uint8, device=device)
-    return lambda: model.train_step(dict(inputs=pictures, data_samples=samples), optimizer)
+def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[StepTask], Loop]]:
+    """The loops of a precision by name."""
+    chosen = DEFAULTS if args.accelerations is None else args.accelerations
+    found: dict[str, Callable[[StepTask], Loop]] = {
+        OURS: lambda task: SwapperLoop(task, precision, chosen)
+    }
+    if args.each:
+        found['no acceleration'] = lambda task: SwapperLoop(task, precision, ())
+        for name in chosen:
+            found[f'{name} alone'] = lambda task, name=name: SwapperLoop(task, precision, (name,))
+    if not args.only_ours:
+        if args.task == 'classification':
+            found['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
+        found['plain, two forwards'] = lambda task: PlainLoop(task, precision)
+        found['official structure'] = lambda task: OfficialLoop(task, precision)
+    return found
 
 
-def plain_step(cfg: Config, size: int, batch: int, device: str, fused: bool) -> Callable[[], None]:
-    """The same step written by hand: peft, two forwards (or one), cross-entropy, group term."""
-    host = MODELS.build(copy.deepcopy(cfg.model.host)).to(device).train()
-    host.requires_grad_(False)
-    LoRAInjector(**cfg.model.lora).inject(host)
-    host.to(device)
-    adapters = adapter_parameters(host)
-    groups: dict[str, list[torch.Tensor]] = {}
-    for name, parameter in adapters.items():
-        parameter.requires_grad_(True)
-        groups.setdefault('.'.join(name.split('.')[:3]), []).append(parameter)
-    optimizer = torch.optim.AdamW(adapters.values(), lr=1e-2, weight_decay=0.05)
-    pictures = torch.randint(0, 256, (2 * batch, 3, size, size), dtype=torch.uint8, device=device)
-    labels = torch.arange(2 * batch, device=device) % 7
+def run(args: argparse.Namespace, precision: str) -> list[dict]:
+    """Measures the loops of one precision; returns a row each."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == 'tf32'
+    kind = getattr(importlib.import_module(f'steps.{args.task}'), args.task.capitalize())
+    task = kind(args.preset, args.batch, device)
+    loops, own = {}, {}
+    for name, make in makers(args, precision).items():
+        before = held()
+        loops[name] = make(task)
+        loops[name].step()  # optimizers allocate their state in the first one
+        own[name] = held() - before
+    times = measure(loops, args.steps, args.warm_up)
+    work = operations(list(loops.values())[-1])
+    peak = matrix_peak(device, precision)
+    ours = statistics.median(times[OURS])
+    rows = []
+    for name, loop in loops.items():
+        low, median, high = statistics.quantiles(times[name], n=4)
+        rows.append(
+            dict(
+                loop=name,
+                precision=precision,
+                milliseconds=median,
+                low=low,
+                high=high,
+                pictures=2000 * task.batch / median,
+                memory=peak_memory(loop, own[name]),
+                share=1000 * work / median / peak,
+                ratio=median / ours,
+            )
+        )
+    print(f'{2 * task.batch} pictures of {task.picture[1]} x {task.picture[0]}, {precision}: '
+          f'{work:.2f} TFLOP a step; matrix products reach {peak:.1f} TFLOP/s')  # fmt: skip
+    del loops
+    gc.collect()
+    torch.cuda.empty_cache()
+    return rows
 
-    def logits(part: torch.Tensor) -> torch.Tensor:
-        return host((part.float() - 127.5) / 127.5, mode='tensor')
 
-    def step() -> None:
-        if fused:
-            forget, retain = logits(pictures).split(batch)
-        else:
-            forget, retain = logits(pictures[:batch]), logits(pictures[batch:])
-        cross_entropy = torch.nn.functional.cross_entropy
-        loss = cross_entropy(retain, labels[batch:])
-        loss = loss + 0.2 * torch.relu(105.0 - cross_entropy(forget, labels[:batch]))
-        norms = [torch.sqrt(sum(p.pow(2).sum() for p in group)) for group in groups.values()]
-        loss = loss + 0.005 * sum(norms)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
-
-
-def measure(steps: dict[str, Callable[[], None]], count: int, bf16: bool) -> dict[str, list[float]]:
-    """Milliseconds of each step, the sides taking turns."""
-    cuda = torch.cuda.is_available()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(count + 3):
-        for name, step in steps.items():
-            if cuda:
-                torch.cuda.synchronize()
-            begin = time.perf_counter()
-            with torch.autocast('cuda' if cuda else 'cpu', torch.bfloat16, enabled=bf16):
-                step()
-            if cuda:
-                torch.cuda.synchronize()
-            if turn >= 3:
-                times[name].append(1000 * (time.perf_counter() - begin))
-    return times
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        '| loop | precision | ms a step (quartiles) | pictures/s | peak MiB | of peak | ratio |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for row in rows:
+        memory = '-' if row['memory'] is None else f'{row["memory"]:,}'
+        lines.append(
+            f'| {row["loop"]} | {row["precision"]} | {row["milliseconds"]:.1f} '
+            f'({row["low"]:.1f} to {row["high"]:.1f}) | {row["pictures"]:,.0f} | {memory} | '
+            f'{100 * row["share"]:.0f} % | {row["ratio"]:.2f} |'
+        )
+    return '\n'.join(lines)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, prints and writes."""
     args = parse_args()
-    name, size, batch = PRESETS[args.preset]
-    batch = args.batch or batch
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(ROOT / 'configs' / 'classification' / name)
-    torch.manual_seed(0)
-    times = measure(
-        {
-            'knowswap_mm': swapper_step(cfg, size, batch, device),
-            'plain peft, two forwards': plain_step(cfg, size, batch, device, fused=False),
-            'plain peft, one forward': plain_step(cfg, size, batch, device, fused=True),
-        },
-        args.steps,
-        args.bf16,
-    )
-    precision = 'bf16' if args.bf16 else 'fp32'
-    print(f'{args.preset}, {batch} + {batch} pictures of {size} px, {precision}, {device}\n')
-    report(
-        times, dict(preset=args.preset, batch=batch, device=device, precision=precision), args.out
-    )
-
-
-def report(times: dict[str, list[float]], settings: dict, out: str | None) -> None:
-    """Prints the table and writes it as json."""
-    ours = statistics.median(times['knowswap_mm'])
-    print('| loop | ms per step (median) | quartiles | ratio to ours |\n| --- | --- | --- | --- |')
-    rows = []
-    for loop, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        rows.append(dict(loop=loop, median=median, low=low, high=high, ratio=median / ours))
-        print(f'| {loop} | {median:.1f} | {low:.1f} to {high:.1f} | {median / ours:.2f} |')
-    if out:
-        Path(out).write_text(json.dumps(dict(settings, rows=rows), indent=2) + '\n')
+    rows = [row for precision in args.precision for row in run(args, precision)]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    print(f'\n{args.task}, preset {args.preset}, {device}, PyTorch {torch.__version__}\n')
+    print(table(rows))
+    if args.out:
+        about = dict(task=args.task, preset=args.preset, device=device, torch=torch.__version__)
+        args.out.write_text(json.dumps(dict(about, rows=rows), indent=1) + '\n')
 
 
 if __name__ == '__main__':

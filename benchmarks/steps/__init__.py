@@ -1,0 +1,1 @@
+"""Parts of benchmarks/step_time.py: tasks (what is trained) and loops (how)."""

@@ -1,0 +1,69 @@
+"""The same by hand, with torch and peft."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from knowswap_mm.lora import LoRAInjector
+from knowswap_mm.lora.lora_injector import adapter_parameters
+from steps.loop import Loop
+from steps.step_task import StepTask
+
+
+class PlainLoop(Loop):
+    """Host, peft, two forwards (or one), the hinge and the group term, without any framework.
+
+    Args:
+        task (StepTask): Model, batch, loss.
+        precision (str): ``fp32``, ``tf32`` or ``bf16``.
+        fused (bool): One forward over both roles, where the task has it by hand.
+    """
+
+    def __init__(self, task: StepTask, precision: str, fused: bool = False) -> None:
+        super().__init__(task, precision)
+        self.fused = fused
+        torch.manual_seed(0)
+        self.host = MODELS.build(copy.deepcopy(task.cfg.model.host))
+        self.host.requires_grad_(False)
+        LoRAInjector(**task.cfg.model.get('lora', {})).inject(self.host)
+        self.host.to(task.device).train()
+        for module in self.host.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        adapters = adapter_parameters(self.host)
+        self.groups: dict[str, list[Tensor]] = {}
+        for name, parameter in adapters.items():
+            parameter.requires_grad_(True)
+            self.groups.setdefault(name.split('.ffn.')[0], []).append(parameter)
+        self.parameters = list(adapters.values())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0.05)
+
+    def losses(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of the forget part, of the retain part, and the group term."""
+        batch = self.task.batch
+        spans = [slice(0, batch), slice(batch, 2 * batch)]
+        forget, retain = self.task.host_losses(self.host, spans, self.fused)
+        norms = [torch.sqrt(sum(p.pow(2).sum() for p in group)) for group in self.groups.values()]
+        return forget, retain, sum(norms)
+
+    def step(self) -> None:
+        """Forward, backward, optimizer."""
+        weights = self.task.weights
+        with self.autocast():
+            forget, retain, sparsity = self.losses()
+            hinge = torch.relu(self.task.bound - forget)
+            loss = weights['retain'] * retain + weights['forget'] * hinge
+            loss = loss + weights['sparsity'] * sparsity
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.task.clip_grad:
+            nn.utils.clip_grad_norm_(self.parameters, **self.task.clip_grad)
+        self.optimizer.step()
+        self.report(loss, forget, retain, sparsity)
+
+    def report(self, *values: Tensor) -> None:
+        """What is done with the values of a step: nothing."""
