@@ -1,6 +1,7 @@
 """The runner and its hooks."""
 
 from knowswap_mm.engine.hooks.audit_hook import AuditHook
+from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
 from knowswap_mm.engine.hooks.fisher_hook import FisherHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
@@ -9,6 +10,7 @@ from knowswap_mm.engine.swap_runner import SwapRunner
 
 __all__ = [
     'AuditHook',
+    'DeviceScalarsHook',
     'FisherHook',
     'PhaseHook',
     'SaliencyMaskHook',
