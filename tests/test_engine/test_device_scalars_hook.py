@@ -108,6 +108,21 @@ def test_the_same_is_logged_and_saved(name, picture_tree, host, tmp_path):
     assert_same_weights(left, right)
 
 
+def test_norms_of_clipping_are_logged_the_same(picture_tree, host, tmp_path):
+    """The hook together with SwapOptimWrapper, which leaves the norm on the device, too."""
+    for hook in HOOKS:
+        config = make_config(picture_tree, host, tmp_path / hook, hook, **SETTINGS['clipped'])
+        if hook == 'ours':
+            config.optim_wrapper.type = 'knowswap_mm.SwapOptimWrapper'
+        train(config)
+    theirs, ours = tmp_path / 'theirs', tmp_path / 'ours'
+    assert lines_of(ours) == lines_of(theirs)
+    assert scalars_of(ours) == scalars_of(theirs)
+    assert repr(hubs_of(ours)) == repr(hubs_of(theirs))
+    logged = dict(hub_in(ours / 'iter_15.pth')[0])['train/grad_norm']
+    assert len(logged[0][1]) == 15 and max(logged[0][1]) > 0.01
+
+
 @pytest.mark.parametrize('point', ['iter_5.pth', 'phase1_learn.pth', 'iter_10.pth'])
 def test_resumed_run_logs_what_the_whole_one_did(point, picture_tree, host, tmp_path):
     train(make_config(picture_tree, host, tmp_path / 'whole', 'ours'))
