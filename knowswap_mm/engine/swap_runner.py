@@ -114,6 +114,8 @@ class SwapRunner(Runner):
         self._train_dataloader = ConfigDict(self._train_dataloader)
         self._train_dataloader['dataset'] = dataset
         self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
+        # Pictures in pinned memory are copied to the device while the host goes on.
+        self._train_dataloader.setdefault('pin_memory', get_device() == 'cuda')
         loop = dict(self._train_loop)
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
