@@ -126,6 +126,23 @@ def test_a_forget_loss_that_is_not_finite_spoils_the_total(value, kind, loss):
     assert total_of(terms).isnan()
 
 
+def test_all_processes_decide_on_the_mean(loss, monkeypatch):
+    module = 'knowswap_mm.models.losses.swapping_loss'
+
+    def all_reduce(tensor, op):
+        assert op == 'mean'
+        tensor.copy_((tensor + 14.0) / 2)  # the other process has 14
+
+    monkeypatch.setattr(f'{module}.get_world_size', lambda: 2)
+    monkeypatch.setattr(f'{module}.all_reduce', all_reduce)
+    for value, hit in ((5.0, 0), (7.0, 1)):  # means of 9.5 and 10.5
+        forget = scalar(value)
+        terms = loss(dict(forget=forget, retain=scalar(1.0)), phase('forget', bound=10.0))
+        assert terms['forget/bound_hit'].item() == hit
+        assert terms['loss_forget'].item() == (1 - hit) * (10 - value)
+        assert forget.item() == value, 'the loss itself is not reduced'
+
+
 @given(
     st.floats(-1e4, 1e4, width=32) | st.sampled_from([0.0, 9.0, 10.0, 11.0, 3e38]),
     st.sampled_from([0.1, 10.0, 105.0]),
