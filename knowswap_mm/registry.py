@@ -10,6 +10,7 @@ from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
@@ -25,6 +26,12 @@ DATA_SAMPLERS = Registry(
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=_SCOPE, locations=['knowswap_mm.engine'])
 RUNNERS = Registry(
     'runner', parent=MMENGINE_RUNNERS, scope=_SCOPE, locations=['knowswap_mm.engine']
+)
+OPTIM_WRAPPERS = Registry(
+    'optim wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope=_SCOPE,
+    locations=['knowswap_mm.engine'],
 )
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']

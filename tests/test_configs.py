@@ -103,6 +103,7 @@ def test_swap_schedule_resolves(path):
     cfg = load(path)
     assert cfg.runner_type == 'knowswap_mm.SwapRunner'
     assert 'knowswap_mm' in cfg.custom_imports.imports
+    assert cfg.default_hooks.runtime_info == dict(type='knowswap_mm.DeviceScalarsHook')
     batch = cfg.train_dataloader.batch_size
     schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
     PhaseSchedulers(cfg.get('param_scheduler'), schedule)

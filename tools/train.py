@@ -60,9 +60,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.amp:
         if get_device() == 'cpu':
             sys.exit('--amp needs an accelerator, and there is none. Fix: leave --amp out.')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.type = 'knowswap_mm.SwapOptimWrapper'
         cfg.optim_wrapper.dtype = 'bfloat16'
-        cfg.optim_wrapper.loss_scale = dict(enabled=False)  # bfloat16 has the range of float32
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:

@@ -7,7 +7,9 @@ train_cfg = dict(type='IterBasedTrainLoop')
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2)
+    # Logs what mmengine's RuntimeInfoHook logs, without waiting for the device in every iteration.
+    runtime_info=dict(type='knowswap_mm.DeviceScalarsHook'),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
 )
 log_processor = dict(by_epoch=False, window_size=20)
 custom_hooks = [dict(type='knowswap_mm.PhaseHook')]

@@ -1,17 +1,21 @@
 """The runner and its hooks."""
 
 from knowswap_mm.engine.hooks.audit_hook import AuditHook
+from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
 from knowswap_mm.engine.hooks.fisher_hook import FisherHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
+from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.engine.swap_runner import SwapRunner
 
 __all__ = [
     'AuditHook',
+    'DeviceScalarsHook',
     'FisherHook',
     'PhaseHook',
     'SaliencyMaskHook',
+    'SwapOptimWrapper',
     'SwapResults',
     'SwapRunner',
 ]

@@ -114,6 +114,8 @@ class SwapRunner(Runner):
         self._train_dataloader = ConfigDict(self._train_dataloader)
         self._train_dataloader['dataset'] = dataset
         self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
+        # Pictures in pinned memory are copied to the device while the host goes on.
+        self._train_dataloader.setdefault('pin_memory', get_device() == 'cuda')
         loop = dict(self._train_loop)
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
@@ -217,12 +219,14 @@ class SwapRunner(Runner):
             filename (str): The checkpoint.
             resume_optimizer (bool): Whether to take over the optimizer's state.
             resume_param_scheduler (bool): Whether to take over the schedulers' state.
-            map_location: Device to load to.
+            map_location: Device to load to; by default the CPU.
 
         Raises:
             CheckpointError: If the file is no training state of this swap.
         """
-        device = get_device() if map_location == 'default' else map_location
+        # Weights and moments find their device by themselves. The step counts of an optimizer that
+        # is not fused must stay here: on a device, each of them would be waited for in each step.
+        device = 'cpu' if map_location == 'default' else map_location
         checkpoint = self.load_checkpoint(filename, map_location=device)
         if not {'meta', 'optimizer', 'message_hub', 'swap'} <= set(checkpoint):
             raise CheckpointError(

@@ -25,6 +25,7 @@ from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
 from knowswap_mm.models.host_config import without_pretrained
+from knowswap_mm.models.parse_losses import parse_losses
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
 from knowswap_mm.registry import HOST_FIXES, MODELS
@@ -228,10 +229,19 @@ class KnowledgeSwapper(BaseModel):
             with lent:
                 losses = self.host.loss(pictures, samples)
                 measured[role] = self.swapping_loss.measure(self, role, pictures, samples, phase)
-            role_losses[role], terms = self.host.parse_losses(losses)
+            role_losses[role], terms = self._parse_host_losses(losses)
             logs[f'{role}/raw'] = role_losses[role].detach()
             logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
         return self.swapping_loss(role_losses, phase, measured) | logs
+
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the terms, see :func:`~knowswap_mm.models.parse_losses.parse_losses`."""
+        return parse_losses(losses)
+
+    def _parse_host_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        if type(self.host).parse_losses is BaseModel.parse_losses:
+            return parse_losses(losses)
+        return self.host.parse_losses(losses)
 
     def _phase_of(self, data_samples: dict[str, list[Any]]) -> SwapPhase:
         if self.schedule is None:

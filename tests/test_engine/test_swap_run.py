@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 from safetensors.torch import load_file
 
 from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
@@ -224,6 +225,22 @@ def test_workers_and_prefetch_change_nothing(picture_tree, host, tmp_path):
         weights.append(weights_of(tmp_path / str(workers) / 'phase2_forget.pth'))
         assert recorder.column('phases') == [{0}] * 3 + [{1}] * 3
     assert_same_weights(*weights)
+
+
+@pytest.mark.parametrize('asked', [None, True, False])
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_memory_is_pinned_for_an_accelerator_unless_the_config_says_else(
+    asked, device, picture_tree, host, tmp_path, monkeypatch
+):
+    config = swap_config(picture_tree, tmp_path, host=host)
+    if asked is not None:
+        config.train_dataloader.pin_memory = asked
+    monkeypatch.setattr('knowswap_mm.engine.swap_runner.get_device', lambda: device)
+    runner = RUNNERS.build(config)
+    monkeypatch.setattr(Runner, 'train', lambda self: None)
+    runner.train()
+    loader = runner.build_dataloader(runner._train_dataloader)
+    assert loader.pin_memory == (device == 'cuda' if asked is None else asked)
 
 
 def test_best_checkpoint_can_be_kept(picture_tree, host, tmp_path):

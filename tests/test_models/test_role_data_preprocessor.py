@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from tiny_hosts import OLD, TOTAL, batch, build_host, build_swapper, randomise_adapters, vit_host
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import RoleDataPreprocessor
@@ -36,6 +37,33 @@ def test_roles_are_split_in_the_order_of_the_batch(collate):
     for role in ROLES:
         torch.testing.assert_close(done['inputs'][role], (inputs[role] - 127.5) / 127.5)
         assert all(a is b for a, b in zip(done['data_samples'][role], samples[role], strict=True))
+
+
+@pytest.mark.parametrize('collate', ['default_collate', 'pseudo_collate'])
+def test_pictures_and_labels_go_to_the_device_in_one_copy(collate):
+    """On `meta`, which takes copies as an accelerator does; the batch itself stays where it is."""
+    preprocessor = RoleDataPreprocessor(MODELS.build(vit_host()).data_preprocessor.to('meta'))
+    data = as_batch(*batch(ROLES), collate)
+    copied = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if function.overloadpacket is torch.ops.aten._to_copy and 'device' in kwargs:
+                copied.append((tuple(args[0].shape), kwargs['device'].type))
+            return function(*args, **kwargs)
+
+    with Copies():
+        done = preprocessor(data, training=True)
+    pictures = [((12, 3, 16, 16), 'meta')] if collate == 'default_collate' else []
+    pictures = pictures or [((3, 16, 16), 'meta')] * 12
+    assert copied == [((12,), 'meta'), *pictures]
+    for role in ROLES:
+        assert done['inputs'][role].shape == (4, 3, 16, 16)
+        assert done['inputs'][role].device.type == 'meta'
+        labels = [sample.gt_label for sample in done['data_samples'][role]]
+        assert {(label.device.type, label.shape) for label in labels} == {('meta', (1,))}
+    assert all(picture.device.type == 'cpu' for picture in data['inputs'])
 
 
 def test_other_batches_go_to_the_host_as_they_are():

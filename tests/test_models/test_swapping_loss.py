@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
 from knowswap_mm.errors import ConfigError
@@ -122,6 +124,41 @@ def test_a_forget_loss_that_is_not_finite_spoils_the_total(value, kind, loss):
     terms = loss(losses, phase(kind))
     assert terms['loss_forget'].isnan()
     assert total_of(terms).isnan()
+
+
+def test_all_processes_decide_on_the_mean(loss, monkeypatch):
+    module = 'knowswap_mm.models.losses.swapping_loss'
+
+    def all_reduce(tensor, op):
+        assert op == 'mean'
+        tensor.copy_((tensor + 14.0) / 2)  # the other process has 14
+
+    monkeypatch.setattr(f'{module}.get_world_size', lambda: 2)
+    monkeypatch.setattr(f'{module}.all_reduce', all_reduce)
+    for value, hit in ((5.0, 0), (7.0, 1)):  # means of 9.5 and 10.5
+        forget = scalar(value)
+        terms = loss(dict(forget=forget, retain=scalar(1.0)), phase('forget', bound=10.0))
+        assert terms['forget/bound_hit'].item() == hit
+        assert terms['loss_forget'].item() == (1 - hit) * (10 - value)
+        assert forget.item() == value, 'the loss itself is not reduced'
+
+
+@given(
+    st.floats(-1e4, 1e4, width=32) | st.sampled_from([0.0, 9.0, 10.0, 11.0, 3e38]),
+    st.sampled_from([0.1, 10.0, 105.0]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_hinge_is_the_clamped_distance_to_the_bound(value, bound, dtype):
+    forget = torch.tensor(value, dtype=dtype, requires_grad=True)
+    reference = torch.tensor(value, dtype=dtype, requires_grad=True)
+    terms = SwappingLoss()(dict(forget=forget), phase('forget', bound=bound))
+    below = reference.detach() < bound
+    wanted = torch.where(below, bound - reference, torch.zeros_like(reference))
+    assert terms['loss_forget'].dtype == dtype
+    assert terms['loss_forget'].item() == wanted.item()
+    terms['loss_forget'].backward(), wanted.backward()
+    assert forget.grad.item() == reference.grad.item()
+    assert terms['forget/bound_hit'].item() == float(not below)
 
 
 def test_joint_phase(loss, model):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from knowswap_mm.engine import SwapOptimWrapper
 from tests.swap_configs import learn, swap_config, weights_of, write_config
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'train.py'
@@ -169,6 +170,18 @@ def test_missing_config(main):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='is allowed with an accelerator')
 def test_amp_needs_an_accelerator(config, refusal):
     assert '--amp' in refusal(config, '--amp')
+
+
+def test_amp_trains_in_bfloat16(config, request, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')  # what the tool asks
+    seen = []
+    step = SwapOptimWrapper.step
+    monkeypatch.setattr(
+        SwapOptimWrapper, 'step', lambda self: seen.append(self.dtype) or step(self)
+    )
+    request.getfixturevalue('main')(write_config(config, tmp_path / 'config.py'), '--amp')
+    assert seen == [torch.bfloat16] * 6
+    assert (tmp_path / 'run' / 'phase2_forget.pth').exists()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.losses.weighted_sum_loss import WeightedSumLoss
 from knowswap_mm.models.original_host import original_host
+from knowswap_mm.models.to_device import to_device
 from knowswap_mm.registry import MODELS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
@@ -87,8 +88,8 @@ class DistillationForgettingLoss(WeightedSumLoss):
         student = _logits(swapper.host, inputs, swapper.class_rows.total)
         with torch.no_grad():
             teacher = _logits(self._teacher[0], inputs, swapper.class_rows.total)
-        known = [sample.metainfo.get('source', role) != LEARN for sample in samples]
-        rows = torch.tensor(known, device=student.device)
+        known = torch.tensor([sample.get('source', role) != LEARN for sample in samples])
+        rows = to_device(known, student.device, pin=True)
         old = swapper.class_rows.old
         return dict(distance=self.distance(teacher[:, :old], student[:, :old], rows))
 

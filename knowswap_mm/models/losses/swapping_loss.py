@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
 from knowswap_mm.errors import ConfigError
@@ -61,13 +60,14 @@ class SwappingLoss(WeightedSumLoss):
         Every process decides on the same mean: otherwise the effective bound would depend on the
         number of processes.
         """
-        mean = raw.detach().float().clone()
-        all_reduce(mean, op='mean')
+        mean = raw.detach().float()
+        if get_world_size() > 1:
+            mean = mean.clone()  # it is reduced in place
+            all_reduce(mean, op='mean')
         return (mean < bound).float()
 
     @staticmethod
     def _hinge(raw: Tensor, bound: float, gate: Tensor) -> Tensor:
-        # A loss that is not finite must not pass for a finished forget: it makes the total
-        # not-a-number, which the divergence check reports, instead of a quiet zero.
-        broken = torch.where(torch.isfinite(raw.detach()), 0.0, torch.nan).to(raw.dtype)
-        return torch.where(gate > 0, bound - raw, torch.zeros_like(raw)) + broken
+        # A loss that is not finite must not pass for a finished forget: zero times it makes the
+        # total not-a-number, which the divergence check reports, instead of a quiet zero.
+        return (bound - raw) * gate.to(raw.dtype) + raw.detach() * 0
