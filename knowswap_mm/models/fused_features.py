@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -61,6 +61,24 @@ class FusedFeatures:
         else:
             return None
         return _to_float(parts) if self._leaves_autocast(inputs) else parts
+
+    def predict(self, host: nn.Module, inputs: Any, data_samples: Any) -> Any:
+        """Let the host predict; its head leaves autocast if the losses do.
+
+        Args:
+            host (nn.Module): The host.
+            inputs (Tensor): Pictures, ``(N, C, H, W)``.
+            data_samples (list): Their samples.
+        """
+        alone = nullcontext()
+        if isinstance(inputs, Tensor) and self._leaves_autocast(dict(all=inputs)):
+            alone = self.given(host, _to_float(host.extract_feat(inputs)))
+        supported = self.supported
+        try:
+            with alone:
+                return host(inputs, data_samples, mode='predict')
+        finally:
+            self.supported = supported  # this is for losses to decide
 
     def _leaves_autocast(self, inputs: dict[str, Tensor]) -> bool:
         device = next(iter(inputs.values())).device.type

@@ -61,6 +61,7 @@ class KnowledgeSwapper(BaseModel):
         adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
         accelerations (Sequence | None): What makes the host faster, see
             :func:`knowswap_mm.acceleration.accelerate`.
+        predict_dtype (str | None): ``bfloat16`` or ``float16`` lets evaluation run under autocast.
 
     Attributes:
         stack (AdapterStack): Those adapters.
@@ -83,6 +84,7 @@ class KnowledgeSwapper(BaseModel):
         data_preprocessor: dict[str, Any] | None = None,
         adapters: Sequence[str | Path] = (),
         accelerations: Sequence[str | dict[str, Any]] | None = None,
+        predict_dtype: str | None = None,
     ) -> None:
         host = without_pretrained(host)
         if data_preprocessor is not None:
@@ -119,6 +121,7 @@ class KnowledgeSwapper(BaseModel):
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
+        self.predict_dtype = _dtype_of(predict_dtype)
         self.schedule: SwapSchedule | None = None
         self._host_keys = HostStateDict(self, 'host.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
@@ -204,6 +207,10 @@ class KnowledgeSwapper(BaseModel):
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples)
+        if mode == 'predict' and self.predict_dtype is not None:
+            device = next(self.host.parameters()).device.type
+            with torch.autocast(device, dtype=self.predict_dtype):
+                return self.fused.predict(self.host, inputs, data_samples)
         return self.host(inputs, data_samples, mode=mode)
 
     def loss(
@@ -288,3 +295,10 @@ class KnowledgeSwapper(BaseModel):
         self.stack.check_base({key: value for key, value in host.items() if key not in beside})
         if plain:
             state_dict.update({prefix + name: rows for name, rows in self.stack.rows.items()})
+
+
+def _dtype_of(name: str | None) -> torch.dtype | None:
+    if name not in (None, 'bfloat16', 'float16'):
+        fix = "use 'bfloat16', 'float16' or None"
+        raise ConfigError('model.predict_dtype', name, 'no type for autocast', fix)
+    return None if name is None else getattr(torch, name)

@@ -353,3 +353,40 @@ def test_the_swapper_is_built_from_its_registry_name():
     )
     assert isinstance(model, KnowledgeSwapper)
     assert Counter(len(p.shape) for p in trainable(model).values()) == {2: 8}
+
+
+@pytest.mark.parametrize('build', [vit_host, swin_host])
+def test_predictions_in_bfloat16(build):
+    swapper = randomise_adapters(build_swapper(build(), predict_dtype='bfloat16')).eval()
+    plain = randomise_adapters(build_swapper(build())).eval()
+    plain.load_state_dict(swapper.state_dict())
+    inputs, samples = batch(['learn'])
+    seen = []
+    swapper.host.backbone.register_forward_hook(
+        lambda *_: seen.append(torch.is_autocast_enabled('cpu'))
+    )
+    with torch.no_grad():
+        low, full = (
+            model(inputs['learn'], copy.deepcopy(samples['learn']), mode='predict')
+            for model in (swapper, plain)
+        )
+    assert seen == [True]
+    scores = [torch.stack([sample.pred_score for sample in found]) for found in (low, full)]
+    assert not torch.equal(*scores)
+    torch.testing.assert_close(scores[0].float(), scores[1], rtol=0, atol=0.03)
+
+
+def test_heads_predict_in_fp32_if_their_losses_do():
+    swapper = build_swapper(vit_host(), predict_dtype='bfloat16', fp32_losses=True).eval()
+    seen = []
+    swapper.host.head.register_forward_pre_hook(lambda _, args: seen.append(args[0][-1].dtype))
+    inputs, samples = batch(['learn'])
+    with torch.no_grad():
+        swapper(inputs['learn'], samples['learn'], mode='predict')
+    assert swapper.fused.supported
+    assert all(dtype == torch.float32 for dtype in seen)
+
+
+def test_unknown_type_of_predictions(raises_config_error):
+    with raises_config_error('model.predict_dtype', 'int8', 'autocast'):
+        new_swapper(predict_dtype='int8')
