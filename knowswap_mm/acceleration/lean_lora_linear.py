@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration.compute_dtype import compute_dtype
+from knowswap_mm.acceleration.low_precision_weights import LowPrecisionWeights
 from knowswap_mm.acceleration.low_rank_linear import LowRankLinear
+from knowswap_mm.acceleration.versioned_merge import VersionedMerge
 
 #: Linears whose forward is one matrix product.
 PLAIN_LINEARS = (nn.Linear, mmcv.cnn.Linear)
 
 
-class LeanLoRALinear(lora.Linear):
+class LeanLoRALinear(VersionedMerge, lora.Linear):
     """peft's linear, with a forward pass in the type of autocast.
 
     peft's own casts its input to the type of the adapter, which under autocast is a copy in fp32
@@ -72,7 +74,8 @@ class LeanLoRALinear(lora.Linear):
             or (base.bias is not None and base.bias.requires_grad)
             or torch.jit.is_tracing()
         )
-        if unusual or type(base) not in PLAIN_LINEARS or _has_hooks(base):
+        plain = type(base) in PLAIN_LINEARS or isinstance(base, LowPrecisionWeights)
+        if unusual or not plain or _has_hooks(base):
             return False
         return not any(self.lora_bias.get(name) for name in names) and all(
             type(linear) is nn.Linear and not _has_hooks(linear)
@@ -81,6 +84,8 @@ class LeanLoRALinear(lora.Linear):
         )
 
     def _base_weights(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        if isinstance(self.base_layer, LowPrecisionWeights):
+            return self.base_layer.weights_in(dtype)
         weight, bias = self.base_layer.weight, self.base_layer.bias
         return weight.to(dtype), None if bias is None else bias.to(dtype)
 

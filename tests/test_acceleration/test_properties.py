@@ -23,7 +23,12 @@ from knowswap_mm.models import merged_host, original_host, unload_all, unload_ne
 
 HOSTS = dict(vit=vit_host(), swin=swin_host())
 PICTURES = batch(['learn'])[0]['learn']
-CASES = [['LeanLoRA']]
+CASES = [
+    ['LeanLoRA'],
+    ['LowPrecisionBase'],
+    ['LeanLoRA', 'LowPrecisionBase'],
+    ['LowPrecisionBase', 'LeanLoRA'],
+]
 
 
 @pytest.fixture(params=CASES, ids='+'.join)
