@@ -2,7 +2,15 @@
 
 from knowswap_mm.acceleration.accelerate import DEFAULTS, accelerate
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
 from knowswap_mm.acceleration.low_precision_base import LowPrecisionBase
 
-__all__ = ['DEFAULTS', 'Acceleration', 'LeanLoRA', 'LowPrecisionBase', 'accelerate']
+__all__ = [
+    'DEFAULTS',
+    'Acceleration',
+    'FusedWindowAttention',
+    'LeanLoRA',
+    'LowPrecisionBase',
+    'accelerate',
+]

@@ -28,6 +28,8 @@ CASES = [
     ['LowPrecisionBase'],
     ['LeanLoRA', 'LowPrecisionBase'],
     ['LowPrecisionBase', 'LeanLoRA'],
+    ['FusedWindowAttention'],
+    ['LowPrecisionBase', 'FusedWindowAttention', 'LeanLoRA'],
 ]
 
 
@@ -36,7 +38,12 @@ def names(request):
     return request.param
 
 
-def swapper_of(host='vit', names=(), **settings):
+def host_for(names):
+    """A host on which all of these accelerations change something."""
+    return 'swin' if 'FusedWindowAttention' in names else 'vit'
+
+
+def swapper_of(host, names=(), **settings):
     """A swapper with trained adapters and these accelerations."""
     head = dict(old_classes=5, policy='new_rows', new_rows_init='xavier')
     settings = dict(head=head, accelerations=list(names)) | settings
@@ -99,7 +106,7 @@ def test_what_is_saved_is_the_same(names, host):
 
 
 def test_a_copy_is_independent(names):
-    swapper = swapper_of(names=names)
+    swapper = swapper_of(host_for(names), names)
     with bf16(), torch.no_grad():
         swapper(PICTURES)  # whatever is kept is kept now
     kept, data = snapshot(swapper), batch(ROLES[LEARN])
@@ -108,7 +115,7 @@ def test_a_copy_is_independent(names):
     twin.load_state_dict({key: value + 0.1 for key, value in kept.items()})
     torch.optim.AdamW(trainable(twin).values(), lr=0.1).step()
     assert not changed(kept, snapshot(swapper))
-    plain = swapper_of()
+    plain = swapper_of(host_for(names))
     plain.load_state_dict(twin.state_dict())
     with bf16(), torch.no_grad():
         torch.testing.assert_close(twin(PICTURES), plain(PICTURES), rtol=0.05, atol=0.05)
@@ -149,7 +156,7 @@ def test_resumed_equals_uninterrupted(names):
     data = batch(ROLES[LEARN])
 
     def trained(steps, state=None):
-        swapper = swapper_of(names=names).train()
+        swapper = swapper_of(host_for(names), names).train()
         optimizer = torch.optim.AdamW(trainable(swapper).values(), lr=0.01)
         if state:
             swapper.load_state_dict(state[0])
@@ -174,7 +181,7 @@ def process_group(tmp_path):
 
 def test_distributed_training_sees_all_gradients(names, process_group):
     data = batch(ROLES[LEARN])
-    swapper = swapper_of(names=names)
+    swapper = swapper_of(host_for(names), names)
     wanted = step(copy.deepcopy(swapper), *data)
     wrapped = torch.nn.parallel.DistributedDataParallel(swapper)
     for _ in range(2):  # the second step fails if a gradient of the first was not reduced
@@ -183,6 +190,6 @@ def test_distributed_training_sees_all_gradients(names, process_group):
 
 
 def test_applying_twice_changes_nothing_more(names):
-    swapper = swapper_of(names=names)
+    swapper = swapper_of(host_for(names), names)
     assert all(swapper.accelerated[name] > 0 for name in names)
     assert not any(accelerate(swapper.host, names).values())
