@@ -58,7 +58,7 @@ class FusedWindowMSA(KeepsFrozen):
             bias = bias.flatten(0, 1)[None]
         else:
             split = qkv.view(count, tokens, 3, self.num_heads, channels // self.num_heads)
-            q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)
+            q, k, v = (part.transpose(1, 2) for part in split.unbind(2))
         dropout = self.attn_drop.p if self.attn_drop.training else 0.0
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias, dropout_p=dropout, scale=self.scale
