@@ -202,6 +202,34 @@ def test_unusual_layers_are_left_to_peft():
         assert_equal_runs(linears(**settings))
 
 
+def test_the_lean_way_is_taken_and_left_where_it_should_be(monkeypatch):
+    """Without this, all comparisons would pass if peft did everything."""
+    calls = []
+    apply = LowRankLinear.apply
+
+    def spy(*tensors):
+        calls.append([(tensor.dtype, tuple(tensor.shape)) for tensor in tensors])
+        return apply(*tensors)
+
+    monkeypatch.setattr(LowRankLinear, 'apply', spy)
+    _, lean = linears((3, 2))
+    x = torch.randn(4, IN)
+    lean(x)
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        lean(x)
+    lean.double()(x.double())
+    shapes = [(4, IN), (OUT, IN), (OUT,), (5, IN), (OUT, 5)]
+    types = [torch.float32, torch.bfloat16, torch.float64]
+    assert calls == [[(dtype, shape) for shape in shapes] for dtype in types]
+    calls.clear()
+    lean.float()[0].merge()
+    lean(x)
+    lean[0].unmerge()
+    lean[0].enable_adapters(False)
+    lean(x)
+    assert not calls
+
+
 def test_other_layers_stay_as_they_are():
     host = LoRAInjector(targets=r'.*layer4\.0\.conv\d').inject(build_host(resnet_host()))
     assert LeanLoRA().apply(host) == 0
