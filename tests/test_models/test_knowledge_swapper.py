@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS as MMPRETRAIN
+from steps import EXPAND, FORGET, JOINT, LEARN, ROLES, assert_same, step
 from tiny_hosts import (
     SIZE,
     batch,
@@ -27,13 +28,6 @@ from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import MODELS
 
 PICTURES = batch(['learn'])[0]['learn']
-LEARN, FORGET, JOINT, EXPAND = range(4)
-ROLES = (
-    ('learn', 'retain'),
-    ('forget', 'retain'),
-    ('learn', 'forget', 'retain'),
-    ('learn', 'retain'),
-)
 
 
 @MMPRETRAIN.register_module(force=True)
@@ -53,25 +47,6 @@ def calls_of(module):
     sizes = []
     module.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     return sizes
-
-
-def step(swapper, inputs, samples):
-    """Terms and gradients of one step."""
-    swapper.zero_grad()
-    terms = swapper(inputs, samples, mode='loss')
-    sum(value for key, value in terms.items() if 'loss' in key).backward()
-    gradients = {name: p.grad.clone() for name, p in trainable(swapper).items()}
-    return terms, gradients
-
-
-def assert_same(found, wanted, tolerance=1e-6):
-    (terms, gradients), (terms_, gradients_) = found, wanted
-    assert terms.keys() == terms_.keys() and gradients.keys() == gradients_.keys()
-    for key in terms:
-        torch.testing.assert_close(terms[key], terms_[key], rtol=tolerance, atol=tolerance)
-    for key in gradients:
-        torch.testing.assert_close(gradients[key], gradients_[key], rtol=1e-5, atol=tolerance)
-    assert any(gradient.abs().max() > 1e-4 for gradient in gradients.values())
 
 
 def test_parity_count():

@@ -1,0 +1,82 @@
+"""Transformer blocks that are compiled one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.compiled_block import CompiledBlock
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import ACCELERATIONS
+
+_MODES = (None, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+
+
+@ACCELERATIONS.register_module()
+class CompiledBlocks(Acceleration):
+    """Makes transformer blocks :class:`CompiledBlock`: regional ``torch.compile``.
+
+    It is for pictures of one size: with ``dynamic=False`` every new shape of a block's input is
+    compiled anew, up to ``limit`` times. Name it last, so that the blocks hold what the other
+    accelerations made of them. The first steps take minutes; random numbers inside blocks (dropout,
+    stochastic depth) are drawn in another order than without, the same in every run.
+
+    Args:
+        blocks (Sequence[str]): Class names of what is compiled.
+        backend (str): A backend of ``torch.compile``.
+        mode (str | None): A mode of the backend ``inductor``. Those with CUDA graphs
+            (``reduce-overhead``, ``max-autotune``) let a block overwrite its last output.
+        fullgraph (bool): Whether a block that cannot be compiled as one graph is not compiled.
+        dynamic (bool | None): Whether shapes may vary in one compiled code; None lets torch decide
+            after the second shape.
+        limit (int): How many times a class of blocks is compiled at most: for training and
+            evaluation, shifted and unshifted windows, stages, shapes. Raises torch's own limit,
+            which holds for the whole process.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[str] = ('TransformerEncoderLayer', 'SwinBlock'),
+        backend: str = 'inductor',
+        mode: str | None = None,
+        fullgraph: bool = False,
+        dynamic: bool | None = False,
+        limit: int = 64,
+    ) -> None:
+        key = 'model.accelerations.CompiledBlocks'
+        if isinstance(blocks, str) or any(not isinstance(name, str) for name in blocks):
+            raise ConfigError(f'{key}.blocks', blocks, 'no list of names', "e.g. ['SwinBlock']")
+        if backend not in (known := torch.compiler.list_backends(None)):
+            raise ConfigError(f'{key}.backend', backend, 'unknown backend', f'use one of {known}')
+        if mode not in _MODES:
+            raise ConfigError(f'{key}.mode', mode, 'unknown mode', f'use one of {_MODES}')
+        if mode is not None and backend != 'inductor':
+            fix = "leave it out, or use the backend 'inductor'"
+            raise ConfigError(f'{key}.mode', mode, f'{backend} has no modes', fix)
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise ConfigError(f'{key}.limit', limit, 'not a whole number >= 1', 'e.g. 64')
+        self.blocks, self.limit = tuple(blocks), limit
+        self.settings = dict(backend=backend, mode=mode, fullgraph=fullgraph, dynamic=dynamic)
+
+    def apply(self, host: nn.Module) -> int:
+        """Change the class of the host's blocks; they are compiled when they first run.
+
+        Args:
+            host (nn.Module): The host with its adapters.
+
+        Returns:
+            int: Blocks that were changed.
+        """
+        config = torch._dynamo.config
+        name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'
+        setattr(config, name, max(getattr(config, name), self.limit))
+        found = [module for module in host.modules() if type(module).__name__ in self.blocks]
+        for block in found:
+            CompiledBlock.adopt(block, **self.settings)
+        return len(found)
