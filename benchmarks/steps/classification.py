@@ -33,9 +33,15 @@ class Classification(StepTask):
 
     def host_losses(self, host: nn.Module, spans: list[slice], fused: bool) -> list[Tensor]:
         """Cross-entropy on the logits, without any framework around it."""
+        settings = self.cfg.model.host.data_preprocessor
+        mean, std = (
+            self._pictures.new_tensor(settings[k], dtype=torch.float).view(-1, 1, 1)
+            for k in ('mean', 'std')
+        )
 
         def logits(pictures: Tensor) -> Tensor:
-            return host((pictures.float() - 127.5) / 127.5, mode='tensor')
+            pictures = pictures.flip(1) if settings.get('to_rgb') else pictures
+            return host((pictures - mean) / std, mode='tensor')
 
         labels = torch.cat([sample.gt_label for sample in self._samples])
         if fused:

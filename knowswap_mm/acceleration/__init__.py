@@ -6,6 +6,7 @@ from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
 from knowswap_mm.acceleration.low_precision_base import LowPrecisionBase
+from knowswap_mm.acceleration.packed_attention import PackedAttention
 
 __all__ = [
     'DEFAULTS',
@@ -14,5 +15,6 @@ __all__ = [
     'FusedWindowAttention',
     'LeanLoRA',
     'LowPrecisionBase',
+    'PackedAttention',
     'accelerate',
 ]

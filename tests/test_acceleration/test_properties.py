@@ -28,6 +28,7 @@ CASES = [
     ['LowPrecisionBase'],
     ['LeanLoRA', 'LowPrecisionBase'],
     ['LowPrecisionBase', 'LeanLoRA'],
+    ['PackedAttention'],
     ['FusedWindowAttention'],
     ['LowPrecisionBase', 'FusedWindowAttention', 'LeanLoRA'],
 ]

@@ -1,0 +1,32 @@
+"""ViT's attention without copies of queries, keys and values."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.mixed_class import mixed_class
+from knowswap_mm.acceleration.packed_multihead_attention import PackedMultiheadAttention
+from knowswap_mm.registry import ACCELERATIONS
+
+#: By name, so that nobody needs mmpretrain for another host.
+_ATTENTION = ('mmpretrain.models.utils.attention', 'MultiheadAttention')
+
+
+@ACCELERATIONS.register_module()
+class PackedAttention(Acceleration):
+    """Makes mmpretrain's attentions :class:`PackedMultiheadAttention`; the numbers are the same."""
+
+    def apply(self, host: nn.Module) -> int:
+        """Change the class of the host's attentions.
+
+        Args:
+            host (nn.Module): The host with its adapters.
+
+        Returns:
+            int: Attentions that were changed; subclasses of the hosts stay as they are.
+        """
+        found = [m for m in host.modules() if (type(m).__module__, type(m).__name__) == _ATTENTION]
+        for module in found:
+            module.__class__ = mixed_class(PackedMultiheadAttention, type(module))
+        return len(found)

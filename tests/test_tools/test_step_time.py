@@ -1,0 +1,80 @@
+"""The benchmark of a training step: all loops train the same thing, and the table says so."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
+TASKS = ['classification', 'detection', 'segmentation']
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The benchmark's parts, importable as the script imports them."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in [name for name in sys.modules if name.split('.')[0] == 'steps']:
+        del sys.modules[name]
+
+
+def task_of(name, batch=2):
+    module = __import__(f'steps.{name}', fromlist=['x'])
+    return getattr(module, name.capitalize())('cpu', batch, 'cpu')
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_the_loops_compute_the_same(name, steps):
+    from steps.plain_loop import PlainLoop
+    from steps.swapper_loop import SwapperLoop
+
+    task = task_of(name)
+    ours, plain = SwapperLoop(task, 'fp32', ()), PlainLoop(task, 'fp32')
+    assert set(plain.host.state_dict()) == set(ours.model.host.state_dict())
+    plain.host.load_state_dict(ours.model.host.state_dict())
+    for model in (ours.model, plain.host):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    torch.manual_seed(1)  # noised queries and sampled points are drawn role by role on both sides
+    data = ours.model.data_preprocessor(task.data(), True)
+    terms = ours.model(data['inputs'], data['data_samples'], mode='loss')
+    torch.manual_seed(1)
+    forget, retain, sparsity = plain.losses()
+    found = torch.stack([terms['forget/raw'], terms['retain/raw'], terms['sparsity']])
+    torch.testing.assert_close(found, torch.stack([forget, retain, sparsity]).detach())
+    before = [parameter.clone() for parameter in plain.parameters]
+    plain.step()
+    ours.step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, plain.parameters, strict=True))
+    trained = [p for p in ours.model.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trained) == sum(p.numel() for p in plain.parameters)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
+    out = tmp_path / 'steps.json'
+    arguments = ['classification', '--precision', precision, '--batch', '2', '--steps', '2']
+    arguments += ['--warm-up', '1', '--each', '--accelerations', 'LeanLoRA', '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', ['step_time.py', *arguments])
+    runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
+    rows = json.loads(out.read_text())['rows']
+    assert [row['loop'] for row in rows] == [
+        'knowswap_mm',
+        'no acceleration',
+        'LeanLoRA alone',
+        'plain, one forward',
+        'plain, two forwards',
+        'official structure',
+    ]
+    printed = capsys.readouterr().out
+    for row in rows:
+        assert f'| {row["loop"]} | {precision} |' in printed
+        assert row['milliseconds'] > 0 and row['share'] > 0
+        assert row['ratio'] == pytest.approx(row['milliseconds'] / rows[0]['milliseconds'])
+    with pytest.raises(SystemExit):
+        monkeypatch.setattr(sys, 'argv', ['step_time.py', 'nothing'])
+        runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
