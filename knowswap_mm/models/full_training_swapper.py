@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
@@ -44,6 +44,9 @@ class FullTrainingSwapper(KnowledgeSwapper):
             fix = "set model.head.policy = 'all', or leave it out"
             problem = 'all weights train here, those of the head, too'
             raise ConfigError('model.head.policy', self.head_policy, problem, fix)
+
+    def _rows_of_the_start(self, model: nn.Module) -> dict[str, Tensor]:
+        return {}  # where all weights move, rows alone bring nothing back
 
     def train(self, mode: bool = True) -> FullTrainingSwapper:
         """Set the mode; batch norms learn their statistics, as in any training."""

@@ -116,8 +116,7 @@ class KnowledgeSwapper(BaseModel):
         self._apply_head_policy(model)
         self.accelerated = accelerate(model, accelerations)
         self.host = model
-        state = model.state_dict()
-        self.start_rows = StartRows({name: state[name] for name in names})
+        self.start_rows = StartRows(self._rows_of_the_start(model))
         self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
@@ -152,6 +151,10 @@ class KnowledgeSwapper(BaseModel):
 
     def _apply_head_policy(self, model: nn.Module) -> None:
         apply_head_policy(model, self.class_rows, self.head_policy)
+
+    def _rows_of_the_start(self, model: nn.Module) -> dict[str, Tensor]:
+        state = model.state_dict()
+        return {tensor.name: state[tensor.name] for tensor in self.class_rows.tensors}
 
     def init_weights(self) -> None:
         """Do nothing: the host was initialised when it was built."""
@@ -279,7 +282,7 @@ class KnowledgeSwapper(BaseModel):
                     tensor.name, state_dict[key], current[tensor.name], tensor.tail
                 )
         if plain:
-            names = [tensor.name for tensor in self.class_rows.tensors]
+            names = self.start_rows.tensors()
             StartRows.record(state_dict, names, f'{prefix}host.', f'{prefix}start_rows.')
 
     def _check_stack(self, state_dict: dict[str, Tensor], prefix: str, plain: bool) -> None:
