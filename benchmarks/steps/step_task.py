@@ -35,6 +35,8 @@ class StepTask(metaclass=ABCMeta):
         preset (str): Key of :attr:`sizes`.
         batch (int | None): Pictures a role; the preset's by default.
         device (str): Where everything lies.
+        options (dict | None): Changes of the config, with dots.
+        roles (tuple[str, ...]): Roles of a batch.
     """
 
     scope: ClassVar[str]
@@ -43,19 +45,33 @@ class StepTask(metaclass=ABCMeta):
     bound: ClassVar[float] = 1000.0  # never reached: all loops compute everything in every step
     clip_grad: ClassVar[dict[str, float] | None] = None
 
-    def __init__(self, preset: str, batch: int | None, device: str) -> None:
+    def __init__(
+        self,
+        preset: str,
+        batch: int | None,
+        device: str,
+        options: dict[str, Any] | None = None,
+        roles: tuple[str, ...] = ('forget', 'retain'),
+    ) -> None:
         size = self.sizes[preset]
         self.picture, self.batch, self.device = size.picture, batch or size.batch, device
         init_default_scope(self.scope)
         self.cfg = Config.fromfile(ROOT / 'configs' / size.config)
+        self.cfg.merge_from_dict(options or {})
+        self.roles = roles
         generator = torch.Generator().manual_seed(0)
         pictures = torch.randint(
-            0, 256, (2 * self.batch, 3, *self.picture), dtype=torch.uint8, generator=generator
+            0,
+            256,
+            (len(roles) * self.batch, 3, *self.picture),
+            dtype=torch.uint8,
+            generator=generator,
         )
         self._pictures = pictures.to(device)
         self._samples = [
             self.sample(generator, dict(role=role, phase=0))
-            for role in ['forget'] * self.batch + ['retain'] * self.batch
+            for role in roles
+            for _ in range(self.batch)
         ]
 
     @abstractmethod
@@ -68,10 +84,18 @@ class StepTask(metaclass=ABCMeta):
         return dict(inputs=list(self._pictures[span]), data_samples=samples)
 
     def schedule(self) -> SwapSchedule:
-        """A schedule of one forget phase."""
-        phases = [dict(kind='forget', iters=1, bound=self.bound, weights=self.weights)]
-        sizes = dict(forget=self.batch, retain=self.batch)
-        return SwapSchedule.from_config(dict(phases=phases), sizes, 2 * self.batch)
+        """A schedule of one phase with these roles."""
+        kinds = {('forget', 'retain'): 'forget', ('learn', 'retain'): 'learn'}
+        phase = dict(kind=kinds.get(self.roles, 'joint'), iters=1, weights=dict(self.weights))
+        if 'forget' in self.roles:
+            phase['bound'] = self.bound
+        else:
+            del phase['weights']['forget']
+        sizes = dict.fromkeys(self.roles, self.batch)
+        total = len(self.roles) * self.batch
+        return SwapSchedule.from_config(
+            dict(phases=[dict(phase, split=dict.fromkeys(self.roles, self.batch))]), sizes, total
+        )
 
     def host_losses(self, host: nn.Module, spans: list[slice], fused: bool) -> list[Tensor]:
         """The host's scalar loss of each part of the batch, by the host's own means.

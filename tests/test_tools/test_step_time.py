@@ -1,4 +1,4 @@
-"""The benchmark of a training step: all loops train the same thing, and the table says so."""
+"""The benchmarks of a training step: all loops train the same thing, and the tables say so."""
 
 import json
 import runpy
@@ -78,3 +78,49 @@ def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit):
         monkeypatch.setattr(sys, 'argv', ['step_time.py', 'nothing'])
         runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
+
+
+def test_scale(steps, monkeypatch, capsys, tmp_path):
+    out = tmp_path / 'scale.json'
+    arguments = ['classification', '--steps', '2', '--ranks', '4', '8', '--batches', '0.02']
+    arguments += ['--vary', 'rank', 'batch', 'roles', '--bandwidth', '10', '--latency', '5']
+    monkeypatch.setattr(sys, 'argv', ['scale.py', *arguments, '--out', str(out)])
+    runpy.run_path(str(FOLDER / 'scale.py'), run_name='__main__')
+    rows = {row['name']: row for row in json.loads(out.read_text())['rows']}
+    assert 2 * rows['rank 4']['trained'] == rows['rank 8']['trained']
+    assert rows['learn + forget + retain']['pictures'] == 240 and rows['1 pictures a role']
+    row = rows['rank 8']
+    megabytes = 4e-6 * row['trained']
+    assert row['megabytes'] == megabytes
+    eight = row['milliseconds'] + 2 * 7 / 8 * megabytes / 10 + 2 * 7 * 5e-3
+    assert row['estimate']['8'] == pytest.approx(row['milliseconds'] / eight)
+    assert row['estimate']['1'] == 1.0
+    assert '| rank 8 |' in capsys.readouterr().out
+
+
+def test_large_hosts_need_the_large_preset(steps, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['scale.py', 'detection', '--vary', 'arch'])
+    with pytest.raises(SystemExit, match='--preset gpu'):
+        runpy.run_path(str(FOLDER / 'scale.py'), run_name='__main__')
+
+
+OWN = dict(classification='ViT-B', detection='Swin-large', segmentation='Swin-base')
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_architectures(name, steps):
+    """What the preset has is one of them, and all others fit the parts behind the backbone."""
+    from mmengine.config import Config
+    from steps.step_task import ROOT
+
+    kind = getattr(__import__(f'steps.{name}', fromlist=['x']), name.capitalize())
+    found = runpy.run_path(str(FOLDER / 'scale.py'))['architectures'](name)
+    plain = Config.fromfile(ROOT / 'configs' / kind.sizes['gpu'].config)
+    own = plain.copy()
+    own.merge_from_dict(found[OWN[name]])
+    if name == 'classification':  # two names of one thing
+        assert plain.model.host.backbone.arch == 'b'
+        own.model.host.backbone.arch = 'b'
+    assert own.model.to_dict() == plain.model.to_dict()
+    keys = {frozenset(options) for options in found.values()}
+    assert len(found) == 3 and len(keys) == 1
