@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.role_view import RoleView
@@ -114,7 +114,8 @@ class RoleDataset(Dataset):
             return self._load_plain(int(address))
         seed = derive_seed(self.seed, address.source, address.role, address.draw)
         view = self.views[address.source]
-        with seeded_cpu(seed):
+        # A worker of a data loader loads samples and nothing else.
+        with seeded_cpu(seed, restore=get_worker_info() is None):
             return view.load(
                 address.index, role=address.role, source=address.source, phase=address.phase
             )
@@ -127,7 +128,8 @@ class RoleDataset(Dataset):
         role = list(self.views)[position]
         start = int(self._ends[position - 1]) if position else 0
         # A random test pipeline would make two evaluations differ: seed it as well.
-        with seeded_cpu(derive_seed(self.seed, role, index)):
+        seed = derive_seed(self.seed, role, index)
+        with seeded_cpu(seed, restore=get_worker_info() is None):
             return self.views[role].load(index - start)
 
 

@@ -216,12 +216,13 @@ class PhaseHook(Hook):
     def _check_batch(phase: SwapPhase, data_batch: dict[str, Any] | None) -> None:
         counts: dict[str, int] = {}
         for sample in (data_batch or {}).get('data_samples', ()):
-            if sample.metainfo.get('phase') != phase.index:
+            # Not sample.metainfo, which is a new dict each time: this runs in every iteration.
+            if sample.get('phase') != phase.index:
                 raise PhaseError(
-                    f'A sample of phase {sample.metainfo.get("phase")} came in {phase.name}. Fix: '
+                    f'A sample of phase {sample.get("phase")} came in {phase.name}. Fix: '
                     "use sampler=dict(type='knowswap_mm.SwapSampler') and no other batch sampler."
                 )
-            role = sample.metainfo.get('role')
+            role = sample.get('role')
             counts[role] = counts.get(role, 0) + 1
         expected = {role: n for role, n in phase.split.items() if n}
         if counts != expected:

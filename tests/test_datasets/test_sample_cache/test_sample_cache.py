@@ -7,61 +7,32 @@ import shutil
 import time
 from functools import partial
 
-import mmdet.datasets  # noqa: F401
-import mmseg.datasets  # noqa: F401
 import numpy as np
 import pytest
 import torch
-from mmcv.transforms import BaseTransform
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
-from knowswap_mm.datasets import RoleDataset, SampleAddress
+from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.generators import write_shape_scenes
-from knowswap_mm.datasets.generators.scene_files import STUFF
 from knowswap_mm.errors import SampleError
 from knowswap_mm.roles import ROLES
-from tests.segmentation_configs import scenes as segmentation_scenes
-
-CLASSES = dict(old=list('abcde'), learn=['x', 'y'], forget=['b'])
-SHAPES, NEW = ('disc', 'square', 'star', 'bar'), ('cross', 'arrow')
-
-
-@TRANSFORMS.register_module()
-class AddSquares(BaseTransform):
-    """A step of a user: deterministic, and of no host."""
-
-    def transform(self, results):
-        results['img'] = results['img'] // 2
-        return results
-
-
-@TRANSFORMS.register_module()
-class AddNoise(BaseTransform):
-    def transform(self, results):
-        results['img'] = results['img'] + np.random.randint(2)
-        return results
+from tests.cached_data import (
+    CLASSES,
+    NEW,
+    SHAPES,
+    addresses,
+    classification,
+    detection,
+    frozen,
+    kept_pack,
+    read,
+    segmentation,
+)
 
 
-@TRANSFORMS.register_module()
-class AddModule(BaseTransform):
-    def transform(self, results):
-        results['thing'] = object()
-        return results
-
-
-@TRANSFORMS.register_module()
-class WriteIntoAll(BaseTransform):
-    """A later step that writes into what it gets, as some do."""
-
-    def transform(self, results):
-        results['img'][:2] = np.random.randint(255)
-        for name in ('gt_bboxes_labels', 'gt_seg_map'):
-            if name in results:
-                results[name][:1] = 0
-        if 'gt_bboxes' in results:
-            results['gt_bboxes'].tensor[:, 0] = 1
-        return results
+def states():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
 
 @pytest.fixture(scope='session')
@@ -72,119 +43,12 @@ def scenes(tmp_path_factory):
     return root
 
 
-def classification(root, host, cache, *steps):
-    steps = steps or (
-        dict(type='mmpretrain.Resize', scale=(12, 14)),
-        dict(type='mmpretrain.RandomCrop', crop_size=8),
-        dict(type='mmpretrain.RandomFlip', prob=0.5),
-        dict(type='WriteIntoAll'),
-    )
-    dataset = host(root / 'train', *steps)
-    roles = {role: dict(dataset=dataset) for role in ROLES}
-    return RoleDataset(roles, CLASSES, cache=cache)
-
-
-def detection(root, cache):
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='Resize', scale=(40, 30), keep_ratio=True),
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='WriteIntoAll'),
-        dict(type='PhotoMetricDistortion'),
-        dict(type='PackDetInputs'),
-    ]
-    roles = {
-        role: dict(
-            mixed='keep',
-            cache_dir=str(root / 'cache'),
-            dataset=dict(
-                type='mmdet.CocoDataset',
-                data_root=str(root / ('new' if role == 'learn' else 'old')) + '/',
-                ann_file='annotations/instances_train.json',
-                data_prefix=dict(img='train/'),
-                pipeline=pipeline,
-            ),
-        )
-        for role in ROLES
-    }
-    classes = dict(old=list(SHAPES), learn=list(NEW), forget=['star'])
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        return RoleDataset(roles, classes, view='knowswap_mm.CocoRoleView', cache=cache)
-
-
-def segmentation(root, cache):
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations'),
-        dict(type='Resize', scale=(40, 40)),
-        dict(type='RandomCrop', crop_size=(32, 32), cat_max_ratio=0.75),
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='WriteIntoAll'),
-        dict(type='PhotoMetricDistortion'),
-        dict(type='PackSegInputs'),
-    ]
-    roles = {
-        role: dict(
-            cache_dir=str(root / 'cache'),
-            dataset=segmentation_scenes(root, role, 'train', pipeline, False),
-        )
-        for role in ROLES
-    }
-    for role, options in roles.items():
-        names = NEW if role == 'learn' else SHAPES
-        options['dataset']['metainfo'] = dict(classes=[*names, *STUFF])
-    classes = dict(old=[*SHAPES, *STUFF], learn=list(NEW), forget=['star'])
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        return RoleDataset(roles, classes, view='knowswap_mm.SemanticRoleView', cache=cache)
-
-
 @pytest.fixture(params=['classification', 'detection', 'segmentation'])
 def task(request, picture_tree, host, scenes):
     """Builds the role data set of a task from the options of its cache."""
     if request.param == 'classification':
         return partial(classification, picture_tree, host)
     return partial(dict(detection=detection, segmentation=segmentation)[request.param], scenes)
-
-
-def addresses(dataset, epochs=1):
-    """Each sample once an epoch; a learned one also plays retain. Each draw is another one."""
-    found = [
-        SampleAddress(role, role, index, draw * 1000 + index, 0)
-        for draw in range(epochs)
-        for role, size in dataset.role_sizes.items()
-        for index in range(size)
-    ]
-    return [*found, SampleAddress('retain', 'learn', 1, 77, 1)]
-
-
-def frozen(value):
-    """A sample as plain values with every bit of it."""
-    if hasattr(value, 'all_items'):
-        return {name: frozen(each) for name, each in value.all_items()}
-    if hasattr(value, 'tensor'):
-        value = value.tensor
-    if isinstance(value, torch.Tensor):
-        return (str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes())
-    if isinstance(value, np.ndarray):
-        return (str(value.dtype), value.shape, value.tobytes())
-    if isinstance(value, dict):
-        return {name: frozen(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [frozen(each) for each in value]
-    return repr(value)
-
-
-def read(dataset, some):
-    return [frozen(dataset[address]) for address in some]
-
-
-def states():
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-
-
-def kept_pack(dataset):
-    return next(iter(dataset.views.values())).cached_pipeline.pack
 
 
 class TestSamples:
@@ -377,43 +241,6 @@ class TestFiles:
         files = [path for path in tmp_path.rglob('knowswap_mm_*') if path.is_file()]
         assert sum(path.stat().st_size for path in files) < 100  # where to find it
         assert not (tmp_path / 'cache_home').exists()
-
-
-class TestSteps:
-    def test_an_unknown_step_ends_what_is_kept(self, pictures, host):
-        steps = dict(type='AddSquares'), dict(type='mmpretrain.Resize', scale=(8, 8))
-        dataset = classification(pictures, host, dict(), *steps)
-        pipeline = dataset.views['learn'].cached_pipeline
-        assert [type(s).__name__ for s in pipeline.kept_steps] == ['LoadImageFromFile']
-        declared = classification(pictures, host, dict(deterministic=['AddSquares']), *steps)
-        pipeline = declared.views['learn'].cached_pipeline
-        assert [type(s).__name__ for s in pipeline.kept_steps] == [
-            'LoadImageFromFile', 'AddSquares', 'Resize',
-        ]  # fmt: skip
-        numbers = range(len(dataset))
-        expected = read(classification(pictures, host, None, *steps), numbers)
-        assert read(dataset, numbers) == expected == read(dataset, numbers)
-        assert read(declared, numbers) == expected == read(declared, numbers)
-
-    def test_nothing_to_keep(self, picture_tree, host, logged):
-        role = dict(dataset=host(picture_tree / 'train', load=dict(type='AddSquares')))
-        dataset = RoleDataset(dict(retain=role), CLASSES, cache=dict())
-        assert dataset.views['retain'].cached_pipeline is None
-        assert any('no step of its pipeline can be kept' in text for text in logged)
-
-    def test_a_result_that_cannot_be_stored(self, pictures, host, logged):
-        step = dict(type='AddModule')
-        dataset = classification(pictures, host, dict(deterministic=['AddModule']), step)
-        expected = read(classification(pictures, host, None, step), range(len(dataset)))
-        assert read(dataset, range(len(dataset))) == expected
-        assert sum('builtins.object cannot be stored' in text for text in logged) == len(ROLES)
-
-    def test_a_declared_step_that_draws(self, pictures, host, raises_config_error):
-        step = dict(type='AddNoise')
-        dataset = classification(pictures, host, dict(deterministic=['AddNoise']), step)
-        names = ['LoadImageFromFile', 'AddNoise']
-        with raises_config_error('dataset.cache.deterministic', names, 'draws random numbers'):
-            dataset[0]
 
 
 class TestConfigErrors:
