@@ -27,6 +27,7 @@ class MemoryFile:
     def __init__(self, name: str) -> None:
         self.title = f'knowswap_mm_{name}'
         self.where = 'memory'
+        self._allowed = int(min([_meminfo()['MemTotal'], *_container_limits()]) * SHARE)
 
     def open(self) -> int:
         """Open the file that another process of the user made, or make one."""
@@ -46,10 +47,8 @@ class MemoryFile:
 
     def room(self, descriptor: int) -> int:
         """Bytes that the file may still take of the memory of the machine or container."""
-        memory = _meminfo()
-        total = min([memory['MemTotal'], *_container_limits()])
         own = os.fstat(descriptor).st_size
-        return min(memory['MemAvailable'] - RESERVE, int(total * SHARE) - own)
+        return min(_meminfo()['MemAvailable'] - RESERVE, self._allowed - own)
 
     def _open_note(self) -> int | None:
         folder = Path(tempfile.gettempdir()) / f'knowswap_mm_{os.getuid()}'

@@ -22,6 +22,8 @@ ALIGN = 64
 _HEADER = struct.Struct('<8s16sQII')
 _MAGIC = b'KSpack01'
 _CHUNK = 1 << 20
+#: Bytes that a process writes before it looks anew how much room there is.
+_GRANT = 16 << 20
 #: Byte ranges behind any file that stand for locks.
 WRITE_LOCK, USE_LOCK = 1 << 62, (1 << 62) + 1
 
@@ -61,7 +63,7 @@ class PackFile:
     def _open(self) -> None:
         self._thread_lock = threading.Lock()
         self._places: dict[bytes, tuple[int, int, bool]] = {}
-        self._end, self._closed = 0, False
+        self._end, self._closed, self._granted = 0, False, 0
         self._descriptor = self.storage.open()
         weakref.finalize(self, os.close, self._descriptor)
         with self._writing():
@@ -137,15 +139,19 @@ class PackFile:
             return
         record = _record(key, value)
         try:
+            if self._granted < len(record):  # before the lock: others need not wait for it
+                room = self.storage.room(self._descriptor)
+                self._granted = min(room, max(_GRANT, len(record)))
+                if room < len(record):
+                    return self._close(f'{self.storage.where} has no more room')
             with self._writing():
                 self._read_on(repair=True)
                 if key in self._places:
                     return
                 if self._end + len(record) > self.limit:
                     return self._close('its size is reached')
-                if self.storage.room(self._descriptor) < len(record):
-                    return self._close(f'{self.storage.where} has no more room')
                 self._append(key, record, len(value))
+                self._granted -= len(record)
         except OSError as error:
             self._close(f'it cannot be written ({error})')
 

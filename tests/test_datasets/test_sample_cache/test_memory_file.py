@@ -55,15 +55,16 @@ def test_a_folder_that_may_be_anybodys_is_not_trusted(folder, tmp_path, kind):
     assert not (tmp_path / 'theirs' / 'knowswap_mm_a').exists()
 
 
-def test_room_leaves_memory_to_others(monkeypatch, tmp_path):
-    descriptor = MemoryFile('a').open()
-    memory = dict(MemTotal=8 << 30, MemAvailable=6 << 30)
+def test_room_leaves_memory_to_others(monkeypatch):
+    memory, limits = dict(MemTotal=8 << 30, MemAvailable=6 << 30), []
     monkeypatch.setattr(memory_file, '_meminfo', lambda: memory)
-    monkeypatch.setattr(memory_file, '_container_limits', list)
-    assert MemoryFile('a').room(descriptor) == 4 << 30  # half of all
+    monkeypatch.setattr(memory_file, '_container_limits', lambda: limits)
+    storage = MemoryFile('a')
+    descriptor = storage.open()
+    assert storage.room(descriptor) == 4 << 30  # half of all
     memory['MemAvailable'] = 3 << 30
-    assert MemoryFile('a').room(descriptor) == 2 << 30  # all but the reserve
-    monkeypatch.setattr(memory_file, '_container_limits', lambda: [2 << 30])
+    assert storage.room(descriptor) == 2 << 30  # all but the reserve
+    limits.append(2 << 30)
     os.ftruncate(descriptor, 1 << 20)
     assert MemoryFile('a').room(descriptor) == (1 << 30) - (1 << 20)  # half of the container's
 

@@ -108,13 +108,27 @@ class TestSize:
         assert read(pack, 2) == value(2, 1024)
 
     def test_no_more_room(self, storage, logged, monkeypatch):
-        pack = filled(storage, 3)
+        first = filled(storage, 3)
         monkeypatch.setattr(type(storage), 'room', lambda *_: 100)
+        pack = PackFile(storage, LIMIT)
         for number in range(3, 6):
             pack.put(key(number), value(number))
         assert [read(pack, n) is not None for n in range(6)] == [True] * 3 + [False] * 3
+        assert pack.size == first.size
         assert len(logged) == 1
         assert 'has no more room' in logged[0]
+
+    def test_room_is_looked_for_now_and_then(self, storage, monkeypatch):
+        """Not at each value, which would take longer than to write it; but before it runs out."""
+        monkeypatch.setattr(pack_file, '_GRANT', 4 * (ALIGN + 1024))
+        asked = []
+        monkeypatch.setattr(type(storage), 'room', lambda *_: asked.append(0) or 10**9)
+        pack = PackFile(storage, LIMIT)
+        for number in range(12):
+            pack.put(key(number), value(number, 1024))
+        assert len(asked) == 3
+        pack.put(key(12), value(12, 10**6))
+        assert read(pack, 12) == value(12, 10**6)
 
     @pytest.mark.parametrize('half', [False, True])
     def test_a_full_disk_in_the_middle_of_a_record(self, storage, logged, monkeypatch, half):
