@@ -133,16 +133,21 @@ class SampleCache:
         """The file for steps of these names; data sets with the same steps share it."""
         name = names[0] if len(names) == 1 else hashlib.sha256(repr(names).encode()).hexdigest()
         name = name[:20]
-        memory = self.where == 'memory'
-        storage = MemoryFile(name) if memory else DiskFile(self.folder, name, self.size)
-        key = f'{self.where} {getattr(storage, "path", name)}'
+        key = f'{self.where} {self.folder} {name}'
         pack = self._packs.get(key)
         if pack is None:
             try:
+                if self.where == 'memory':
+                    storage = MemoryFile(name)
+                else:
+                    storage = DiskFile(self.folder, name, self.size)
                 pack = self._packs[key] = PackFile(storage, self.size)
             except OSError as error:
-                fix = 'give a folder that can be written, or none'
                 problem = f'kept samples cannot be written there ({error})'
+                if self.where == 'memory':
+                    fix = "set it to 'disk'"
+                    raise ConfigError(f'{_KEY}.where', 'memory', problem, fix) from error
+                fix = 'give a folder that can be written, or none'
                 raise ConfigError(f'{_KEY}.folder', str(self.folder), problem, fix) from error
         pack.allow(self.size)
         return pack

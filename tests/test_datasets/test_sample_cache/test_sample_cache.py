@@ -274,6 +274,14 @@ class TestConfigErrors:
         with raises_config_error('dataset.cache.folder', folder, 'cannot be written'):
             classification(picture_tree, host, dict(where='disk', folder=folder))
 
+    def test_memory_that_cannot_be_had(self, picture_tree, host, raises_config_error, monkeypatch):
+        def refuse(*_):
+            raise OSError('not permitted')
+
+        monkeypatch.setattr(os, 'memfd_create', refuse)
+        with raises_config_error('dataset.cache.where', 'memory', 'not permitted'):
+            classification(picture_tree, host, dict())
+
     @pytest.mark.parametrize(
         ('size', 'expected'),
         [(123, 123), ('1.5GB', 1_500_000_000), ('2 MiB', 2 << 20), ('7KB', 7000)],
