@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
+from knowswap_mm.datasets.sample_cache import SampleCache
 from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
@@ -33,9 +34,11 @@ class RoleDataset(Dataset):
             ``swap.classes``.
         view (str): Type of the role views.
         seed (int): Seed of the augmentation.
+        cache (dict | None): Options of :class:`SampleCache`, which keeps what the deterministic
+            first steps of the host's pipelines make of a picture. Samples are the same with it.
 
     Raises:
-        ConfigError: If a role is unknown or its data does not fit the class lists.
+        ConfigError: If a role or an option is unknown, or data does not fit the class lists.
     """
 
     def __init__(
@@ -44,8 +47,11 @@ class RoleDataset(Dataset):
         classes: Mapping[str, Any],
         view: str = 'knowswap_mm.ClassificationRoleView',
         seed: int = 0,
+        cache: Mapping[str, Any] | None = None,
     ) -> None:
         self.seed = seed
+        # Its options are checked before the data is read, which may take long.
+        sample_cache = None if cache is None else SampleCache.from_config(cache)
         for role in roles:
             if role not in ROLES:
                 raise ConfigError('dataset.roles', role, 'unknown role', f'use {ROLES}')
@@ -71,6 +77,8 @@ class RoleDataset(Dataset):
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
             role_view.bind(self.classes)
+        if sample_cache is not None:
+            sample_cache.attach(self.views.values())
         self._ends = np.cumsum([len(view) for view in self.views.values()])
 
     @property
@@ -106,7 +114,8 @@ class RoleDataset(Dataset):
             return self._load_plain(int(address))
         seed = derive_seed(self.seed, address.source, address.role, address.draw)
         view = self.views[address.source]
-        with seeded_cpu(seed):
+        # A worker of a data loader loads samples and nothing else.
+        with seeded_cpu(seed, restore=get_worker_info() is None):
             return view.load(
                 address.index, role=address.role, source=address.source, phase=address.phase
             )
@@ -119,7 +128,8 @@ class RoleDataset(Dataset):
         role = list(self.views)[position]
         start = int(self._ends[position - 1]) if position else 0
         # A random test pipeline would make two evaluations differ: seed it as well.
-        with seeded_cpu(derive_seed(self.seed, role, index)):
+        seed = derive_seed(self.seed, role, index)
+        with seeded_cpu(seed, restore=get_worker_info() is None):
             return self.views[role].load(index - start)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.registry import DATASETS
@@ -13,6 +13,9 @@ from mmengine.registry import DATASETS
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError, SampleError
+
+if TYPE_CHECKING:
+    from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
 
 ON_BAD_SAMPLE = ('raise', 'skip')
 
@@ -36,9 +39,12 @@ class RoleView(metaclass=ABCMeta):
 
     Attributes:
         audit_reader (str | None): Type of the reader with which an audit understands the task.
+        cached_pipeline (CachedPipeline | None): What runs in place of the host's pipeline, see
+            :class:`SampleCache`.
     """
 
     audit_reader: str | None = None
+    cached_pipeline: CachedPipeline | None = None
 
     def __init__(
         self,
@@ -206,7 +212,9 @@ class RoleView(metaclass=ABCMeta):
             position = (index + step) % len(self)
             data_info = self.data_info(position)
             try:
-                sample = self.host.pipeline(data_info)
+                sample = self._run_pipeline(data_info, position)
+            except ConfigError:
+                raise
             except Exception as error:  # any decoder may raise anything; it is reported by name
                 sample, problem = None, error
                 if self.on_bad_sample == 'raise':
@@ -220,3 +228,8 @@ class RoleView(metaclass=ABCMeta):
             f'{self.key}: the picture {path} cannot be loaded ({problem}). Fix: mend or remove it, '
             f"or set {self.key}.on_bad_sample='skip'."
         ) from problem
+
+    def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
+        if self.cached_pipeline is None:
+            return self.host.pipeline(data_info)
+        return self.cached_pipeline(data_info, position)

@@ -18,7 +18,7 @@ def derive_seed(*parts: int | str) -> int:
 
 
 @contextmanager
-def seeded_cpu(seed: int) -> Iterator[None]:
+def seeded_cpu(seed: int, restore: bool = True) -> Iterator[None]:
     """Seed Python, numpy and torch (CPU) inside the block; the state before comes back after it.
 
     The accelerator's generators are left alone: a sample may be loaded in the training process
@@ -26,12 +26,18 @@ def seeded_cpu(seed: int) -> Iterator[None]:
 
     Args:
         seed (int): The seed.
+        restore (bool): Whether the state before is of use to anybody. Bringing it back takes longer
+            than the rest.
     """
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    torch_state = torch.get_rng_state()
+    if restore:
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        torch_state = torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
+    if not restore:
+        yield
+        return
     try:
         yield
     finally:

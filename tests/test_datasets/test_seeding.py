@@ -57,3 +57,10 @@ def test_state_before_comes_back(fails):
     served += [draw_all(), draw_all()]
     assert served == expected
     assert inside not in expected
+
+
+def test_without_restoring_the_seed_is_the_same():
+    with seeded_cpu(5):
+        expected = draw_all()
+    with seeded_cpu(5, restore=False):
+        assert draw_all() == expected

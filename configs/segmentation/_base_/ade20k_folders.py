@@ -59,6 +59,7 @@ train_dataloader = dict(
     batch_size=12,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='knowswap_mm.SwapSampler'),
     dataset=dict(
         type='knowswap_mm.RoleDataset',
@@ -74,6 +75,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='knowswap_mm.RoleDataset',

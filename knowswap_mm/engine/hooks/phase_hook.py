@@ -216,6 +216,7 @@ class PhaseHook(Hook):
     def _check_batch(phase: SwapPhase, data_batch: dict[str, Any] | None) -> None:
         counts: dict[str, int] = {}
         for sample in (data_batch or {}).get('data_samples', ()):
+            # Not sample.metainfo, which is a new dict each time: this runs in every iteration.
             if sample.get('phase') != phase.index:
                 raise PhaseError(
                     f'A sample of phase {sample.get("phase")} came in {phase.name}. Fix: '
