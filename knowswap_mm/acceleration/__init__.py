@@ -2,5 +2,6 @@
 
 from knowswap_mm.acceleration.accelerate import DEFAULTS, accelerate
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
 
-__all__ = ['DEFAULTS', 'Acceleration', 'accelerate']
+__all__ = ['DEFAULTS', 'Acceleration', 'BatchedDINOLosses', 'accelerate']
