@@ -2,6 +2,13 @@
 
 from knowswap_mm.acceleration.accelerate import DEFAULTS, accelerate
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.batched_denoising_queries import BatchedDenoisingQueries
 from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
 
-__all__ = ['DEFAULTS', 'Acceleration', 'BatchedDINOLosses', 'accelerate']
+__all__ = [
+    'DEFAULTS',
+    'Acceleration',
+    'BatchedDINOLosses',
+    'BatchedDenoisingQueries',
+    'accelerate',
+]
