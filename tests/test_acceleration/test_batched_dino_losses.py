@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.dense_heads import DeformableDETRHead, DINOHead
+from mmdet.models.task_modules.assigners import HungarianAssigner
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
@@ -41,7 +42,7 @@ OTHER_COSTS = [
 ]
 
 
-def build_head(kind=DINOHead, costs=COSTS, assigner='HungarianAssigner', **changes):
+def build_head(kind=DINOHead, costs=COSTS, **changes):
     config = dict(
         num_classes=CLASSES,
         embed_dims=8,
@@ -50,7 +51,7 @@ def build_head(kind=DINOHead, costs=COSTS, assigner='HungarianAssigner', **chang
         loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.5),
         loss_bbox=dict(type='L1Loss', loss_weight=5.0),
         loss_iou=dict(type='GIoULoss', loss_weight=2.0),
-        train_cfg=dict(assigner=dict(type=assigner, match_costs=costs)),
+        train_cfg=dict(assigner=dict(type='HungarianAssigner', match_costs=costs)),
     )
     return kind(**(config | changes))
 
@@ -198,7 +199,7 @@ class OwnHead(DINOHead):
         dict(costs=[dict(type='DiceCost')]),
         dict(costs=[dict(type='FocalLossCost', binary_input=True)]),
         dict(costs=[dict(type='IoUCost', iou_mode='iof')]),
-        dict(assigner='TopkHungarianAssigner', train_cfg=None),
+        dict(train_cfg=None),
     ],
     ids=str,
 )
@@ -206,6 +207,12 @@ def test_unusual_heads_keep_their_own_path(changes):
     head = build_head(**changes)
     kind = type(head)
     assert BatchedDINOLosses().apply(head) == 0 and type(head) is kind
+
+
+def test_another_assigner_keeps_its_path():
+    head = build_head()
+    head.assigner.__class__ = type('OwnAssigner', (HungarianAssigner,), {})
+    assert BatchedDINOLosses().apply(head) == 0
 
 
 @pytest.fixture(scope='module')
@@ -250,6 +257,29 @@ def test_a_role_waits_once_whatever_its_pictures():
     assert reads > 50 and writes > 50
     few, many = counts_of(head, (2, 3)), counts_of(head, (1, 2, 3, 4))
     assert few == many and few[:2] == (1, 2) and few[2] < launches / 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_gpu_is_waited_for_by_an_event_alone():
+    """The copy of the costs; torch makes an error of every other wait."""
+    head = build_head()
+    fast = copy.deepcopy(head)
+    BatchedDINOLosses().apply(fast)
+    tensors, (batch, *more) = predictions((2, 0, 9), 8)
+    tensors = [tensor.cuda() for tensor in tensors]
+    more = [[instances.to('cuda') for instances in batch], *more]
+    wanted, wanted_gradients = losses_and_gradients(head, tensors, more)
+    losses_and_gradients(fast, tensors, more)
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        found, gradients = losses_and_gradients(fast, tensors, more)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value.reshape(()), rtol=1e-5, atol=1e-5)
+    for gradient, wanted_gradient in zip(gradients, wanted_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-5, atol=1e-5)
 
 
 def test_processes_share_their_counts_in_one_message(monkeypatch):

@@ -20,7 +20,7 @@ def send(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
         list[Tensor]: The arrays there, in their shapes.
     """
     packed = torch.from_numpy(np.concatenate([np.ravel(array) for array in arrays]))
-    if device.type == 'cuda':
+    if device.type == 'cuda' and len(packed):
         # From ordinary memory the copy would wait until the device has done all its work.
         packed = packed.pin_memory()
     sent = packed.to(device, non_blocking=True)
