@@ -58,6 +58,10 @@ class SyncCounter(TorchFunctionMode):
     def launches(self) -> int:
         return self.operators.total()
 
+    def reads_in(self, *files: str) -> int:
+        """Reads asked for in files whose paths contain one of these parts."""
+        return sum(n for place, n in self.reads.items() if any(part in place for part in files))
+
     def __enter__(self) -> SyncCounter:
         super().__enter__()
         self._operators.__enter__()

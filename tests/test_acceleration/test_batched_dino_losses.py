@@ -259,6 +259,18 @@ def test_a_role_waits_once_whatever_its_pictures():
     assert few == many and few[:2] == (1, 2) and few[2] < launches / 4
 
 
+def test_a_step_waits_once_a_role_for_its_losses(swappers):
+    """What else waits are shapes of features, which are the host's matter, and denoising."""
+    reads, launches = [], []
+    for swapper in swappers:
+        with SyncCounter() as counter:
+            step(swapper, detection_batch())
+        reads.append(counter.reads_in('/dense_heads/', '/assigners/', '/losses/', 'host_copy'))
+        launches.append(counter.launches)
+    assert reads[0] > 80 and reads[1] == 2
+    assert launches[1] < 0.7 * launches[0]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_gpu_is_waited_for_by_an_event_alone():

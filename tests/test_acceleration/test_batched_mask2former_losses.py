@@ -282,6 +282,19 @@ def test_a_role_waits_once_whatever_its_pictures():
     assert few == many and few[:2] == (1, 3) and few[2] < launches / 2
 
 
+def test_a_step_waits_twice_a_role_for_its_losses(swappers):
+    """For the classes of its maps and for its costs."""
+    reads, launches = [], []
+    for swapper in swappers:
+        with SyncCounter() as counter:
+            step(swapper, semantic_batch())
+        heads = counter.reads_in('/dense_heads/', '/decode_heads/', '/assigners/', '/samplers/')
+        reads.append(heads + counter.reads_in('host_copy'))
+        launches.append(counter.launches)
+    assert reads[0] > 70 and reads[1] == 4
+    assert launches[1] < 0.8 * launches[0]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_a_gpu_is_waited_for_by_an_event_alone():

@@ -39,7 +39,7 @@ class BoxObjects:
         more: Sequence[np.ndarray] = (),
     ) -> None:
         self.counts = [len(each.labels) for each in instances]
-        self.labels = torch.cat([each.labels for each in instances])
+        self.labels = torch.cat([each.labels for each in instances]).long()
         self.corners = torch.cat([each.bboxes for each in instances])
         shapes = np.array([meta['img_shape'] for meta in metas], dtype=np.int64)
         numbers = np.repeat(np.arange(len(self.counts)), self.counts)

@@ -30,7 +30,7 @@ class MaskSegments:
 
     def __init__(self, instances: Sequence[InstanceData]) -> None:
         self.counts = [len(each.labels) for each in instances]
-        self.labels = torch.cat([each.labels for each in instances])
+        self.labels = torch.cat([each.labels for each in instances]).long()
         self.masks = torch.cat([each.masks for each in instances]).float().unsqueeze(1)
         numbers = np.repeat(np.arange(len(self.counts)), self.counts)
         places = np.concatenate([np.arange(count) for count in self.counts])
