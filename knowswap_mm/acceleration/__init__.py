@@ -2,6 +2,9 @@
 
 from knowswap_mm.acceleration.accelerate import DEFAULTS, accelerate
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.batched_denoising_queries import BatchedDenoisingQueries
+from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
+from knowswap_mm.acceleration.batched_mask2former_losses import BatchedMask2FormerLosses
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
@@ -16,5 +19,8 @@ __all__ = [
     'LeanLoRA',
     'LowPrecisionBase',
     'PackedAttention',
+    'BatchedDINOLosses',
+    'BatchedDenoisingQueries',
+    'BatchedMask2FormerLosses',
     'accelerate',
 ]

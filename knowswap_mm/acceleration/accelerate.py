@@ -42,5 +42,6 @@ def accelerate(
         if kind is None or not issubclass(kind, Acceleration):
             fix = f'use some of {sorted(ACCELERATIONS.module_dict)}'
             raise ConfigError('model.accelerations', entry, 'no acceleration', fix)
-        changed[kind.__name__] = ACCELERATIONS.build(config).apply(host)
+        options = {key: value for key, value in config.items() if key != 'type'}
+        changed[kind.__name__] = kind(**options).apply(host)
     return changed

@@ -1,0 +1,47 @@
+"""DINO's losses for all layers and pictures at once."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.exact_modules import exact_modules
+from knowswap_mm.registry import ACCELERATIONS
+
+_HEADS = 'mmdet.models.dense_heads'
+
+
+@ACCELERATIONS.register_module()
+class BatchedDINOLosses(Acceleration):
+    """Matches all layers and pictures of DINO and Deformable DETR at once.
+
+    The host waits for the device dozens of times for every layer and picture; with this, a role
+    waits once, for its matching costs. Assignments are the host's but for ties within rounding,
+    losses and gradients differ by the order of sums. Heads with another assigner, or with costs or
+    losses that are not known here, keep their own path.
+    """
+
+    def apply(self, host: nn.Module) -> int:
+        """Change the class of the host's head.
+
+        Args:
+            host (nn.Module): The host with its adapters.
+
+        Returns:
+            int: Heads that were changed.
+        """
+        dino = exact_modules(host, f'{_HEADS}.dino_head.DINOHead')
+        others = exact_modules(host, f'{_HEADS}.deformable_detr_head.DeformableDETRHead')
+        if not dino and not others:
+            return 0
+        from knowswap_mm.acceleration.matching.batched_deformable_detr_head import (
+            BatchedDeformableDETRHead,
+        )
+        from knowswap_mm.acceleration.matching.batched_dino_head import BatchedDINOHead
+
+        changed = 0
+        for heads, kind in ((dino, BatchedDINOHead), (others, BatchedDeformableDETRHead)):
+            for head in filter(kind.fits, heads):
+                head.__class__ = kind
+                changed += 1
+        return changed
