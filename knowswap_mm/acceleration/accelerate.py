@@ -29,7 +29,7 @@ def accelerate(
         dict[str, int]: Modules that each one changed, by name.
 
     Raises:
-        ConfigError: If a name is unknown.
+        ConfigError: If a name or an argument is unknown.
     """
     chosen = DEFAULTS if accelerations is None else accelerations
     if isinstance(chosen, (str, Mapping)):
@@ -43,5 +43,10 @@ def accelerate(
             fix = f'use some of {sorted(ACCELERATIONS.module_dict)}'
             raise ConfigError('model.accelerations', entry, 'no acceleration', fix)
         options = {key: value for key, value in config.items() if key != 'type'}
-        changed[kind.__name__] = kind(**options).apply(host)
+        try:
+            built = kind(**options)
+        except TypeError as error:
+            fix = f'see the arguments of knowswap_mm.acceleration.{kind.__name__}'
+            raise ConfigError('model.accelerations', entry, str(error), fix) from None
+        changed[kind.__name__] = built.apply(host)
     return changed

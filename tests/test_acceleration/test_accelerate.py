@@ -32,3 +32,9 @@ def test_an_unknown_one_is_an_error(host, entry, raises_config_error):
 def test_it_must_be_a_list(host, value, raises_config_error):
     with raises_config_error('model.accelerations', value, 'no list'):
         accelerate(host, value)
+
+
+def test_an_unknown_argument_is_an_error(host, raises_config_error):
+    entry = dict(type='knowswap_mm.LeanLoRA', speed=2)
+    with raises_config_error('model.accelerations', entry, 'speed'):
+        accelerate(host, [entry])
