@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from steps.loop import PRECISIONS
-from steps.measure import held, measure, peak_memory
-from steps.swapper_loop import SwapperLoop
+from training_steps.loop import PRECISIONS
+from training_steps.measure import held, measure, peak_memory
+from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
 from knowswap_mm.acceleration import DEFAULTS
@@ -137,7 +137,7 @@ def main() -> None:
     args = parse_args()
     torch.backends.cuda.matmul.allow_tf32 = args.precision == 'tf32'
     torch.backends.cudnn.allow_tf32 = args.precision == 'tf32'
-    kind = getattr(importlib.import_module(f'steps.{args.task}'), args.task.capitalize())
+    kind = getattr(importlib.import_module(f'training_steps.{args.task}'), args.task.capitalize())
     chosen = variations(args, kind.sizes[args.preset].batch)
     rows = [measured(kind, args, choice) for choice in chosen]
     print(f'{args.task}, preset {args.preset}, {args.precision}, PyTorch {torch.__version__}\n')

@@ -21,13 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from steps.loop import PRECISIONS, Loop
-from steps.matrix_peak import matrix_peak
-from steps.measure import held, measure, operations, peak_memory
-from steps.official_loop import OfficialLoop
-from steps.plain_loop import PlainLoop
-from steps.step_task import StepTask
-from steps.swapper_loop import SwapperLoop
+from training_steps.loop import PRECISIONS, Loop
+from training_steps.matrix_peak import matrix_peak
+from training_steps.measure import held, measure, operations, peak_memory
+from training_steps.official_loop import OfficialLoop
+from training_steps.plain_loop import PlainLoop
+from training_steps.step_task import StepTask
+from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
 from knowswap_mm.acceleration import DEFAULTS
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
     """Measures the loops of one precision; returns a row each."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == 'tf32'
-    kind = getattr(importlib.import_module(f'steps.{args.task}'), args.task.capitalize())
+    kind = getattr(importlib.import_module(f'training_steps.{args.task}'), args.task.capitalize())
     task = kind(args.preset, args.batch, device)
     loops, own = {}, {}
     for name, make in makers(args, precision).items():

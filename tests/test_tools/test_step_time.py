@@ -17,19 +17,19 @@ def steps(monkeypatch):
     """The benchmark's parts, importable as the script imports them."""
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in [name for name in sys.modules if name.split('.')[0] == 'steps']:
+    for name in [name for name in sys.modules if name.split('.')[0] == 'training_steps']:
         del sys.modules[name]
 
 
 def task_of(name, batch=2):
-    module = __import__(f'steps.{name}', fromlist=['x'])
+    module = __import__(f'training_steps.{name}', fromlist=['x'])
     return getattr(module, name.capitalize())('cpu', batch, 'cpu')
 
 
 @pytest.mark.parametrize('name', TASKS)
 def test_the_loops_compute_the_same(name, steps):
-    from steps.plain_loop import PlainLoop
-    from steps.swapper_loop import SwapperLoop
+    from training_steps.plain_loop import PlainLoop
+    from training_steps.swapper_loop import SwapperLoop
 
     task = task_of(name)
     ours, plain = SwapperLoop(task, 'fp32', ()), PlainLoop(task, 'fp32')
@@ -111,9 +111,9 @@ OWN = dict(classification='ViT-B', detection='Swin-large', segmentation='Swin-ba
 def test_architectures(name, steps):
     """What the preset has is one of them, and all others fit the parts behind the backbone."""
     from mmengine.config import Config
-    from steps.step_task import ROOT
+    from training_steps.step_task import ROOT
 
-    kind = getattr(__import__(f'steps.{name}', fromlist=['x']), name.capitalize())
+    kind = getattr(__import__(f'training_steps.{name}', fromlist=['x']), name.capitalize())
     found = runpy.run_path(str(FOLDER / 'scale.py'))['architectures'](name)
     plain = Config.fromfile(ROOT / 'configs' / kind.sizes['gpu'].config)
     own = plain.copy()

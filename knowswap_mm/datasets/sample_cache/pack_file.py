@@ -44,7 +44,7 @@ class PackFile:
     """Keeps values by key, once written never changed, for all processes that open the file.
 
     Writers append under a lock. Readers need none: a record counts only when it is there in full
-    and its checksum holds, which every process checks when it first reads it. Nothing is ever
+    and its checksum holds, which every process checks when it first reads it. No record is ever
     moved or cut off, so a place that was read once stays good; behind damaged bytes the next
     record is searched for. The file is read, not mapped into memory: a mapped file that becomes
     shorter kills the process.
@@ -184,6 +184,10 @@ class PackFile:
                 if not repair:
                     return
                 self._end = self._next_record(self._end + ALIGN, size)
+                if self._end > size:
+                    # The file ends inside a header. What is written next must not complete it.
+                    self._end = size = size - size % ALIGN
+                    os.ftruncate(self._descriptor, size)
                 continue
             key, length, _ = header
             if self._end + ALIGN + length > size:

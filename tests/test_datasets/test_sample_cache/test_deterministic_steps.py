@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform, Resize
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import TRANSFORMS, DefaultScope
 
 from knowswap_mm.datasets.sample_cache.deterministic_steps import (
     KNOWN,
@@ -114,13 +114,14 @@ class TestFingerprint:
 
 
 def test_known_steps_leave_the_generators_alone(picture_tree):
-    steps = build(
-        dict(type='mmpretrain.LoadImageFromFile'),
-        dict(type='mmpretrain.Resize', scale=(12, 12)),
-        dict(type='mmpretrain.ResizeEdge', scale=10),
-        dict(type='mmpretrain.CenterCrop', crop_size=8),
-        dict(type='mmpretrain.Pad', size=(9, 9)),
-    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        steps = build(
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(12, 12)),
+            dict(type='ResizeEdge', scale=10),
+            dict(type='CenterCrop', crop_size=8),
+            dict(type='Pad', size=(9, 9)),
+        )
     assert count_leading(steps) == len(steps)
     torch.manual_seed(0), np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1]

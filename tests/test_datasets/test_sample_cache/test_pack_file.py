@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from knowswap_mm.datasets.sample_cache import pack_file
@@ -187,6 +187,10 @@ class TestDamage:
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
     @given(st.integers(0, 10**9))
+    @example(424)  # inside a header, behind all that it says
+    @example(40)
+    @example(63)
+    @example(65)
     def test_cut_short(self, tmp_path, length):
         path = tmp_path / 'test.pack'
         path.unlink(missing_ok=True)

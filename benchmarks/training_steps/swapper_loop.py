@@ -9,8 +9,8 @@ import torch
 from mmengine.registry import MODELS
 
 from knowswap_mm.engine import SwapOptimWrapper
-from steps.loop import Loop
-from steps.step_task import StepTask
+from training_steps.loop import Loop
+from training_steps.step_task import StepTask
 
 
 class SwapperLoop(Loop):

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from steps.step_task import StepTask
+from training_steps.step_task import StepTask
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 

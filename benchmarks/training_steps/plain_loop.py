@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.lora_injector import adapter_parameters
-from steps.loop import Loop
-from steps.step_task import StepTask
+from training_steps.loop import Loop
+from training_steps.step_task import StepTask
 
 
 class PlainLoop(Loop):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from steps.plain_loop import PlainLoop
+from training_steps.plain_loop import PlainLoop
 
 
 class OfficialLoop(PlainLoop):

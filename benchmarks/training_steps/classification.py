@@ -8,7 +8,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from steps.step_task import Size, StepTask
+from training_steps.step_task import Size, StepTask
 
 
 class Classification(StepTask):

@@ -8,7 +8,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from steps.step_task import Size, StepTask
+from training_steps.step_task import Size, StepTask
 
 
 class Segmentation(StepTask):

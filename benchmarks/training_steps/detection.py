@@ -8,7 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from steps.step_task import Size, StepTask
+from training_steps.step_task import Size, StepTask
 
 
 class Detection(StepTask):

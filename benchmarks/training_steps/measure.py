@@ -7,7 +7,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from steps.loop import Loop
+from training_steps.loop import Loop
 
 
 def measure(loops: dict[str, Loop], count: int, warm_up: int) -> dict[str, list[float]]:
