@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import nn
 
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.exact_modules import exact_modules
 from knowswap_mm.acceleration.fused_window_msa import FusedWindowMSA
 from knowswap_mm.registry import ACCELERATIONS
 
 #: Where the hosts have their ``WindowMSA``; they differ in names of arguments only.
-_HOMES = (
-    'mmpretrain.models.utils.attention',
-    'mmdet.models.backbones.swin',
-    'mmseg.models.backbones.swin',
+_ATTENTIONS = (
+    'mmpretrain.models.utils.attention.WindowMSA',
+    'mmdet.models.backbones.swin.WindowMSA',
+    'mmseg.models.backbones.swin.WindowMSA',
 )
 
 
@@ -34,8 +35,7 @@ class FusedWindowAttention(Acceleration):
         Returns:
             int: Attentions that were changed.
         """
-        kinds = {(home, 'WindowMSA') for home in _HOMES}
-        found = [m for m in host.modules() if (type(m).__module__, type(m).__name__) in kinds]
+        found = exact_modules(host, *_ATTENTIONS)
         for module in found:
             FusedWindowMSA.adopt(module)
         return len(found)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from knowswap_mm.acceleration.acceleration import Acceleration
+from knowswap_mm.acceleration.exact_modules import exact_modules
 from knowswap_mm.acceleration.mixed_class import mixed_class
 from knowswap_mm.acceleration.packed_multihead_attention import PackedMultiheadAttention
 from knowswap_mm.registry import ACCELERATIONS
 
-#: By name, so that nobody needs mmpretrain for another host.
-_ATTENTION = ('mmpretrain.models.utils.attention', 'MultiheadAttention')
+_ATTENTION = 'mmpretrain.models.utils.attention.MultiheadAttention'
 
 
 @ACCELERATIONS.register_module()
@@ -26,7 +26,7 @@ class PackedAttention(Acceleration):
         Returns:
             int: Attentions that were changed; subclasses of the hosts stay as they are.
         """
-        found = [m for m in host.modules() if (type(m).__module__, type(m).__name__) == _ATTENTION]
+        found = exact_modules(host, _ATTENTION)
         for module in found:
             module.__class__ = mixed_class(PackedMultiheadAttention, type(module))
         return len(found)
