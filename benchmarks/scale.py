@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
-from training_steps.loop import PRECISIONS
+from training_steps.loop import PRECISIONS, use_precision
 from training_steps.measure import held, measure, peak_memory
+from training_steps.step_task import task_class
 from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
@@ -135,9 +135,8 @@ def estimate(row: dict[str, Any], args: argparse.Namespace) -> list[float]:
 def main() -> None:
     """Measures, prints and writes."""
     args = parse_args()
-    torch.backends.cuda.matmul.allow_tf32 = args.precision == 'tf32'
-    torch.backends.cudnn.allow_tf32 = args.precision == 'tf32'
-    kind = getattr(importlib.import_module(f'training_steps.{args.task}'), args.task.capitalize())
+    use_precision(args.precision)
+    kind = task_class(args.task)
     chosen = variations(args, kind.sizes[args.preset].batch)
     rows = [measured(kind, args, choice) for choice in chosen]
     print(f'{args.task}, preset {args.preset}, {args.precision}, PyTorch {torch.__version__}\n')

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib
 import json
 import platform
 import statistics
@@ -21,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from training_steps.loop import PRECISIONS, Loop
+from training_steps.loop import PRECISIONS, Loop, use_precision
 from training_steps.matrix_peak import matrix_peak
 from training_steps.measure import held, measure, operations, peak_memory
 from training_steps.official_loop import OfficialLoop
 from training_steps.plain_loop import PlainLoop
-from training_steps.step_task import StepTask
+from training_steps.step_task import StepTask, task_class
 from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
@@ -75,9 +74,8 @@ def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[Step
 def run(args: argparse.Namespace, precision: str) -> list[dict]:
     """Measures the loops of one precision; returns a row each."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == 'tf32'
-    kind = getattr(importlib.import_module(f'training_steps.{args.task}'), args.task.capitalize())
-    task = kind(args.preset, args.batch, device)
+    use_precision(precision)
+    task = task_class(args.task)(args.preset, args.batch, device)
     loops, own = {}, {}
     for name, make in makers(args, precision).items():
         before = held()

@@ -32,3 +32,13 @@ class Loop(metaclass=ABCMeta):
         if self.precision != 'bf16':
             return nullcontext()
         return torch.autocast(torch.device(self.task.device).type, torch.bfloat16)
+
+
+def use_precision(precision: str) -> None:
+    """Set torch's switches for products in fp32.
+
+    Args:
+        precision (str): One of :data:`PRECISIONS`; autocast is each loop's own.
+    """
+    tf32 = precision == 'tf32'
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32

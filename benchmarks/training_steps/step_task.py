@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,3 +120,8 @@ class StepTask(metaclass=ABCMeta):
                     terms = host.loss(ready['inputs'], ready['data_samples'])
             losses.append(host.parse_losses(terms)[0])
         return losses
+
+
+def task_class(name: str) -> type[StepTask]:
+    """The task of a name; its file is imported only now, with the host library that it needs."""
+    return getattr(importlib.import_module(f'training_steps.{name}'), name.capitalize())
