@@ -61,23 +61,28 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def write_pictures(root: Path, count: int) -> None:
-    """Class folders with links to a few JPEGs, which compress about as photographs do."""
-    masters = root / 'masters'
-    masters.mkdir(parents=True)
+def write_masters(folder: Path) -> list[Path]:
+    """A few JPEGs, which compress about as photographs do."""
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
+    found = []
     for i in range(FILES):
         coarse = Image.fromarray(rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8))
         smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
         noise = rng.integers(-12, 12, (HEIGHT, WIDTH, 3))
-        Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(
-            masters / f'{i}.jpg', quality=90
-        )
+        found.append(folder / f'{i}.jpg')
+        Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(found[-1], quality=90)
+    return found
+
+
+def write_pictures(root: Path, count: int) -> None:
+    """Class folders with links to the masters."""
+    masters = write_masters(root / 'masters')
     for name in ('old', 'new'):
         folder = root / 'train' / name
         folder.mkdir(parents=True)
         for i in range(count // 2):
-            os.link(masters / f'{i % FILES}.jpg', folder / f'{i:06d}.jpg')
+            os.link(masters[i % FILES], folder / f'{i:06d}.jpg')
 
 
 def measure(args: argparse.Namespace) -> dict[str, object]:

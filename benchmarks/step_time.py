@@ -5,8 +5,9 @@
     python benchmarks/step_time.py detection --preset gpu --precision bf16 --each
 
 All loops get the same model, pictures that are ready on the device, and the same optimizer; they
-take turns in one process, so that the ratios do not depend on what else the machine does. `--each`
-adds a row for every acceleration alone, and one for none.
+take turns in one process, so that the ratios do not depend on what else the machine does. A turn is
+`--stretch` steps; between its ends a loop waits for the device only where it does so by itself.
+`--each` adds rows for every acceleration alone, for all but it, and for none.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--preset', choices=['cpu', 'gpu'], default='cpu')
     parser.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp32'])
     parser.add_argument('--batch', type=int, help='pictures a role; the preset has its own')
-    parser.add_argument('--steps', type=int, default=20)
-    parser.add_argument('--warm-up', type=int, default=5)
+    parser.add_argument('--steps', type=int, default=20, help='turns of each loop')
+    parser.add_argument('--stretch', type=int, default=4, help='steps of a turn')
+    parser.add_argument('--warm-up', type=int, default=2, help='turns that are not counted')
     parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
-    parser.add_argument('--each', action='store_true', help='every acceleration alone, and none')
+    parser.add_argument(
+        '--each', action='store_true', help='every acceleration alone, all but it, and none'
+    )
     parser.add_argument('--only-ours', action='store_true', help='no loops written by hand')
     parser.add_argument('--out', type=Path, help='json file')
     return parser.parse_args()
@@ -63,6 +67,9 @@ def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[Step
         found['no acceleration'] = lambda task: SwapperLoop(task, precision, ())
         for name in chosen:
             found[f'{name} alone'] = lambda task, name=name: SwapperLoop(task, precision, (name,))
+        for name in chosen if len(chosen) > 1 else ():
+            others = tuple(other for other in chosen if other != name)
+            found[f'all but {name}'] = lambda task, rest=others: SwapperLoop(task, precision, rest)
     if not args.only_ours:
         if args.task == 'classification':
             found['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
         loops[name] = make(task)
         loops[name].step()  # optimizers allocate their state in the first one
         own[name] = held() - before
-    times = measure(loops, args.steps, args.warm_up)
+    times = measure(loops, args.steps, args.warm_up, args.stretch)
     work = operations(list(loops.values())[-1])
     peak = matrix_peak(device, precision)
     ours = statistics.median(times[OURS])

@@ -24,7 +24,7 @@ class Loop(metaclass=ABCMeta):
         self.task, self.precision = task, precision
 
     @abstractmethod
-    def step(self) -> None:
+    def step(self) -> object:
         """One step: forward, backward, optimizer."""
 
     def autocast(self) -> AbstractContextManager:

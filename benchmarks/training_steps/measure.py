@@ -10,23 +10,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_steps.loop import Loop
 
 
-def measure(loops: dict[str, Loop], count: int, warm_up: int) -> dict[str, list[float]]:
-    """Milliseconds of each step, the loops taking turns, so that what else goes on hits all alike.
+def measure(
+    loops: dict[str, Loop], count: int, warm_up: int, stretch: int = 1
+) -> dict[str, list[float]]:
+    """Milliseconds of a step, the loops taking turns, so that what else goes on hits all alike.
 
     Args:
         loops (dict[str, Loop]): Loops by name.
-        count (int): Measured steps of each.
-        warm_up (int): Steps before, which are not counted.
+        count (int): Measured turns of each.
+        warm_up (int): Turns before, which are not counted.
+        stretch (int): Steps of a turn. Only its ends wait for the device, as training waits for it
+            between two lines of the log: what a loop itself waits for in between is its own cost.
     """
     times: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(count + warm_up):
         for name, loop in loops.items():
             wait()
             begin = time.perf_counter()
-            loop.step()
+            for _ in range(stretch):
+                loop.step()
             wait()
             if turn >= warm_up:
-                times[name].append(1000 * (time.perf_counter() - begin))
+                times[name].append(1000 * (time.perf_counter() - begin) / stretch)
     return times
 
 

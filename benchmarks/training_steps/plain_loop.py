@@ -28,6 +28,7 @@ class PlainLoop(Loop):
         self.fused = fused
         torch.manual_seed(0)
         self.host = MODELS.build(copy.deepcopy(task.cfg.model.host))
+        self.host.init_weights()  # as the swapper does, so that the losses are of its size
         self.host.requires_grad_(False)
         LoRAInjector(**task.cfg.model.get('lora', {})).inject(self.host)
         self.host.to(task.device).train()

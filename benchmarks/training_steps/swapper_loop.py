@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
+from torch import Tensor
 
 from knowswap_mm.engine import SwapOptimWrapper
 from training_steps.loop import Loop
@@ -40,6 +41,6 @@ class SwapperLoop(Loop):
             clip_grad=task.clip_grad,
         )
 
-    def step(self) -> None:
-        """What mmengine's training loop does with a batch."""
-        self.model.train_step(self.task.data(), optim_wrapper=self.wrapper)
+    def step(self) -> dict[str, Tensor]:
+        """What mmengine's training loop does with a batch; returns what it would log."""
+        return self.model.train_step(self.task.data(), optim_wrapper=self.wrapper)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from knowswap_mm.acceleration.compute_dtype import compute_dtype
 from knowswap_mm.acceleration.low_precision_weights import LowPrecisionWeights
-from knowswap_mm.acceleration.low_rank_linear import LowRankLinear
+from knowswap_mm.acceleration.low_rank_linear import low_rank_linear
 from knowswap_mm.acceleration.versioned_merge import VersionedMerge
 
 #: Linears whose forward is one matrix product.
@@ -26,8 +26,8 @@ class LeanLoRALinear(VersionedMerge, lora.Linear):
     of the whole activation, made only to be cast back; scales the output of B and adds it to that
     of the base by passes of their own; and does the same for the gradients. Here the scale is
     folded into B, and all adapters without active dropout are one low-rank part of
-    :class:`LowRankLinear`. Whatever is not an ordinary LoRA on an ordinary frozen linear (merged or
-    disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to peft.
+    :func:`low_rank_linear`. Whatever is not an ordinary LoRA on an ordinary frozen linear (merged
+    or disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to peft.
 
     It has no state of its own: a ``lora.Linear`` becomes one by a change of its class.
     """
@@ -52,7 +52,7 @@ class LeanLoRALinear(VersionedMerge, lora.Linear):
         dropping = [name for name in names if self._drops(name)]
         steady = [name for name in names if name not in dropping]
         if steady:
-            out = LowRankLinear.apply(rows, weight, bias, *self._matrices(steady, dtype))
+            out = low_rank_linear(rows, weight, bias, *self._matrices(steady, dtype))[0]
         else:
             out = F.linear(rows, weight, bias)
         for name in dropping:

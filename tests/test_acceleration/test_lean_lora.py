@@ -8,9 +8,9 @@ from peft.tuners import lora
 from tiny_hosts import build_host, randomise, resnet_host, vit_host
 from torch import nn
 
-from knowswap_mm.acceleration import LeanLoRA
+from knowswap_mm.acceleration import LeanLoRA, lean_lora_linear
 from knowswap_mm.acceleration.lean_lora_linear import LeanLoRALinear
-from knowswap_mm.acceleration.low_rank_linear import LowRankLinear
+from knowswap_mm.acceleration.low_rank_linear import low_rank_linear
 from knowswap_mm.lora import LoRAInjector, drop_adapter, merge_adapters
 
 IN, OUT = 12, 20
@@ -104,8 +104,8 @@ def test_derivatives(frozen):
     x, matrices = frozen != 'input', frozen != 'matrices'
     tensors = [random(5, IN, grad=x), random(OUT, IN, grad=False), random(OUT, grad=False)]
     tensors += [random(3, IN, grad=matrices), random(OUT, 3, grad=matrices)]
-    assert torch.autograd.gradcheck(LowRankLinear.apply, tensors)
-    assert torch.autograd.gradgradcheck(LowRankLinear.apply, tensors)
+    assert torch.autograd.gradcheck(low_rank_linear, tensors)
+    assert torch.autograd.gradgradcheck(low_rank_linear, tensors)
 
 
 def saved(model, x):
@@ -205,13 +205,12 @@ def test_unusual_layers_are_left_to_peft():
 def test_the_lean_way_is_taken_and_left_where_it_should_be(monkeypatch):
     """Without this, all comparisons would pass if peft did everything."""
     calls = []
-    apply = LowRankLinear.apply
 
     def spy(*tensors):
         calls.append([(tensor.dtype, tuple(tensor.shape)) for tensor in tensors])
-        return apply(*tensors)
+        return low_rank_linear(*tensors)
 
-    monkeypatch.setattr(LowRankLinear, 'apply', spy)
+    monkeypatch.setattr(lean_lora_linear, 'low_rank_linear', spy)
     _, lean = linears((3, 2))
     x = torch.randn(4, IN)
     lean(x)

@@ -58,7 +58,8 @@ def test_the_loops_compute_the_same(name, steps):
 def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
     out = tmp_path / 'steps.json'
     arguments = ['classification', '--precision', precision, '--batch', '2', '--steps', '2']
-    arguments += ['--warm-up', '1', '--each', '--accelerations', 'LeanLoRA', '--out', str(out)]
+    arguments += ['--warm-up', '0', '--each', '--accelerations', 'LeanLoRA', 'PackedAttention']
+    arguments += ['--stretch', '2', '--out', str(out)]
     monkeypatch.setattr(sys, 'argv', ['step_time.py', *arguments])
     runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
     rows = json.loads(out.read_text())['rows']
@@ -66,6 +67,9 @@ def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
         'knowswap_mm',
         'no acceleration',
         'LeanLoRA alone',
+        'PackedAttention alone',
+        'all but LeanLoRA',
+        'all but PackedAttention',
         'plain, one forward',
         'plain, two forwards',
         'official structure',
@@ -124,3 +128,15 @@ def test_architectures(name, steps):
     assert own.model.to_dict() == plain.model.to_dict()
     keys = {frozenset(options) for options in found.values()}
     assert len(found) == 3 and len(keys) == 1
+
+
+def test_training_curves(steps, monkeypatch, capsys, tmp_path):
+    out = tmp_path / 'curves.json'
+    arguments = ['detection', '--steps', '2', '--accelerations', 'BatchedDINOLosses']
+    monkeypatch.setattr(sys, 'argv', ['training_curves.py', *arguments, '--out', str(out)])
+    runpy.run_path(str(FOLDER / 'training_curves.py'), run_name='__main__')
+    curves = json.loads(out.read_text())['curves']
+    plain = curves['no acceleration']
+    assert curves['no acceleration, again'] == plain and len(set(plain)) == 2
+    assert curves['all of them'] == pytest.approx(plain, rel=1e-5)
+    assert '| BatchedDINOLosses alone |' in capsys.readouterr().out

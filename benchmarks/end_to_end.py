@@ -1,0 +1,133 @@
+"""A whole training run on JPEGs: how long the loop waits for data, and what evaluation takes.
+
+    python benchmarks/end_to_end.py --amp --workers 14
+
+Writes JPEGs of the size of ImageNet's (500 x 400) in the layout of the ImageNet-100 recipe, 100
+classes of 1,300, and trains its config on them with `tools/train.py`, all phases and evaluations.
+The files are links to a few pictures, so that what is read from the disk lies in memory; each is
+decoded by itself. Random weights: time does not depend on them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from data_path import write_masters
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = 'configs/classification/vit-b16_imagenet100_learn-forget_parity.py'
+FORGET, LEARN, RETAIN = 5, 5, 95
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--config', default=CONFIG)
+    parser.add_argument('--pictures', type=int, default=1300, help='for training, a class')
+    parser.add_argument('--test-pictures', type=int, default=50, help='for evaluation, a class')
+    parser.add_argument('--workers', type=int, default=max((os.cpu_count() or 2) - 2, 1))
+    parser.add_argument('--amp', action='store_true', help='bf16')
+    parser.add_argument('--cfg-options', nargs='*', default=[], help='as of tools/train.py')
+    parser.add_argument('--out', type=Path, help='json file')
+    return parser.parse_args()
+
+
+def write_pictures(root: Path, args: argparse.Namespace) -> None:
+    """The official three folders, old classes named `<number>_<10 characters>`."""
+    masters = write_masters(root / 'masters')
+    names = [f'{i}_n{i:08d}' for i in range(FORGET + RETAIN)]
+    roles = dict(
+        forget=names[:FORGET], retain=names[FORGET:], learn=[f'new{i}' for i in range(LEARN)]
+    )
+    for role, classes in roles.items():
+        for split, count in (('train', args.pictures), ('test', args.test_pictures)):
+            for name in classes:
+                folder = root / role / split / name
+                folder.mkdir(parents=True)
+                for i in range(count):
+                    os.link(masters[i % len(masters)], folder / f'{i:05d}.jpg')
+
+
+def train(root: Path, args: argparse.Namespace) -> Path:
+    """Runs the recipe; returns the file of its scalars."""
+    options = [
+        f'data_root={root}/',
+        *(f'{part}_dataloader.num_workers={args.workers}' for part in ('train', 'val', 'test')),
+        *(
+            f'{part}_dataloader.dataset.roles.{role}.dataset.data_root={root}'
+            for part in ('train', 'val', 'test')
+            for role in ('learn', 'forget', 'retain')
+        ),
+        'load_from=None',
+        'swap.allow_random_host=True',
+        *args.cfg_options,
+    ]
+    command = [sys.executable, 'tools/train.py', args.config, '--work-dir', str(root / 'run')]
+    command += ['--amp'] * args.amp
+    log = root / 'output.log'
+    with log.open('w') as output:
+        done = subprocess.run(
+            [*command, '--cfg-options', *options],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        sys.exit(log.read_text()[-3000:])
+    return next((root / 'run').glob('*/vis_data/scalars.json'))
+
+
+def summary(scalars: Path, wall: float, test_batches: int) -> dict[str, object]:
+    """Time of an iteration and its wait for data in each fifth of a phase, and what is left."""
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    steps = [line for line in lines if 'data_time' in line and 'loss' in line]
+    tests = [line for line in lines if 'data_time' in line and 'loss' not in line]
+    rows, last = [], 0
+    for line in steps:
+        rows.append(dict(count=line['step'] - last, time=line['time'], wait=line['data_time']))
+        last = line['step']
+    training = sum(row['count'] * row['time'] for row in rows)
+    evaluation = sum(test_batches * line['time'] for line in tests)
+    return dict(rows=rows, wall=wall, training=training, evaluation=evaluation, steps=last)
+
+
+def main() -> None:
+    """Trains, prints and writes."""
+    args = parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_pictures(Path(folder), args)
+        begin = time.perf_counter()
+        scalars = train(Path(folder), args)
+        count = (FORGET + LEARN + RETAIN) * args.test_pictures
+        found = summary(scalars, time.perf_counter() - begin, -(-count // 256))
+    rows, steps = found['rows'], found['steps']
+    print(f'{steps} iterations in {found["training"]:.1f} s, evaluations '
+          f'{found["evaluation"]:.1f} s, the whole process {found["wall"]:.1f} s; '
+          f'{args.workers} workers\n')  # fmt: skip
+    print('| iterations | ms an iteration | ms of waiting for data | share |')
+    print('| --- | --- | --- | --- |')
+    tenth, done, group = steps / 10, 0, []
+    for row in rows:
+        group.append(row)
+        done += row['count']
+        if done >= tenth or row is rows[-1]:
+            total = sum(r['count'] for r in group)
+            each, wait = (
+                1000 * sum(r['count'] * r[key] for r in group) / total for key in ('time', 'wait')
+            )
+            print(f'| to {done} | {each:.1f} | {wait:.1f} | {100 * wait / each:.1f} % |')
+            tenth, group = tenth + steps / 10, []
+    if args.out:
+        args.out.write_text(json.dumps(dict(vars(args), out=None, **found)) + '\n')
+
+
+if __name__ == '__main__':
+    main()
