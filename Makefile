@@ -10,6 +10,8 @@ VENV_ARGS ?=
 TORCH ?= torch==2.13.0 torchvision==0.28.0
 # More options for pytest, e.g. PYTEST_ARGS="-m 'not slow'".
 PYTEST_ARGS ?=
+# Processes that run tests. Each holds models of its own, so at most eight.
+WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 < 8 ? $$1 : 8) }')
 
 export WHEELS PYTHON VENV_ARGS TORCH
 
@@ -36,8 +38,8 @@ demo-detection: setup ## Swap knowledge in a small detector on the CPU
 demo-segmentation: setup ## Swap knowledge in a small segmentor on the CPU
 	$(TWO_THREADS) $(BIN)/python tools/demo.py --task segmentation --work-dir work_dirs/demo_segmentation
 
-test: lint ## Check the style and run all tests (PYTEST_ARGS=)
-	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: lint ## Check the style and run all tests (WORKERS=, PYTEST_ARGS=)
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## Check the style
 	$(BIN)/python -m ruff check .

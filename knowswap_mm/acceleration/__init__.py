@@ -8,7 +8,7 @@ from knowswap_mm.acceleration.batched_mask2former_losses import BatchedMask2Form
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
-from knowswap_mm.acceleration.low_precision_base import LowPrecisionBase
+from knowswap_mm.acceleration.linear_patches import LinearPatches
 from knowswap_mm.acceleration.packed_attention import PackedAttention
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     'CompiledBlocks',
     'FusedWindowAttention',
     'LeanLoRA',
-    'LowPrecisionBase',
+    'LinearPatches',
     'PackedAttention',
     'BatchedDINOLosses',
     'BatchedDenoisingQueries',

@@ -7,8 +7,6 @@ from torch import nn
 
 from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.acceleration.lean_lora_linear import LeanLoRALinear
-from knowswap_mm.acceleration.mixed_class import mixed_class
-from knowswap_mm.acceleration.versioned_merge import VersionedMerge
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -30,8 +28,7 @@ class LeanLoRA(Acceleration):
         Returns:
             int: Linears that were changed.
         """
-        kinds = (lora.Linear, mixed_class(VersionedMerge, lora.Linear))
-        linears = [module for module in host.modules() if type(module) in kinds]
+        linears = [module for module in host.modules() if type(module) is lora.Linear]
         linears = [linear for linear in linears if not linear.fan_in_fan_out]
         for linear in linears:
             linear.__class__ = LeanLoRALinear

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration.compute_dtype import compute_dtype
-from knowswap_mm.acceleration.low_precision_weights import LowPrecisionWeights
+from knowswap_mm.acceleration.fusable_low_rank import FUSABLE_RANK, fusable_low_rank
 from knowswap_mm.acceleration.low_rank_linear import low_rank_linear
-from knowswap_mm.acceleration.versioned_merge import VersionedMerge
 
 #: Linears whose forward is one matrix product.
 PLAIN_LINEARS = (nn.Linear, mmcv.cnn.Linear)
 
 
-class LeanLoRALinear(VersionedMerge, lora.Linear):
+class LeanLoRALinear(lora.Linear):
     """peft's linear, with a forward pass in the type of autocast.
 
     peft's own casts its input to the type of the adapter, which under autocast is a copy in fp32
     of the whole activation, made only to be cast back; scales the output of B and adds it to that
     of the base by passes of their own; and does the same for the gradients. Here the scale is
     folded into B, and all adapters without active dropout are one low-rank part of
-    :func:`low_rank_linear`. Whatever is not an ordinary LoRA on an ordinary frozen linear (merged
-    or disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to peft.
+    :func:`low_rank_linear`, or of :func:`fusable_low_rank` in compiled blocks. Whatever is not an
+    ordinary LoRA on an ordinary frozen linear (merged or disabled adapters, variants, a bias in B,
+    hooks on inner layers, ...) is left to peft.
 
     It has no state of its own: a ``lora.Linear`` becomes one by a change of its class.
     """
@@ -52,7 +52,11 @@ class LeanLoRALinear(VersionedMerge, lora.Linear):
         dropping = [name for name in names if self._drops(name)]
         steady = [name for name in names if name not in dropping]
         if steady:
-            out = low_rank_linear(rows, weight, bias, *self._matrices(steady, dtype))[0]
+            a, b = self._matrices(steady, dtype)
+            if torch.compiler.is_compiling() and len(a) <= FUSABLE_RANK:
+                out = fusable_low_rank(rows, weight, bias, a, b)
+            else:
+                out = low_rank_linear(rows, weight, bias, a, b)[0]
         else:
             out = F.linear(rows, weight, bias)
         for name in dropping:
@@ -74,8 +78,7 @@ class LeanLoRALinear(VersionedMerge, lora.Linear):
             or (base.bias is not None and base.bias.requires_grad)
             or torch.jit.is_tracing()
         )
-        plain = type(base) in PLAIN_LINEARS or isinstance(base, LowPrecisionWeights)
-        if unusual or not plain or _has_hooks(base):
+        if unusual or type(base) not in PLAIN_LINEARS or _has_hooks(base):
             return False
         return not any(self.lora_bias.get(name) for name in names) and all(
             type(linear) is nn.Linear and not _has_hooks(linear)
@@ -84,8 +87,6 @@ class LeanLoRALinear(VersionedMerge, lora.Linear):
         )
 
     def _base_weights(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        if isinstance(self.base_layer, LowPrecisionWeights):
-            return self.base_layer.weights_in(dtype)
         weight, bias = self.base_layer.weight, self.base_layer.bias
         return weight.to(dtype), None if bias is None else bias.to(dtype)
 

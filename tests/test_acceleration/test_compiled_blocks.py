@@ -52,7 +52,7 @@ def swapper_of(host=None, accelerations=(), **settings):
     return randomise_adapters(build_swapper(host or vit_host(), accelerations=chosen))
 
 
-OTHERS = ['LeanLoRA', 'LowPrecisionBase', 'FusedWindowAttention']
+OTHERS = ['LeanLoRA', 'PackedAttention', 'FusedWindowAttention']
 
 
 @pytest.mark.slow

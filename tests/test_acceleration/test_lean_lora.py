@@ -247,5 +247,5 @@ def test_torch_compile_takes_it_whole():
         torch.testing.assert_close(found[name], value)
     with torch.autocast('cpu', torch.bfloat16):
         wanted, found = run(lean, x, probe), run(compiled, x, probe)
-    torch.testing.assert_close(found['out'], wanted['out'])
-    torch.testing.assert_close(found['x'], wanted['x'])
+    for key in ('out', 'x'):  # the low-rank part is rounded once more
+        torch.testing.assert_close(found[key], wanted[key], rtol=0.02, atol=0.01)

@@ -25,12 +25,11 @@ HOSTS = dict(vit=vit_host(), swin=swin_host())
 PICTURES = batch(['learn'])[0]['learn']
 CASES = [
     ['LeanLoRA'],
-    ['LowPrecisionBase'],
-    ['LeanLoRA', 'LowPrecisionBase'],
-    ['LowPrecisionBase', 'LeanLoRA'],
     ['PackedAttention'],
+    ['LinearPatches'],
+    ['LeanLoRA', 'PackedAttention', 'LinearPatches'],
     ['FusedWindowAttention'],
-    ['LowPrecisionBase', 'FusedWindowAttention', 'LeanLoRA'],
+    ['LinearPatches', 'FusedWindowAttention', 'LeanLoRA'],
 ]
 
 

@@ -13,7 +13,7 @@ from tests.swap_configs import (
     weights_of,
 )
 
-NAMES = ['LeanLoRA', 'LowPrecisionBase']
+NAMES = ['LeanLoRA', 'PackedAttention']
 PHASES = [learn(iters=3), forget(iters=3, restart_optimizer=True)]
 
 
@@ -31,7 +31,7 @@ def test_a_run_ends_as_without_and_can_be_resumed(picture_tree, tmp_path):
     with plain_config_texts():
         _, plain = train(config('plain', []))
         runner, whole = train(config('whole', NAMES))
-        assert runner.model.accelerated == dict(LeanLoRA=4, LowPrecisionBase=9)
+        assert runner.model.accelerated == dict(LeanLoRA=4, PackedAttention=2)
         again = config('again', NAMES)
         again.resume, again.load_from = True, str(tmp_path / 'whole' / 'iter_4.pth')
         train(again)
