@@ -11,7 +11,6 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import find_latest_checkpoint
 
 from knowswap_mm.errors import SwapError
 
@@ -52,9 +51,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.load_from:
         cfg.load_from = args.load_from
     if args.resume:
-        found = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
+
+        found = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
         if found:
-            cfg.resume, cfg.load_from = True, found
+            cfg.resume, cfg.load_from = True, str(found)
         else:
             print(f'Nothing to resume in {cfg.work_dir}: starting from the beginning.')
     if args.amp:
@@ -82,11 +83,11 @@ def main() -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         sys.exit(f'There is no config file {args.config}.')
-    cfg = merge_args(Config.fromfile(args.config), args)
-    cfg.setdefault('runner_type', 'knowswap_mm.SwapRunner')
     import knowswap_mm  # noqa: F401  (a config without custom_imports works as well)
 
     try:
+        cfg = merge_args(Config.fromfile(args.config), args)
+        cfg.setdefault('runner_type', 'knowswap_mm.SwapRunner')
         RUNNERS.build(cfg).train()
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')

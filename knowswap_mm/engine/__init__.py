@@ -4,7 +4,9 @@ from knowswap_mm.engine.hooks.audit_hook import AuditHook
 from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
 from knowswap_mm.engine.hooks.fisher_hook import FisherHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
+from knowswap_mm.engine.hooks.preemption_hook import PreemptionHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
+from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.engine.swap_runner import SwapRunner
@@ -14,7 +16,9 @@ __all__ = [
     'DeviceScalarsHook',
     'FisherHook',
     'PhaseHook',
+    'PreemptionHook',
     'SaliencyMaskHook',
+    'SwapCheckpointHook',
     'SwapOptimWrapper',
     'SwapResults',
     'SwapRunner',

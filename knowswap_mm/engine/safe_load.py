@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from knowswap_mm.engine.array_pickle import read_arrays
+from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.errors import CheckpointError
 
 
@@ -84,6 +86,7 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
         if path.suffix == '.pkl':
             checkpoint = read_arrays(path, map_location)
         else:
+            _check_sums(path)
             with torch.serialization.safe_globals(_allowed()):
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -101,6 +104,16 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     except Exception as error:
         raise _damaged(path, error) from error
     return checkpoint
+
+
+def _check_sums(path: Path) -> None:
+    """Compare what torch stored with its checksums, which ``torch.load`` does not do."""
+    if not zipfile.is_zipfile(path):
+        return  # of an old version of torch
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f'the checksum of {wrong} is wrong')
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
@@ -126,10 +139,7 @@ def safe_save(checkpoint: dict[str, Any], path: Path) -> None:
         checkpoint (dict): Tensors and plain data.
         path (Path): The file; its folder is made if need be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save(checkpoint, partial)
-    partial.replace(path)
+    write_atomic(path, lambda file: torch.save(checkpoint, file))
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.evaluation.scores import forgetting_h_mean
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 
@@ -76,9 +76,8 @@ class SwapResults:
             **extra: Further fields, e.g. the schedule and the class roles.
         """
         data = dict(primary_metric=self.primary, scale=self.scale, states=self.states, **extra)
-        temporary = path.with_suffix('.tmp')
-        temporary.write_text(json.dumps(data, indent=2, default=float) + '\n', encoding='utf-8')
-        os.replace(temporary, path)
+        text = json.dumps(data, indent=2, default=float) + '\n'
+        write_atomic(path, lambda file: file.write(text.encode()))
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

@@ -20,6 +20,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.engine.atomic_backend import ATOMIC
+from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.errors import CheckpointError, ConfigError
@@ -65,7 +67,12 @@ class SwapRunner(Runner):
         hooks = list(cfg.get('custom_hooks') or [])
         if not any(hook['type'] == 'knowswap_mm.PhaseHook' for hook in hooks):
             hooks.append(dict(type='knowswap_mm.PhaseHook'))
+        if not any(hook['type'] == 'knowswap_mm.PreemptionHook' for hook in hooks):
+            hooks.append(dict(type='knowswap_mm.PreemptionHook'))
         cfg['custom_hooks'] = hooks
+        checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+        if checkpoint and checkpoint.get('type') == 'CheckpointHook':
+            checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
         return super().from_cfg(cfg)
 
     @property
@@ -160,6 +167,8 @@ class SwapRunner(Runner):
             CheckpointError: If a host would train whose weights were never loaded.
         """
         training = self.swap_schedule is not None
+        if self._resume and self._load_from is None and (found := latest_checkpoint(self.work_dir)):
+            self._load_from = str(found)
         super().load_or_resume()
         # Earlier adapters mean nothing on a random host.
         random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack
@@ -172,6 +181,45 @@ class SwapRunner(Runner):
         if training:
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             self._write_run_files(self.train_dataloader.dataset)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Save a checkpoint; a local one is there whole or not at all.
+
+        Args:
+            out_dir (str): Its folder.
+            filename (str): Its name.
+            file_client_args (dict | None): See :class:`mmengine.runner.Runner`, like the others.
+            save_optimizer (bool): Whether it holds the optimizer's state.
+            save_param_scheduler (bool): Whether it holds that of the schedulers.
+            meta (dict | None): Further contents of its ``meta``.
+            by_epoch (bool): Whether the run is counted in epochs.
+            backend_args (dict | None): How it is written.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        if file_client_args is None and backend_args is None and '://' not in str(out_dir):
+            backend_args = dict(backend=ATOMIC)
+        super().save_checkpoint(
+            out_dir,
+            filename,
+            file_client_args,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+            backend_args=backend_args,
+        )
 
     def load_checkpoint(
         self,

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.engine.latest_checkpoint import write_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import ConfigError, PhaseError
@@ -22,7 +23,6 @@ from knowswap_mm.schedule import SwapPhase
 RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
 PHASE_ADAPTERS = 'adapters'
-LATEST_FILE = 'last_checkpoint'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
 _MEND = (
     'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), or lower the '
@@ -184,8 +184,7 @@ class PhaseHook(Hook):
             runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
             if is_main_process():
                 # Automatic resume looks here; a run may end before its first periodic checkpoint.
-                folder = Path(runner.work_dir)
-                (folder / LATEST_FILE).write_text(str(folder / name), encoding='utf-8')
+                write_latest(runner.work_dir, Path(runner.work_dir) / name)
         if self._evaluated_at != phase.end:
             self._evaluate(runner, phase.name)
         if self.save_phase_adapters:

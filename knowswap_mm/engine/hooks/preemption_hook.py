@@ -1,0 +1,102 @@
+"""A run that is asked to stop saves first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+
+from knowswap_mm.engine.latest_checkpoint import write_latest
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """Saves a checkpoint and ends the process when a cluster takes its machine back.
+
+    On a signal the iteration that runs is finished, ``iter_<n>.pth`` is written, and the process
+    ends with 128 plus the number of the signal, as shells count it; ``--resume`` goes on from
+    there. During an evaluation it ends at once, since what was trained before it can be repeated.
+    Several processes agree every ``interval`` iterations whether one of them was asked.
+
+    :class:`SwapRunner` adds it to every swap.
+
+    Args:
+        signals (Sequence[str]): What asks to stop; Slurm's ``--signal=USR1@120`` sends SIGUSR1.
+        interval (int): Iterations between two agreements of several processes.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    #: After the periodic checkpoint of the iteration.
+    priority = 'LOWEST'
+
+    def __init__(self, signals: Sequence[str] = ('SIGTERM',), interval: int = 20) -> None:
+        key = 'custom_hooks.PreemptionHook'
+        known = signal.Signals.__members__
+        if isinstance(signals, str) or any(name not in known for name in signals):
+            raise ConfigError(f'{key}.signals', signals, 'no list of signals', "e.g. ['SIGTERM']")
+        if type(interval) is not int or interval < 1:
+            raise ConfigError(f'{key}.interval', interval, 'not a whole number >= 1', 'e.g. 20')
+        self.signals = [known[name] for name in signals]
+        self.interval = interval
+        self._asked = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def before_train(self, runner: Any) -> None:
+        """Listen, if this is the main thread: no other one may."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {each: signal.signal(each, self._listen) for each in self.signals}
+
+    def _listen(self, number: int, frame: Any) -> None:
+        self._asked = number
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save and end if that was asked for."""
+        asked = self._asked
+        if runner.distributed:
+            if (runner.iter + 1) % self.interval:
+                return
+            shared = torch.tensor(asked, device=get_device())
+            all_reduce(shared, op='max')
+            asked = int(shared)
+        if not asked:
+            return
+        name = f'iter_{runner.iter + 1}.pth'
+        path = Path(runner.work_dir) / name
+        runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
+        if is_main_process():
+            write_latest(runner.work_dir, path)
+        self._end(runner, asked, f'{path} was saved')
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """End a single process that evaluates."""
+        if self._asked and runner.swap_schedule is not None and not runner.distributed:
+            self._end(runner, self._asked, 'the last checkpoint is that before the evaluation')
+
+    def after_train(self, runner: Any) -> None:
+        """Listen no more."""
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        self._before = {}
+
+    def _end(self, runner: Any, asked: int, what: str) -> None:
+        runner.logger.warning(
+            f'Stopped by {signal.Signals(asked).name} after iteration {runner.iter}: {what}. '
+            'Go on with --resume.'
+        )
+        self.after_train(runner)
+        raise SystemExit(128 + asked)

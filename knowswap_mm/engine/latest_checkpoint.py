@@ -1,0 +1,62 @@
+"""Which checkpoint a run goes on from."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.engine.safe_load import safe_load
+from knowswap_mm.errors import CheckpointError
+
+LATEST_FILE = 'last_checkpoint'
+_PATTERNS = ('iter_*.pth', 'phase*.pth')
+
+
+def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
+    """Note a checkpoint that is whole as the last one.
+
+    Args:
+        folder (str | PathLike): The folder of the run.
+        checkpoint (str | PathLike): The checkpoint.
+    """
+    write_atomic(Path(folder) / LATEST_FILE, lambda file: file.write(str(checkpoint).encode()))
+
+
+def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
+    """Find the newest checkpoint of a run that can be read.
+
+    The one that ``last_checkpoint`` names comes first (in this folder, should it have been moved),
+    then the others from the newest to the oldest. Damaged ones are named in a warning.
+
+    Args:
+        folder (str | PathLike): The folder of the run.
+
+    Returns:
+        Path | None: The checkpoint; None if there is none at all.
+
+    Raises:
+        CheckpointError: If there are checkpoints, but none of them is whole.
+    """
+    folder, found = Path(folder), []
+    if (folder / LATEST_FILE).is_file():
+        named = Path((folder / LATEST_FILE).read_text(encoding='utf-8').strip())
+        found += [named, folder / named.name]
+    others = [path for pattern in _PATTERNS for path in folder.glob(pattern)]
+    found += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+    found = [path for path in dict.fromkeys(found) if path.is_file()]
+    for path in found:
+        try:
+            if 'optimizer' in safe_load(path):
+                return path
+            problem = f'{path} holds weights but no training state.'
+        except CheckpointError as error:
+            problem = str(error)
+        warnings.warn(f'Not resumed from: {problem}', stacklevel=2)
+    if found:
+        raise CheckpointError(
+            f'None of the {len(found)} checkpoints in {folder} can be resumed from. Fix: start '
+            'anew in another work_dir, or without --resume.'
+        )
+    return None
