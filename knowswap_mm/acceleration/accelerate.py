@@ -12,13 +12,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
 
 #: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
-DEFAULTS: tuple[str, ...] = (
-    'LeanLoRA',
-    'PackedAttention',
-    'FusedWindowAttention',
-    'BatchedDINOLosses',
-    'BatchedMask2FormerLosses',
-)
+DEFAULTS: tuple[str, ...] = ()
 
 
 def accelerate(

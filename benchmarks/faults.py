@@ -1,0 +1,163 @@
+"""Kills training runs at random moments and compares what they end with.
+
+    python benchmarks/faults.py classification --kills 70
+    python benchmarks/faults.py detection --kills 70 --processes 2 --out faults.json
+
+A short swap of the small model runs once undisturbed. Then it is started again and again, each time
+killed (SIGKILL to all of its processes, or SIGTERM with `--signal`) at a random moment, and goes on
+with `--resume` until it ends. Weights and results must be those of the undisturbed run, bit by bit.
+Runs go on until there were as many kills as asked for. Exit code 1 if a run was lost or differs.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Config, and what makes it short.
+TASKS = {
+    'classification': (
+        'configs/classification/vit-fashion_7cls_learn-forget.py',
+        ['train_dataloader.batch_size=16', 'param_scheduler.0.by_epoch=False'],
+    ),
+    'detection': ('configs/detection/dino-mini_shapes_learn-forget.py', []),
+    'segmentation': ('configs/segmentation/mask2former-mini_shapes_learn-forget.py', []),
+}
+END = 'phase2_forget.pth'
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('task', choices=TASKS)
+    parser.add_argument('--kills', type=int, default=70)
+    parser.add_argument('--processes', type=int, default=1)
+    parser.add_argument('--signal', choices=['KILL', 'TERM'], default='KILL')
+    parser.add_argument('--iters', type=int, default=12, help='iterations of each phase')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/faults'))
+    parser.add_argument('--cfg-options', nargs='*', default=[], help='as of tools/train.py')
+    parser.add_argument('--out', type=Path, help='json file')
+    return parser.parse_args()
+
+
+def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
+    """Starts or resumes a run in a process group of its own."""
+    config, options = TASKS[args.task]
+    options = [
+        *options,
+        'default_hooks.checkpoint.interval=3',
+        'default_hooks.logger.interval=1',
+        *(
+            f'swap.phase_settings.{phase}.{key}={value}'
+            for phase in ('learn', 'forget')
+            for key, value in (('epochs', None), ('iters', args.iters))
+        ),
+        *args.cfg_options,
+    ]
+    if not any(option.startswith('val_cfg') for option in options):
+        options += ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
+    tail = [config, '--work-dir', str(folder), '--resume', '--cfg-options', *options]
+    command = [sys.executable, 'tools/train.py', *tail]
+    environment = os.environ | dict(OMP_NUM_THREADS='1')
+    if args.processes > 1:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            environment |= dict(PORT=str(free.getsockname()[1]), PYTHON=sys.executable)
+        command = ['bash', 'tools/dist_train.sh', config, str(args.processes), *tail[1:]]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'output.log').open('a') as log:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def kill(process: subprocess.Popen, name: str) -> None:
+    """Sends the signal to the run and all that it started, and waits for the end."""
+    number = signal.SIGKILL if name == 'KILL' else signal.SIGTERM
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The end of a run."""
+    return torch.load(folder / END, map_location='cpu', weights_only=False)['state_dict']
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two runs ended with the same bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def campaign(args: argparse.Namespace) -> dict[str, object]:
+    """Runs and kills; returns the counts."""
+    root = args.work_dir / f'{args.task}_{args.processes}_{args.signal}'
+    shutil.rmtree(root, ignore_errors=True)
+    begin = time.perf_counter()
+    if start(root / 'whole', args).wait():
+        sys.exit(
+            f'The undisturbed run failed: {(root / "whole" / "output.log").read_text()[-2000:]}'
+        )
+    duration = time.perf_counter() - begin
+    wanted, chance = weights(root / 'whole'), random.Random(args.seed)
+    found = dict(kills=0, runs=0, lost=0, different=0, partial_files=0, seconds=round(duration))
+    while found['kills'] < args.kills:
+        folder = root / f'run{found["runs"]}'
+        left = chance.randint(1, 6)  # times that this run is killed at most
+        for _ in range(50):
+            process = start(folder, args)
+            try:
+                code = process.wait(chance.uniform(0.2, 1.0) * duration if left else None)
+            except subprocess.TimeoutExpired:
+                kill(process, args.signal)
+                found['kills'], left = found['kills'] + 1, left - 1
+                found['partial_files'] += any(folder.glob('*.partial'))
+                continue
+            break
+        found['runs'] += 1
+        if code:
+            found['lost'] += 1
+        elif not same(weights(folder), wanted):
+            found['different'] += 1
+        else:
+            shutil.rmtree(folder)
+        print(f'{found}', flush=True)
+    return found
+
+
+def main() -> None:
+    """Runs the campaign, prints and writes."""
+    args = parse_args()
+    found = campaign(args)
+    print('| task | processes | kills | runs | lost | different |')
+    print('| --- | --- | --- | --- | --- | --- |')
+    print(f'| {args.task} | {args.processes} | {found["kills"]} | {found["runs"]} | '
+          f'{found["lost"]} | {found["different"]} |')  # fmt: skip
+    if args.out:
+        setting = dict(task=args.task, processes=args.processes, signal=args.signal)
+        args.out.write_text(json.dumps(setting | found) + '\n')
+    sys.exit(bool(found['lost'] or found['different']))
+
+
+if __name__ == '__main__':
+    main()
