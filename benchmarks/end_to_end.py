@@ -3,9 +3,9 @@
     python benchmarks/end_to_end.py --amp --workers 14
 
 Writes JPEGs of the size of ImageNet's (500 x 400) in the layout of the ImageNet-100 recipe, 100
-classes of 1,300, and trains its config on them with `tools/train.py`, all phases and evaluations.
-The files are links to a few pictures, so that what is read from the disk lies in memory; each is
-decoded by itself. Random weights: time does not depend on them.
+old classes and five new ones, 1,300 each, and trains its config on them with `tools/train.py`, all
+phases and evaluations. The files are links to a few pictures, so that what is read from the disk
+lies in memory; each is decoded by itself. Random weights: time does not depend on them.
 """
 
 import argparse
@@ -58,7 +58,6 @@ def write_pictures(root: Path, args: argparse.Namespace) -> None:
 def train(root: Path, args: argparse.Namespace) -> Path:
     """Runs the recipe; returns the file of its scalars."""
     options = [
-        f'data_root={root}/',
         *(f'{part}_dataloader.num_workers={args.workers}' for part in ('train', 'val', 'test')),
         *(
             f'{part}_dataloader.dataset.roles.{role}.dataset.data_root={root}'
@@ -86,7 +85,7 @@ def train(root: Path, args: argparse.Namespace) -> Path:
 
 
 def summary(scalars: Path, wall: float, test_batches: int) -> dict[str, object]:
-    """Time of an iteration and its wait for data in each fifth of a phase, and what is left."""
+    """Time and wait for data of the iterations between two lines of the log, and the sums."""
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     steps = [line for line in lines if 'data_time' in line and 'loss' in line]
     tests = [line for line in lines if 'data_time' in line and 'loss' not in line]

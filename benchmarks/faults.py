@@ -5,7 +5,7 @@
 
 A short swap of the small model runs once undisturbed. Then it is started again and again, each time
 killed (SIGKILL to all of its processes, or SIGTERM with `--signal`) at a random moment, and goes on
-with `--resume` until it ends. Weights and results must be those of the undisturbed run, bit by bit.
+with `--resume` until it ends. Its weights must be those of the undisturbed run, bit by bit.
 Runs go on until there were as many kills as asked for. Exit code 1 if a run was lost or differs.
 """
 

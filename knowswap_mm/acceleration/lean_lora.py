@@ -28,8 +28,7 @@ class LeanLoRA(Acceleration):
         Returns:
             int: Linears that were changed.
         """
-        linears = [module for module in host.modules() if type(module) is lora.Linear]
-        linears = [linear for linear in linears if not linear.fan_in_fan_out]
+        linears = [m for m in host.modules() if type(m) is lora.Linear and not m.fan_in_fan_out]
         for linear in linears:
             linear.__class__ = LeanLoRALinear
         return len(linears)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 
 from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.engine.safe_load import safe_load
@@ -22,6 +26,27 @@ def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> No
         checkpoint (str | PathLike): The checkpoint.
     """
     write_atomic(Path(folder) / LATEST_FILE, lambda file: file.write(str(checkpoint).encode()))
+
+
+def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
+    """Save the state of a run in its folder, and note it as the last one.
+
+    Args:
+        runner (Runner): The runner.
+        name (str): Name of the file.
+        **settings: As of ``runner.save_checkpoint``.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        CheckpointError: If it cannot be written.
+    """
+    path = Path(runner.work_dir) / name
+    runner.save_checkpoint(runner.work_dir, name, by_epoch=False, **settings)
+    if is_main_process():
+        write_latest(runner.work_dir, path)
+    return path
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:

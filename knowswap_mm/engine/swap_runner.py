@@ -65,10 +65,9 @@ class SwapRunner(Runner):
             if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
         hooks = list(cfg.get('custom_hooks') or [])
-        if not any(hook['type'] == 'knowswap_mm.PhaseHook' for hook in hooks):
-            hooks.append(dict(type='knowswap_mm.PhaseHook'))
-        if not any(hook['type'] == 'knowswap_mm.PreemptionHook' for hook in hooks):
-            hooks.append(dict(type='knowswap_mm.PreemptionHook'))
+        for name in ('knowswap_mm.PhaseHook', 'knowswap_mm.PreemptionHook'):
+            if not any(hook['type'] == name for hook in hooks):
+                hooks.append(dict(type=name))
         cfg['custom_hooks'] = hooks
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':

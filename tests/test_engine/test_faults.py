@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.engine import PreemptionHook
+from knowswap_mm.engine import PreemptionHook, SwapCheckpointHook
 from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.engine.latest_checkpoint import latest_checkpoint, write_latest
 from knowswap_mm.errors import CheckpointError
@@ -87,8 +87,6 @@ def test_a_run_that_died_goes_on_to_the_same_end(name, where, at, make_config, w
 
 
 def test_the_old_checkpoint_goes_after_the_new_one_is_safe(make_config, tmp_path, monkeypatch):
-    from knowswap_mm.engine import SwapCheckpointHook
-
     kept = []
     save = SwapCheckpointHook._save_checkpoint_with_step
 

@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.engine.latest_checkpoint import write_latest
+from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import ConfigError, PhaseError
@@ -180,11 +180,8 @@ class PhaseHook(Hook):
         self.history.add(phase, runner.swapper, classes, runner.seed)
         if self.save_phases:
             meta = dict(iter=phase.end, epoch=runner.epoch)
-            name = f'{phase.name}.pth'
-            runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
-            if is_main_process():
-                # Automatic resume looks here; a run may end before its first periodic checkpoint.
-                write_latest(runner.work_dir, Path(runner.work_dir) / name)
+            # Noted as the last one: a run may end before its first periodic checkpoint.
+            save_latest(runner, f'{phase.name}.pth', meta=meta)
         if self._evaluated_at != phase.end:
             self._evaluate(runner, phase.name)
         if self.save_phase_adapters:

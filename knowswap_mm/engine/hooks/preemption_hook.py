@@ -5,15 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
-from knowswap_mm.engine.latest_checkpoint import write_latest
+from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
 
@@ -73,11 +72,7 @@ class PreemptionHook(Hook):
             asked = int(shared)
         if not asked:
             return
-        name = f'iter_{runner.iter + 1}.pth'
-        path = Path(runner.work_dir) / name
-        runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
-        if is_main_process():
-            write_latest(runner.work_dir, path)
+        path = save_latest(runner, f'iter_{runner.iter + 1}.pth')
         self._end(runner, asked, f'{path} was saved')
 
     def after_val_iter(
