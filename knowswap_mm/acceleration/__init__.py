@@ -5,8 +5,10 @@ from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.acceleration.batched_denoising_queries import BatchedDenoisingQueries
 from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
 from knowswap_mm.acceleration.batched_mask2former_losses import BatchedMask2FormerLosses
+from knowswap_mm.acceleration.class_token_only import ClassTokenOnly
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
+from knowswap_mm.acceleration.hashed_dropout import HashedDropout
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
 from knowswap_mm.acceleration.linear_patches import LinearPatches
 from knowswap_mm.acceleration.packed_attention import PackedAttention
@@ -14,8 +16,10 @@ from knowswap_mm.acceleration.packed_attention import PackedAttention
 __all__ = [
     'DEFAULTS',
     'Acceleration',
+    'ClassTokenOnly',
     'CompiledBlocks',
     'FusedWindowAttention',
+    'HashedDropout',
     'LeanLoRA',
     'LinearPatches',
     'PackedAttention',

@@ -12,7 +12,13 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
 
 #: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
-DEFAULTS: tuple[str, ...] = ()
+DEFAULTS: tuple[str, ...] = (
+    'LeanLoRA',
+    'PackedAttention',
+    'FusedWindowAttention',
+    'BatchedDINOLosses',
+    'BatchedMask2FormerLosses',
+)
 
 
 def accelerate(

@@ -25,7 +25,7 @@ class CompiledBlocks(Acceleration):
     stochastic depth) are drawn in another order than without, the same in every run.
 
     Args:
-        blocks (Sequence[str]): Class names of what is compiled.
+        blocks (Sequence[str]): Class names of what is compiled, subclasses included.
         backend (str): A backend of ``torch.compile``.
         mode (str | None): A mode of the backend ``inductor``. Those with CUDA graphs
             (``reduce-overhead``, ``max-autotune``) let a block overwrite its last output.
@@ -76,7 +76,11 @@ class CompiledBlocks(Acceleration):
         config = torch._dynamo.config
         name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'
         setattr(config, name, max(getattr(config, name), self.limit))
-        found = [module for module in host.modules() if type(module).__name__ in self.blocks]
+        found = [
+            module
+            for module in host.modules()
+            if any(kind.__name__ in self.blocks for kind in type(module).__mro__)
+        ]
         for block in found:
             CompiledBlock.adopt(block, **self.settings)
         return len(found)

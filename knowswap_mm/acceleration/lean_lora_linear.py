@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration.compute_dtype import compute_dtype
-from knowswap_mm.acceleration.fusable_low_rank import FUSABLE_RANK, fusable_low_rank
 from knowswap_mm.acceleration.low_rank_linear import low_rank_linear
 
 #: Linears whose forward is one matrix product.
@@ -25,9 +24,8 @@ class LeanLoRALinear(lora.Linear):
     of the whole activation, made only to be cast back; scales the output of B and adds it to that
     of the base by passes of their own; and does the same for the gradients. Here the scale is
     folded into B, and all adapters without active dropout are one low-rank part of
-    :func:`low_rank_linear`, or of :func:`fusable_low_rank` in compiled blocks. Whatever is not an
-    ordinary LoRA on an ordinary frozen linear (merged or disabled adapters, variants, a bias in B,
-    hooks on inner layers, ...) is left to peft.
+    :func:`low_rank_linear`. Whatever is not an ordinary LoRA on an ordinary frozen linear (merged
+    or disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to peft.
 
     It has no state of its own: a ``lora.Linear`` becomes one by a change of its class.
     """
@@ -52,11 +50,7 @@ class LeanLoRALinear(lora.Linear):
         dropping = [name for name in names if self._drops(name)]
         steady = [name for name in names if name not in dropping]
         if steady:
-            a, b = self._matrices(steady, dtype)
-            if torch.compiler.is_compiling() and len(a) <= FUSABLE_RANK:
-                out = fusable_low_rank(rows, weight, bias, a, b)
-            else:
-                out = low_rank_linear(rows, weight, bias, a, b)[0]
+            out = low_rank_linear(rows, weight, bias, *self._matrices(steady, dtype))[0]
         else:
             out = F.linear(rows, weight, bias)
         for name in dropping:

@@ -84,6 +84,23 @@ def test_autocast_multiplies_in_its_type_and_rounds_less():
         assert errors[0] < 1.1 * errors[1], key
 
 
+def test_what_is_kept_from_autocast_is_not_rounded_in_the_backward_pass_either():
+    pair = linears((8, 4))
+    exact = run(pair[0], torch.ones(3, IN), torch.ones(3, OUT))
+    for model in pair:
+        x = torch.ones(3, IN, requires_grad=True)
+        with torch.autocast('cpu', torch.bfloat16):
+            with torch.autocast('cpu', enabled=False):
+                out = model(x)
+            model.zero_grad()
+            out.sum().backward()
+        assert out.dtype == x.grad.dtype == torch.float32
+    torch.testing.assert_close(x.grad, exact['x'])
+    for name, parameter in pair[1].named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, exact[name])
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
 def test_models_of_another_type(dtype):
     # The adapter's own rounding in peft's model: all is bfloat16, also the intermediate sums.
@@ -96,14 +113,18 @@ def test_models_of_another_type(dtype):
         torch.testing.assert_close(found[key], wanted[key], **tolerance)
 
 
+@pytest.mark.parametrize('rows, out', [(5, OUT), (48, 24), (50, 6)], ids=['few', 'wide', 'narrow'])
 @pytest.mark.parametrize('frozen', ['none', 'matrices', 'input'])
-def test_derivatives(frozen):
+def test_derivatives(frozen, rows, out):
     def random(*shape, grad=True):
         return torch.randn(*shape, dtype=torch.float64).requires_grad_(grad)
 
     x, matrices = frozen != 'input', frozen != 'matrices'
-    tensors = [random(5, IN, grad=x), random(OUT, IN, grad=False), random(OUT, grad=False)]
-    tensors += [random(3, IN, grad=matrices), random(OUT, 3, grad=matrices)]
+    tensors = [random(rows, IN, grad=x), random(out, IN, grad=False), random(out, grad=False)]
+    tensors += [random(3, IN, grad=matrices), random(out, 3, grad=matrices)]
+    first, weight, bias, a, b = (tensor.detach() for tensor in tensors)
+    wanted = first @ (weight + b @ a).t() + bias
+    torch.testing.assert_close(low_rank_linear(*tensors)[0], wanted)
     assert torch.autograd.gradcheck(low_rank_linear, tensors)
     assert torch.autograd.gradgradcheck(low_rank_linear, tensors)
 

@@ -59,17 +59,20 @@ def test_parity_count():
     assert sum(p.numel() for p in trainable(swapper).values()) == 737_280
 
 
+@pytest.mark.parametrize('accelerations', [[], None], ids=['plain', 'accelerated'])
 @pytest.mark.parametrize('config', [vit_host(), swin_host()], ids=['vit', 'swin'])
-def test_before_the_first_step_the_model_is_the_host(config):
-    swapper = build_swapper(config, head=None).eval()
+def test_before_the_first_step_the_model_is_the_host(config, accelerations):
+    swapper = build_swapper(config, head=None, accelerations=accelerations).eval()
     plain = build_host(config)
     wanted = plain(PICTURES)
     assert wanted.std() > 0.1
-    assert torch.equal(swapper(PICTURES), wanted)
+    # Window attention in one kernel adds in another order.
+    exact = dict(rtol=0, atol=0) if accelerations == [] else {}
+    torch.testing.assert_close(swapper(PICTURES), wanted, **exact)
     samples, plain_samples = (batch(['learn'])[1]['learn'] for _ in range(2))
     found = swapper(PICTURES, samples, mode='predict')
     for one, other in zip(found, plain(PICTURES, plain_samples, mode='predict'), strict=True):
-        assert torch.equal(one.pred_score, other.pred_score)
+        torch.testing.assert_close(one.pred_score, other.pred_score, **exact)
         assert torch.equal(one.pred_label, other.pred_label)
         assert one.metainfo['role'] == 'learn'
 
