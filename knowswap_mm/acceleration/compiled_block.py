@@ -64,7 +64,7 @@ class CompiledBlock(nn.Module):
         return super().forward(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
+        state = dict(vars(self))
         state.pop('_compiled', None)
         return state
 

@@ -122,6 +122,7 @@ def test_names_and_weights_stay_and_copies_run_without():
     step(fast, *DATA)
     before = len(compiled_graphs)
     twin = copy.deepcopy(fast)
+    assert all(block._compiled for block in fast.host.backbone.layers), 'the original stays'
     assert_same(step(twin, *DATA), step(plain, *DATA), 1e-5)
     torch.testing.assert_close(merged_host(fast)(PICTURES), merged_host(plain)(PICTURES))
     assert len(compiled_graphs) == before
