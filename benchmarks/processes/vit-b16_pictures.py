@@ -7,3 +7,4 @@ custom_hooks = [dict(type='knowswap_mm.RankDigestHook')]
 load_from = None
 swap = dict(order='learn', allow_random_host=True)
 val_cfg = val_dataloader = val_evaluator = None
+param_scheduler = []

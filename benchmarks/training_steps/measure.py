@@ -57,6 +57,15 @@ def held() -> int:
     return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
 
 
+def reserved() -> int:
+    """Bytes that PyTorch holds on the GPU and cannot give back, those of CUDA graphs included."""
+    if not torch.cuda.is_available():
+        return 0
+    wait()
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_reserved()
+
+
 def operations(loop: Loop) -> float:
     """TFLOP of the matrix products, convolutions and attentions of a step."""
     with FlopCounterMode(display=False) as counter:

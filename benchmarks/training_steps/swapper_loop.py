@@ -33,6 +33,7 @@ class SwapperLoop(Loop):
         torch.manual_seed(0)
         self.model = MODELS.build(config).to(task.device).train()
         self.model.schedule = task.schedule()
+        self.host = self.model.host
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         fused = task.device == 'cuda'
         self.wrapper = SwapOptimWrapper(
