@@ -9,6 +9,7 @@ from knowswap_mm.acceleration.class_token_only import ClassTokenOnly
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.graphed_backbone import GraphedBackbone
+from knowswap_mm.acceleration.half_residuals import HalfResiduals
 from knowswap_mm.acceleration.hashed_dropout import HashedDropout
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
 from knowswap_mm.acceleration.linear_patches import LinearPatches
@@ -21,6 +22,7 @@ __all__ = [
     'CompiledBlocks',
     'FusedWindowAttention',
     'GraphedBackbone',
+    'HalfResiduals',
     'HashedDropout',
     'LeanLoRA',
     'LinearPatches',

@@ -69,9 +69,10 @@ class GraphedModule(nn.Module):
         if (call := self._graphs.get(key)) is not None:
             return None if call.busy else call
         self._seen[key] += 1
-        if self._seen[key] <= self._after or len(self._graphs) >= self._limit:
-            return None
         parameters = [p for p in self.parameters() if p.requires_grad]
+        early = self._seen[key] <= self._after
+        if early or not parameters or len(self._graphs) >= self._limit:
+            return None
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:

