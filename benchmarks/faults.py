@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Config, and what makes it short.
 TASKS = {
     'classification': (
-        'configs/classification/vit-fashion_7cls_learn-forget.py',
+        'configs/demo/vit-demo_shapes_learn-forget.py',
         ['train_dataloader.batch_size=16', 'param_scheduler.0.by_epoch=False'],
     ),
     'detection': ('configs/detection/dino-mini_shapes_learn-forget.py', []),

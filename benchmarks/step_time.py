@@ -2,12 +2,12 @@
 
     python benchmarks/step_time.py classification                         # CPU-sized
     python benchmarks/step_time.py classification --preset gpu --precision fp32 tf32 bf16
-    python benchmarks/step_time.py detection --preset gpu --precision bf16 --each
+    python benchmarks/step_time.py detection --preset gpu --precision bf16 --alone
 
 All loops get the same model, pictures that are ready on the device, and the same optimizer; they
 take turns in one process, so that the ratios do not depend on what else the machine does. A turn is
 `--stretch` steps; between its ends a loop waits for the device only where it does so by itself.
-`--each` adds rows for every acceleration alone, for all but it, and for none.
+`--alone` adds rows for no acceleration and for each alone, `--without` for all but each.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--stretch', type=int, default=4, help='steps of a turn')
     parser.add_argument('--warm-up', type=int, default=2, help='turns that are not counted')
     parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
-    parser.add_argument(
-        '--each', action='store_true', help='every acceleration alone, all but it, and none'
-    )
+    parser.add_argument('--alone', action='store_true', help='none, and each acceleration alone')
+    parser.add_argument('--without', action='store_true', help='all accelerations but each of them')
     parser.add_argument('--only-ours', action='store_true', help='no loops written by hand')
     parser.add_argument('--out', type=Path, help='json file')
     return parser.parse_args()
@@ -64,10 +63,11 @@ def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[Step
     found: dict[str, Callable[[StepTask], Loop]] = {
         OURS: lambda task: SwapperLoop(task, precision, chosen)
     }
-    if args.each:
+    if args.alone:
         found['no acceleration'] = lambda task: SwapperLoop(task, precision, ())
-        for name in chosen:
+        for name in chosen if len(chosen) > 1 else ():
             found[f'{name} alone'] = lambda task, name=name: SwapperLoop(task, precision, (name,))
+    if args.without:
         for name in chosen if len(chosen) > 1 else ():
             others = tuple(other for other in chosen if other != name)
             found[f'all but {name}'] = lambda task, rest=others: SwapperLoop(task, precision, rest)

@@ -39,6 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
     parser.add_argument('--steps', type=int, default=100)
     parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
+    parser.add_argument('--alone', action='store_true', help='each acceleration alone, too')
     parser.add_argument('--out', type=Path, help='json file')
     return parser.parse_args()
 
@@ -72,7 +73,8 @@ def main() -> None:
     chosen = tuple(DEFAULTS if args.accelerations is None else args.accelerations)
     plain = curve(args, args.precision, ())
     curves = {'no acceleration': plain, 'no acceleration, again': curve(args, args.precision, ())}
-    curves |= {f'{name} alone': curve(args, args.precision, (name,)) for name in chosen}
+    if args.alone:
+        curves |= {f'{name} alone': curve(args, args.precision, (name,)) for name in chosen}
     curves['all of them'] = curve(args, args.precision, chosen)
     print(f'{args.task}, preset {args.preset}, {args.precision}: loss of {args.steps} steps, '
           f'{plain[0]:.5g} to {plain[-1]:.5g}\n')  # fmt: skip

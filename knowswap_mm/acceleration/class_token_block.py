@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ClassTokenBlock(nn.Module):
@@ -24,13 +25,22 @@ class ClassTokenBlock(nn.Module):
         """
         if not self.training:
             return super().forward(x)
-        attention, (pictures, tokens, _) = self.attn, x.shape
-        split = attention.qkv(self.ln1(x))
-        split = split.view(pictures, tokens, 3, attention.num_heads, attention.head_dims)
-        query, key, value = (part.transpose(1, 2) for part in split.unbind(2))
+        attention, heads = self.attn, (self.attn.num_heads, self.attn.head_dims)
+        tokens = self.ln1(x)
+        if type(attention.qkv) is nn.Linear:
+            parts = (attention.embed_dims, 2 * attention.embed_dims)
+            weights, bias = attention.qkv.weight.split(parts), attention.qkv.bias
+            biases = (None, None) if bias is None else bias.split(parts)
+            query = F.linear(tokens[:, :1], weights[0], biases[0]).unflatten(2, heads)
+            both = F.linear(tokens, weights[1], biases[1]).unflatten(2, (2, *heads))
+            key, value = both.unbind(2)
+        else:  # an adapter
+            query, key, value = attention.qkv(tokens).unflatten(2, (3, *heads)).unbind(2)
+            query = query[:, :1]
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         out = attention.scaled_dot_product_attention(
-            query[:, :, :1], key, value, dropout_p=attention.attn_drop
+            query, key, value, dropout_p=attention.attn_drop
         )
-        out = attention.proj(out.transpose(1, 2).reshape(pictures, 1, attention.embed_dims))
+        out = attention.proj(out.transpose(1, 2).flatten(2))
         x = x[:, :1] + attention.out_drop(attention.gamma1(attention.proj_drop(out)))
         return self.ffn(self.ln2(x), identity=x)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,15 +43,13 @@ class RecordedCall:
         self.parameters = list(parameters)
         self._x = x.detach().clone()
         self._owner: Callable[[], object | None] = lambda: None
-        random_state = torch.cuda.get_rng_state(x.device)
         # Weights that autocast casts must be cast in each replay.
         kind = x.device.type
         cast = torch.autocast(
             kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), False
         )
-        with cast:
+        with _undisturbed(x.device), cast:
             self._record(function, pool)
-        torch.cuda.set_rng_state(random_state, x.device)
 
     def _record(self, function: Callable[[Tensor], tuple[Tensor, ...]], pool: Any) -> None:
         stream = torch.cuda.Stream()
@@ -114,6 +114,25 @@ class RecordedCall:
             next(parts).view_as(parameter).to(parameter.dtype) if used else None
             for parameter, used in zip(self.parameters, self._used, strict=True)
         ]
+
+
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Keeps random numbers as they were, and garbage alive: freeing it would spoil the record."""
+    generator = torch.cuda.default_generators[device.index]
+    before, collects = generator.get_state(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    except BaseException:
+        # A record that failed leaves the generator waiting for its end.
+        generator.graphsafe_set_state(generator.clone_state())
+        raise
+    finally:
+        generator.set_state(before)
+        if collects:
+            gc.enable()
 
 
 class _Owner:

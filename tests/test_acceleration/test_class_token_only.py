@@ -13,16 +13,26 @@ PICTURES = DATA[0]['learn']
 BLOCKS = dict(type='knowswap_mm.CompiledBlocks', backend='eager')
 
 
-def swapper_of(*accelerations, **backbone):
+def swapper_of(*accelerations, lora=None, **backbone):
     host = vit_host(backbone=vit_backbone(3) | backbone)
-    return randomise_adapters(build_swapper(host, accelerations=list(accelerations))).train()
+    settings = {} if lora is None else dict(lora=lora)
+    built = build_swapper(host, accelerations=list(accelerations), **settings)
+    return randomise_adapters(built).train()
 
 
 @pytest.mark.parametrize(
     'others', [[], ['PackedAttention', 'LeanLoRA'], [BLOCKS]], ids=['alone', 'packed', 'compiled']
 )
 @pytest.mark.parametrize(
-    'backbone', [{}, dict(layer_scale_init_value=0.1), dict(final_norm=False)], ids=str
+    'backbone',
+    [
+        {},
+        dict(layer_scale_init_value=0.1),
+        dict(final_norm=False),
+        dict(qkv_bias=False),
+        dict(lora=dict(targets=['qkv'])),
+    ],
+    ids=str,
 )
 def test_losses_gradients_and_outputs_are_equal(others, backbone):
     torch._dynamo.reset()

@@ -58,8 +58,8 @@ def test_the_loops_compute_the_same(name, steps):
 def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
     out = tmp_path / 'steps.json'
     arguments = ['classification', '--precision', precision, '--batch', '2', '--steps', '2']
-    arguments += ['--warm-up', '0', '--each', '--accelerations', 'LeanLoRA', 'PackedAttention']
-    arguments += ['--stretch', '2', '--out', str(out)]
+    arguments += ['--warm-up', '0', '--alone', '--without', '--stretch', '2', '--out', str(out)]
+    arguments += ['--accelerations', 'LeanLoRA', 'PackedAttention']
     monkeypatch.setattr(sys, 'argv', ['step_time.py', *arguments])
     runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
     rows = json.loads(out.read_text())['rows']
@@ -132,7 +132,7 @@ def test_architectures(name, steps):
 
 def test_training_curves(steps, monkeypatch, capsys, tmp_path):
     out = tmp_path / 'curves.json'
-    arguments = ['detection', '--steps', '2', '--accelerations', 'BatchedDINOLosses']
+    arguments = ['detection', '--steps', '2', '--alone', '--accelerations', 'BatchedDINOLosses']
     monkeypatch.setattr(sys, 'argv', ['training_curves.py', *arguments, '--out', str(out)])
     runpy.run_path(str(FOLDER / 'training_curves.py'), run_name='__main__')
     curves = json.loads(out.read_text())['curves']
