@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.datasets.seeding import derive_seed, seed_all
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
@@ -36,7 +36,8 @@ class PhaseHook(Hook):
 
     The state after each phase is saved as ``phase1_learn.pth`` and so on, and evaluated; the
     results are printed as a table at the end and written to ``swap_results.json``. Random numbers
-    of the model (dropout) are seeded from the iteration, so that a resumed run repeats them.
+    of the model (dropout), of Python and numpy are seeded from the iteration, so that a resumed run
+    repeats them.
 
     Args:
         evaluate_start (bool): Whether to evaluate before the first phase.
@@ -92,7 +93,15 @@ class PhaseHook(Hook):
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
         self._check_batch(phase, data_batch)
-        torch.manual_seed(derive_seed('model', runner.seed, runner.rank, runner.iter))
+        seed_all(derive_seed('model', runner.seed, runner.rank, runner.iter))
+
+    def before_val(self, runner: Any) -> None:
+        """Seed the random numbers of a model that has some when it predicts."""
+        seed_all(derive_seed('evaluation', runner.seed, runner.rank))
+
+    def before_test(self, runner: Any) -> None:
+        """As before an evaluation in training, so that both give the same figures."""
+        self.before_val(runner)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -140,6 +149,7 @@ class PhaseHook(Hook):
         """Put schedule and results into the checkpoint."""
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
+                run=runner.run_id,
                 schedule=runner.swap_schedule.to_dict(),
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
