@@ -3,6 +3,7 @@
 from knowswap_mm.engine.hooks.audit_hook import AuditHook
 from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
 from knowswap_mm.engine.hooks.fisher_hook import FisherHook
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
 from knowswap_mm.engine.hooks.preemption_hook import PreemptionHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
@@ -15,6 +16,7 @@ __all__ = [
     'AuditHook',
     'DeviceScalarsHook',
     'FisherHook',
+    'NonfiniteHook',
     'PhaseHook',
     'PreemptionHook',
     'SaliencyMaskHook',

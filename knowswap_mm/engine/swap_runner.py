@@ -18,6 +18,7 @@ from torch import nn
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook, nonfinite_settings
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_timeout
@@ -66,9 +67,11 @@ class SwapRunner(Runner):
             if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
         hooks = list(cfg.get('custom_hooks') or [])
-        for name in ('knowswap_mm.PhaseHook', 'knowswap_mm.PreemptionHook'):
-            if not any(hook['type'] == name for hook in hooks):
-                hooks.append(dict(type=name))
+        settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
+        for name, arguments in (('Phase', {}), ('Nonfinite', settings), ('Preemption', {})):
+            kind = f'knowswap_mm.{name}Hook'
+            if not any(hook['type'] == kind for hook in hooks):
+                hooks.append(dict(arguments, type=kind))
         cfg['custom_hooks'] = hooks
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
@@ -85,9 +88,16 @@ class SwapRunner(Runner):
 
         Raises:
             ConfigError: If the config does not fit the data or the model.
+            PhaseError: If losses or weights are not finite.
         """
         self._resolve()
-        return super().train()
+        try:
+            return super().train()
+        except (ValueError, RuntimeError) as error:
+            for hook in self.hooks:
+                if isinstance(hook, NonfiniteHook):
+                    hook.explain(self, error)
+            raise
 
     def _resolve(self) -> None:
         if not isinstance(self.swapper, KnowledgeSwapper):

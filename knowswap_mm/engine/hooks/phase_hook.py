@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed, seed_all
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.errors import PhaseError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
@@ -24,10 +24,6 @@ RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
 PHASE_ADAPTERS = 'adapters'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
-_MEND = (
-    'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), or lower the '
-    'weight forget of the phase.'
-)
 
 
 @HOOKS.register_module()
@@ -45,8 +41,6 @@ class PhaseHook(Hook):
         save_adapter (bool): Whether to write the adapter as safetensors at the end.
         save_phase_adapters (bool): Whether to write it after each phase, too, to
             ``adapters/phase1_learn`` and so on.
-        check_interval (int): Iterations between two looks at the total loss; each look waits for
-            the device.
     """
 
     #: Before RuntimeInfoHook, which logs the learning rate of the iteration that begins.
@@ -57,13 +51,8 @@ class PhaseHook(Hook):
         evaluate_start: bool = True,
         save_phases: bool = True,
         save_adapter: bool = True,
-        check_interval: int = 50,
         save_phase_adapters: bool = True,
     ) -> None:
-        if not isinstance(check_interval, int) or check_interval < 1:
-            key = 'custom_hooks.PhaseHook.check_interval'
-            raise ConfigError(key, check_interval, 'not a whole number >= 1', 'e.g. 50')
-        self.check_interval = check_interval
         self.evaluate_start = evaluate_start
         self.save_phases = save_phases
         self.save_adapter = save_adapter
@@ -106,17 +95,7 @@ class PhaseHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Step schedulers that count epochs of the phase, and look for divergence.
-
-        Raises:
-            PhaseError: If the total loss is not finite.
-        """
-        if (runner.iter + 1) % self.check_interval == 0 and outputs:
-            if not bool(torch.isfinite(torch.as_tensor(outputs['loss']))):
-                shown = {k: float(torch.as_tensor(v).detach()) for k, v in outputs.items()}
-                raise PhaseError(
-                    f'Iteration {runner.iter}: the loss is not finite: {shown}. {_MEND}'
-                )
+        """Step schedulers that count epochs of the phase."""
         phase = runner.swap_schedule.phase_at(runner.iter)
         first, _ = runner.swap_schedule.lr_span(phase)
         done = runner.iter + 1 - first.begin
@@ -185,7 +164,10 @@ class PhaseHook(Hook):
         )
 
     def _finish(self, runner: Any, phase: SwapPhase) -> None:
-        self._check_finite(runner, phase)
+        for hook in runner.hooks:
+            if isinstance(hook, NonfiniteHook):
+                hook.look(runner)
+                hook.check_weights(runner)
         classes = runner.train_dataloader.dataset.classes.to_dict()
         self.history.add(phase, runner.swapper, classes, runner.seed)
         if self.save_phases:
@@ -233,12 +215,6 @@ class PhaseHook(Hook):
         expected = {role: n for role, n in phase.split.items() if n}
         if counts != expected:
             raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
-
-    @staticmethod
-    def _check_finite(runner: Any, phase: SwapPhase) -> None:
-        for name, parameter in runner.swapper.named_parameters():
-            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
-                raise PhaseError(f'{name} is not finite at the end of {phase.name}. {_MEND}')
 
 
 def _primary_metric(runner: Any) -> tuple[str, float]:
