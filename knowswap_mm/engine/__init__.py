@@ -7,6 +7,7 @@ from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
 from knowswap_mm.engine.hooks.preemption_hook import PreemptionHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
+from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
 from knowswap_mm.engine.swap_results import SwapResults
@@ -20,6 +21,7 @@ __all__ = [
     'PhaseHook',
     'PreemptionHook',
     'SaliencyMaskHook',
+    'StallHook',
     'SwapCheckpointHook',
     'SwapOptimWrapper',
     'SwapResults',

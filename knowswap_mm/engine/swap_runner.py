@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook, nonfinite_settings
+from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_timeout
@@ -59,6 +61,9 @@ class SwapRunner(Runner):
             ConfigError: If the config has no ``swap`` field.
         """
         cfg = copy.deepcopy(cfg)
+        if (cfg.get('randomness') or {}).get('deterministic'):
+            # cuBLAS reads it when it is first used; without it torch refuses matrix products.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
@@ -68,7 +73,8 @@ class SwapRunner(Runner):
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
         hooks = list(cfg.get('custom_hooks') or [])
         settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
-        for name, arguments in (('Phase', {}), ('Nonfinite', settings), ('Preemption', {})):
+        added = dict(Phase={}, Nonfinite=settings, Preemption={}, Stall={})
+        for name, arguments in added.items():
             kind = f'knowswap_mm.{name}Hook'
             if not any(hook['type'] == kind for hook in hooks):
                 hooks.append(dict(arguments, type=kind))
@@ -95,7 +101,7 @@ class SwapRunner(Runner):
             return super().train()
         except (ValueError, RuntimeError) as error:
             for hook in self.hooks:
-                if isinstance(hook, NonfiniteHook):
+                if isinstance(hook, (NonfiniteHook, StallHook)):
                     hook.explain(self, error)
             raise
 
@@ -224,7 +230,9 @@ class SwapRunner(Runner):
 
         Raises:
             CheckpointError: If it cannot be written.
+            PhaseError: If there was a loss, or is a weight, that is not finite.
         """
+        self.check_finite()  # mmengine calls the hooks of a checkpoint in one process only
         if file_client_args is None and backend_args is None and '://' not in str(out_dir):
             backend_args = dict(backend=ATOMIC)
         super().save_checkpoint(
@@ -237,6 +245,17 @@ class SwapRunner(Runner):
             by_epoch=by_epoch,
             backend_args=backend_args,
         )
+
+    def check_finite(self) -> None:
+        """Look at the losses so far and at the weights, in all processes together.
+
+        Raises:
+            PhaseError: If one of them is not finite.
+        """
+        for hook in self.hooks:
+            if isinstance(hook, NonfiniteHook):
+                hook.look(self)
+                hook.check_weights(self)
 
     def load_checkpoint(
         self,

@@ -32,7 +32,7 @@ _MEND = (
 class NonfiniteHook(Hook):
     """Stops a run whose losses are not finite, or skips such steps.
 
-    The losses stay on the device; every ``interval`` iterations, and before anything is saved, all
+    The losses stay on the device; every ``interval`` iterations, and before the runner saves, all
     processes look at them together and agree which steps were bad on which rank. A process that
     saw one writes ``nonfinite_iter_<iteration>_rank<rank>.json``: its samples by role, phase, all
     terms, learning rates. Then all of them stop, so none waits for another, and no checkpoint with
@@ -103,15 +103,6 @@ class NonfiniteHook(Hook):
         skipped, self._norm, self._skipped = self._skipped, None, False
         if skipped or (runner.iter + 1) % self.interval == 0:
             self.look(runner)
-
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Look before anything is written.
-
-        Raises:
-            PhaseError: If a step was bad that should have stopped the run, or a weight is.
-        """
-        self.look(runner)
-        self.check_weights(runner)
 
     def after_train(self, runner: Any) -> None:
         """Watch no more."""

@@ -9,7 +9,6 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed, seed_all
-from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
@@ -164,10 +163,7 @@ class PhaseHook(Hook):
         )
 
     def _finish(self, runner: Any, phase: SwapPhase) -> None:
-        for hook in runner.hooks:
-            if isinstance(hook, NonfiniteHook):
-                hook.look(runner)
-                hook.check_weights(runner)
+        runner.check_finite()
         classes = runner.train_dataloader.dataset.classes.to_dict()
         self.history.add(phase, runner.swapper, classes, runner.seed)
         if self.save_phases:
