@@ -34,7 +34,8 @@ def _of_view(view: RoleView) -> dict[str, Any]:
     root = os.path.abspath(getattr(view.host, 'data_root', None) or os.sep)
     digest = hashlib.sha256(json.dumps(sorted(view.labels.items())).encode())
     for position in range(len(view)):
-        record = view.host.get_data_info(view.host_index(position))
+        record = dict(view.host.get_data_info(view.host_index(position)))
+        record.pop('sample_idx', None)  # its place among samples of other roles
         text = json.dumps(_plain(record, root), sort_keys=True, separators=(',', ':'))
         digest.update(text.encode() + b'\n')
     return dict(samples=len(view), sha256=digest.hexdigest())

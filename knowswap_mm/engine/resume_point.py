@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from knowswap_mm.engine.latest_checkpoint import read_latest
 from knowswap_mm.engine.process_group import of_rank_0
 from knowswap_mm.engine.run_record import RECORD_FILE, launch_name
-from knowswap_mm.errors import CheckpointError
+from knowswap_mm.errors import CheckpointError, ConfigError
 
 #: ``resume`` of a config: go on from the latest checkpoint of the work dir if there is one.
 AUTO = 'auto'
@@ -38,11 +38,18 @@ class ResumePoint:
         path (str | None): The file to read; None if there is none.
         resumes (bool): Whether it is the state of a run, not weights to begin with.
         missing (bool): Whether a checkpoint was looked for and there was none.
+
+    Raises:
+        ConfigError: If ``resume`` is something else.
+        CheckpointError: If there are checkpoints, but none of them is whole.
     """
 
     def __init__(
         self, folder: str | os.PathLike, resume: bool | str, load_from: str | None
     ) -> None:
+        if not isinstance(resume, (bool, str)):
+            fix = "use 'auto', the path of a checkpoint, or False"
+            raise ConfigError('resume', resume, 'neither a path nor a choice', fix)
         self.folder = Path(folder)
         self.path, self.resumes, self.missing = load_from, False, False
         self._content: dict[str, Any] | None = None

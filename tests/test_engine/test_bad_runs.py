@@ -65,6 +65,7 @@ def test_automatic_resume_without_a_checkpoint_is_no_licence(picture_tree, tmp_p
         (dict(train_cfg=dict(by_epoch=True, max_epochs=2)), 'train_cfg'),
         (dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2)), 'train_cfg'),
         (dict(train_dataloader=None, train_cfg=None, optim_wrapper=None), 'train_dataloader'),
+        (dict(resume=3), 'resume'),
         (dict(swap__classes__forget=['bb']), 'swap.classes.forget'),
         (dict(swap__classes__retain=['b', 'c']), 'swap.classes.retain'),
         (dict(swap__classes__learn=['x', 'a']), 'swap.classes.learn'),

@@ -2,9 +2,9 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import mmengine
@@ -14,7 +14,7 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.datasets.data_manifest import _plain, data_manifest
-from knowswap_mm.engine.run_record import git_state
+from knowswap_mm.engine.run_record import _WITHOUT_TOOL, RunRecord, git_state
 from tests.swap_configs import (
     assert_same_weights,
     forget,
@@ -22,7 +22,6 @@ from tests.swap_configs import (
     swap_config,
     train,
     weights_of,
-    write_config,
 )
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,26 +121,51 @@ def test_same_seed_same_machine_same_numbers(deterministic, make_config, tmp_pat
     assert left['data'] == right['data'] and left['deterministic'] == deterministic
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('tool', [True, False])
-def test_one_command_repeats_the_run(tool, make_config, tmp_path):
-    """A run that drew its seed, was interrupted and resumed, is repeated as a whole."""
-    config = make_config(tmp_path / 'run', default_hooks__checkpoint__interval=1)
+def drawn(config):
+    """The config of a run that draws its seed."""
     config.randomness.seed = None
-    path = write_config(config, tmp_path / 'config.py')
+    return config
+
+
+@pytest.mark.slow
+def test_one_command_repeats_the_run(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', [str(REPOSITORY / 'tools' / 'train.py')])
+    train(drawn(make_config(tmp_path / 'run')))
+    command = ['bash', str(tmp_path / 'run' / 'repeat.sh')]
     environment = os.environ | dict(PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1')
-
-    def call(*command):
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    if tool:
-        call(sys.executable, str(REPOSITORY / 'tools' / 'train.py'), str(path))
-    else:
-        train(config)
-    call('bash', str(tmp_path / 'run' / 'repeat.sh'), str(tmp_path / 'new'))
+    done = subprocess.run(
+        [*command, str(tmp_path / 'new')],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     assert record_of(tmp_path / 'new')['seed'] == record_of(tmp_path / 'run')['seed']
     left, right = (weights_of(tmp_path / name / END) for name in ('run', 'new'))
     assert_same_weights(left, right)
+    assert subprocess.run(command, capture_output=True).returncode == 2
+
+
+def test_a_run_without_a_tool_is_repeated_too(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['notebook'])
+    train(drawn(make_config(tmp_path / 'run')))
+    text = (tmp_path / 'run' / 'repeat.sh').read_text()
+    command = shlex.split(text[text.index('exec ') :], comments=True)
+    assert command[2:4] == ['-c', _WITHOUT_TOOL]
+    seed = next(word for word in command if word.startswith('randomness.seed='))
+    folder, config = tmp_path / 'run', record_of(tmp_path / 'run')['config']
+    rest = ['--work-dir', str(tmp_path / 'new'), '--launcher', 'none', '--cfg-options', seed]
+    monkeypatch.setattr('sys.argv', ['-c', str(folder / config), *rest])
+    exec(_WITHOUT_TOOL, {})
+    left, right = (weights_of(tmp_path / name / END) for name in ('run', 'new'))
+    assert_same_weights(left, right)
+
+
+def test_several_processes_are_repeated_together(make_config, tmp_path, monkeypatch):
+    runner, _ = train(make_config(tmp_path))
+    monkeypatch.setattr('knowswap_mm.engine.run_record.get_world_size', lambda: 3)
+    text = RunRecord(runner).repeat()
+    assert '-m torch.distributed.run --nproc_per_node=3' in text and '--launcher pytorch' in text
+    subprocess.run(['bash', '-n'], input=text, text=True, check=True)
