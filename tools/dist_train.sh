@@ -2,6 +2,8 @@
 # Runs tools/train.py with one process a GPU, on one machine or on several.
 #   tools/dist_train.sh CONFIG GPUS [options of train.py]
 # Several machines: set NNODES, NODE_RANK and MASTER_ADDR (and PORT) on each.
+# MAX_RESTARTS=3: when a process dies, all are started again, at most so often, and go on from the
+# latest checkpoint.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 CONFIG GPUS [options]" >&2; exit 2; }
 config=$1 gpus=$2
@@ -11,5 +13,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 PYTHONPATH="$here/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    --nproc_per_node="$gpus" \
+    --max_restarts="${MAX_RESTARTS:-0}" --nproc_per_node="$gpus" \
     "$here/train.py" "${arguments[@]}" --launcher pytorch "$@"

@@ -51,13 +51,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.load_from:
         cfg.load_from = args.load_from
     if args.resume:
-        from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
-
-        found = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        if found:
-            cfg.resume, cfg.load_from = True, str(found)
-        else:
-            print(f'Nothing to resume in {cfg.work_dir}: starting from the beginning.')
+        cfg.resume = args.resume
     if args.amp:
         if get_device() == 'cpu':
             sys.exit('--amp needs an accelerator, and there is none. Fix: leave --amp out.')

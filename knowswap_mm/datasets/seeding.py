@@ -17,6 +17,17 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), 'little') >> 1
 
 
+def seed_all(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch, on the CPU and on all devices.
+
+    Args:
+        seed (int): The seed.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 @contextmanager
 def seeded_cpu(seed: int, restore: bool = True) -> Iterator[None]:
     """Seed Python, numpy and torch (CPU) inside the block; the state before comes back after it.

@@ -3,9 +3,11 @@
 from knowswap_mm.engine.hooks.audit_hook import AuditHook
 from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
 from knowswap_mm.engine.hooks.fisher_hook import FisherHook
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.phase_hook import PhaseHook
 from knowswap_mm.engine.hooks.preemption_hook import PreemptionHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
+from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
 from knowswap_mm.engine.swap_results import SwapResults
@@ -15,9 +17,11 @@ __all__ = [
     'AuditHook',
     'DeviceScalarsHook',
     'FisherHook',
+    'NonfiniteHook',
     'PhaseHook',
     'PreemptionHook',
     'SaliencyMaskHook',
+    'StallHook',
     'SwapCheckpointHook',
     'SwapOptimWrapper',
     'SwapResults',

@@ -15,7 +15,8 @@ from knowswap_mm.engine.safe_load import safe_load
 from knowswap_mm.errors import CheckpointError
 
 LATEST_FILE = 'last_checkpoint'
-_PATTERNS = ('iter_*.pth', 'phase*.pth')
+#: Names of a run's checkpoints.
+CHECKPOINTS = ('iter_*.pth', 'phase*.pth')
 
 
 def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
@@ -50,10 +51,7 @@ def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """Find the newest checkpoint of a run that can be read.
-
-    The one that ``last_checkpoint`` names comes first (in this folder, should it have been moved),
-    then the others from the newest to the oldest. Damaged ones are named in a warning.
+    """Find the newest checkpoint of a run that can be read, see :func:`read_latest`.
 
     Args:
         folder (str | PathLike): The folder of the run.
@@ -64,24 +62,58 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
     Raises:
         CheckpointError: If there are checkpoints, but none of them is whole.
     """
+    found = read_latest(folder)
+    return None if found is None else found[0]
+
+
+def read_latest(
+    folder: str | os.PathLike, run: str | None = None
+) -> tuple[Path, dict[str, Any]] | None:
+    """Read the newest checkpoint of a run that can be read.
+
+    The one that ``last_checkpoint`` names comes first (in this folder, should it have been moved),
+    then the others from the newest to the oldest. Damaged ones are named in a warning.
+
+    Args:
+        folder (str | PathLike): The folder of the run.
+        run (str | None): The run that it must be of; None takes any. An earlier run may have left
+            its checkpoints in the folder.
+
+    Returns:
+        tuple[Path, dict] | None: The checkpoint and what is in it; None if there is none at all.
+
+    Raises:
+        CheckpointError: If there are checkpoints, but none of them is whole.
+    """
     folder, found = Path(folder), []
     if (folder / LATEST_FILE).is_file():
         named = Path((folder / LATEST_FILE).read_text(encoding='utf-8').strip())
         found += [named, folder / named.name]
-    others = [path for pattern in _PATTERNS for path in folder.glob(pattern)]
+    others = [path for pattern in CHECKPOINTS for path in folder.glob(pattern)]
     found += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
     found = [path for path in dict.fromkeys(found) if path.is_file()]
+    damaged = 0
     for path in found:
         try:
-            if 'optimizer' in safe_load(path):
-                return path
-            problem = f'{path} holds weights but no training state.'
+            checkpoint = safe_load(path)
+            problem = _problem(path, checkpoint)
+            damaged += problem is not None
+            if problem is None:
+                if run is None or checkpoint['swap'].get('run', run) == run:
+                    return path, checkpoint
+                problem = f'{path} is of an earlier run in this folder.'
         except CheckpointError as error:
-            problem = str(error)
+            problem, damaged = str(error), damaged + 1
         warnings.warn(f'Not resumed from: {problem}', stacklevel=2)
-    if found:
+    if damaged:
         raise CheckpointError(
             f'None of the {len(found)} checkpoints in {folder} can be resumed from. Fix: start '
             'anew in another work_dir, or without --resume.'
         )
+    return None
+
+
+def _problem(path: Path, checkpoint: dict[str, Any]) -> str | None:
+    if 'optimizer' not in checkpoint or not isinstance(checkpoint.get('swap'), dict):
+        return f'{path} holds weights but no training state.'
     return None

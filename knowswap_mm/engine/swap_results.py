@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.evaluation.scores import forgetting_h_mean
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 
@@ -76,8 +76,7 @@ class SwapResults:
             **extra: Further fields, e.g. the schedule and the class roles.
         """
         data = dict(primary_metric=self.primary, scale=self.scale, states=self.states, **extra)
-        text = json.dumps(data, indent=2, default=float) + '\n'
-        write_atomic(path, lambda file: file.write(text.encode()))
+        write_text(path, json.dumps(data, indent=2, default=float) + '\n')
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
-import gc
-import json
-from datetime import timedelta
+import os
+import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, is_distributed, is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
@@ -21,13 +18,19 @@ from torch import nn
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
-from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
+from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook, nonfinite_settings
+from knowswap_mm.engine.hooks.stall_hook import StallHook
+from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
+from knowswap_mm.engine.process_group import start_gloo, with_timeout
+from knowswap_mm.engine.resume_point import ResumePoint
+from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
-from knowswap_mm.schedule import SwapPhase, SwapSchedule
+from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
@@ -48,6 +51,7 @@ class SwapRunner(Runner):
     """
 
     swap_schedule: SwapSchedule | None = None
+    _resume_point: ResumePoint | None = None
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> SwapRunner:
@@ -57,6 +61,9 @@ class SwapRunner(Runner):
             ConfigError: If the config has no ``swap`` field.
         """
         cfg = copy.deepcopy(cfg)
+        if (cfg.get('randomness') or {}).get('deterministic'):
+            # cuBLAS reads it when it is first used; without it torch refuses matrix products.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
@@ -65,9 +72,12 @@ class SwapRunner(Runner):
             if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
         hooks = list(cfg.get('custom_hooks') or [])
-        for name in ('knowswap_mm.PhaseHook', 'knowswap_mm.PreemptionHook'):
-            if not any(hook['type'] == name for hook in hooks):
-                hooks.append(dict(type=name))
+        settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
+        added = dict(Phase={}, Nonfinite=settings, Preemption={}, Stall={})
+        for name, arguments in added.items():
+            kind = f'knowswap_mm.{name}Hook'
+            if not any(hook['type'] == kind for hook in hooks):
+                hooks.append(dict(arguments, type=kind))
         cfg['custom_hooks'] = hooks
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
@@ -84,9 +94,16 @@ class SwapRunner(Runner):
 
         Raises:
             ConfigError: If the config does not fit the data or the model.
+            PhaseError: If losses or weights are not finite.
         """
         self._resolve()
-        return super().train()
+        try:
+            return super().train()
+        except (ValueError, RuntimeError) as error:
+            for hook in self.hooks:
+                if isinstance(hook, (NonfiniteHook, StallHook)):
+                    hook.explain(self, error)
+            raise
 
     def _resolve(self) -> None:
         if not isinstance(self.swapper, KnowledgeSwapper):
@@ -146,11 +163,14 @@ class SwapRunner(Runner):
 
     def _write_run_files(self, dataset: RoleDataset) -> None:
         if is_main_process():
-            classes = dataset.classes.to_dict()
-            schedule = dict(classes=classes, **self.swap_schedule.to_dict())
             folder = Path(self.work_dir)
-            (folder / SCHEDULE_FILE).write_text(json.dumps(schedule, indent=2) + '\n')
-            (folder / INDICES_FILE).write_text(json.dumps(dataset.drawn_indices) + '\n')
+            remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json'))
+            classes = dataset.classes.to_dict()
+            write_json(
+                folder / SCHEDULE_FILE, dict(classes=classes, **self.swap_schedule.to_dict())
+            )
+            write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
+            RunRecord(self).write()
 
     def start_phase_schedulers(self, phase: SwapPhase) -> None:
         """Build the learning rate schedulers with which a phase begins."""
@@ -166,8 +186,12 @@ class SwapRunner(Runner):
             CheckpointError: If a host would train whose weights were never loaded.
         """
         training = self.swap_schedule is not None
-        if self._resume and self._load_from is None and (found := latest_checkpoint(self.work_dir)):
-            self._load_from = str(found)
+        if training and not self._has_loaded:
+            point = ResumePoint(self.work_dir, self._resume, self._load_from)
+            self._resume, self._load_from, self._resume_point = point.resumes, point.path, point
+            if point.missing:
+                here = self.work_dir
+                self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')
         super().load_or_resume()
         # Earlier adapters mean nothing on a random host.
         random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack
@@ -206,7 +230,9 @@ class SwapRunner(Runner):
 
         Raises:
             CheckpointError: If it cannot be written.
+            PhaseError: If there was a loss, or is a weight, that is not finite.
         """
+        self.check_finite()  # mmengine calls the hooks of a checkpoint in one process only
         if file_client_args is None and backend_args is None and '://' not in str(out_dir):
             backend_args = dict(backend=ATOMIC)
         super().save_checkpoint(
@@ -219,6 +245,17 @@ class SwapRunner(Runner):
             by_epoch=by_epoch,
             backend_args=backend_args,
         )
+
+    def check_finite(self) -> None:
+        """Look at the losses so far and at the weights, in all processes together.
+
+        Raises:
+            PhaseError: If one of them is not finite.
+        """
+        for hook in self.hooks:
+            if isinstance(hook, NonfiniteHook):
+                hook.look(self)
+                hook.check_weights(self)
 
     def load_checkpoint(
         self,
@@ -241,7 +278,8 @@ class SwapRunner(Runner):
         Raises:
             CheckpointError: If the file cannot be read as data or does not fit.
         """
-        checkpoint = safe_load(filename, map_location)
+        checkpoint = self._resume_point and self._resume_point.read(filename)
+        checkpoint = checkpoint or safe_load(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         try:
             self.swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
@@ -281,12 +319,13 @@ class SwapRunner(Runner):
                 'or phase*.pth of a swap, or use load_from without resume.'
             )
         stored = checkpoint['swap'].get('schedule')
-        if stored != self.swap_schedule.to_dict():
-            processes = stored.get('world_size') if isinstance(stored, dict) else 'unknown'
-            raise CheckpointError(
-                f'{filename} was written under another schedule. Fix: resume with the config, data '
-                f'and number of processes of that run (it had world_size {processes}).'
+        if ScheduleChange(filename, stored, self.swap_schedule).check():
+            self.logger.warning(
+                f'The run goes on with {get_world_size()} processes instead of '
+                f'{stored["world_size"]}. The samples of each step and their augmentation stay the '
+                'same; dropout and other random numbers of the model do not.'
             )
+        self.run_id = checkpoint['swap'].get('run', self.run_id)
         self.train_loop._epoch = checkpoint['meta']['epoch']
         self.train_loop._iter = iteration = checkpoint['meta']['iter']
         self.message_hub.load_state_dict(checkpoint['message_hub'])
@@ -321,14 +360,15 @@ class SwapRunner(Runner):
 
         Args:
             env_cfg (dict): See :class:`mmengine.runner.Runner`.
+
+        Raises:
+            ConfigError: If ``dist_cfg.timeout`` is no number of seconds.
         """
-        if self.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
-            # mmengine's own start-up asks CUDA for a device.
-            seconds = env_cfg.get('dist_cfg', {}).get('timeout')
-            timeout = None if seconds is None else timedelta(seconds=seconds)
-            torch.distributed.init_process_group('gloo', timeout=timeout)
-            atexit.register(_leave_process_group)
+        env_cfg, self.timeout = with_timeout(env_cfg)
+        if self.launcher == 'pytorch':
+            start_gloo(env_cfg)
         super().setup_env(env_cfg)
+        self.run_id = uuid.uuid4().hex
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes, on the CPU as well.
@@ -353,16 +393,3 @@ class SwapRunner(Runner):
         """Wrap the model anew after the set of trainable parameters changed."""
         if is_model_wrapper(self.model):
             self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.swapper)
-
-
-def _leave_process_group() -> None:
-    """Let gloo's threads end before the interpreter does.
-
-    Such a thread frees the tensors of its last exchange; if it comes to that when the interpreter
-    is already ending, the process aborts. The group's destructor waits for its threads, but only
-    runs when nothing refers to the group any more, hence the collection of what is left.
-    """
-    if is_distributed():
-        gc.collect()
-        torch.distributed.destroy_process_group()
-        gc.collect()

@@ -25,7 +25,7 @@ from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
 from knowswap_mm.models.host_config import without_pretrained
-from knowswap_mm.models.parse_losses import parse_losses
+from knowswap_mm.models.parse_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
 from knowswap_mm.registry import HOST_FIXES, MODELS
@@ -67,6 +67,7 @@ class KnowledgeSwapper(BaseModel):
         stack (AdapterStack): Those adapters.
         adapter_name (str): Name of the adapter that trains.
         adapters (dict[str, nn.Parameter]): Its matrices by full name.
+        spread_nonfinite (bool): Whether one loss that is not finite makes all gradients so.
 
     Raises:
         ConfigError: If a part of the config does not fit the host.
@@ -122,6 +123,7 @@ class KnowledgeSwapper(BaseModel):
         self.fused = FusedFeatures(fuse, fp32_losses)
         self.predict_dtype = _dtype_of(predict_dtype)
         self.schedule: SwapSchedule | None = None
+        self.spread_nonfinite = False
         self._host_keys = HostStateDict(self, 'host.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
 
@@ -246,7 +248,8 @@ class KnowledgeSwapper(BaseModel):
 
     def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the terms, see :func:`~knowswap_mm.models.parse_losses.parse_losses`."""
-        return parse_losses(losses)
+        total, terms = parse_losses(losses)
+        return spread_nonfinite(total, terms) if self.spread_nonfinite else total, terms
 
     def _parse_host_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         if type(self.host).parse_losses is BaseModel.parse_losses:

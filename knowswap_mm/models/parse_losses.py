@@ -39,6 +39,24 @@ def parse_losses(losses: Mapping[str, Any]) -> tuple[Any, OrderedDict[str, Any]]
     return total, OrderedDict([('loss', total), *terms])
 
 
+def spread_nonfinite(total: Tensor, terms: Mapping[str, Any]) -> Tensor:
+    """Make all gradients not-a-number if a loss is not finite, and change nothing if all are.
+
+    A loss that is not finite may leave gradients that look well, e.g. behind a bound. What this
+    marks is seen by every process, since gradients are averaged over all of them.
+
+    Args:
+        total (Tensor): The loss to minimise.
+        terms (Mapping): All terms by name.
+
+    Returns:
+        Tensor: The loss, times one or not-a-number.
+    """
+    raw = [value.detach() for name, value in terms.items() if name.endswith('/raw')]
+    seen = _sum([total.detach(), *raw])
+    return total * (seen - seen + 1)
+
+
 def _mean(value: Tensor) -> Tensor:
     if value.numel() != 1 or not value.is_floating_point():
         return value.mean()

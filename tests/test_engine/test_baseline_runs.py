@@ -73,7 +73,7 @@ def test_runs_and_resumes(name, make, tmp_path):
 
 def test_an_exploding_ascent_is_reported(make, tmp_path):
     config = make('gradient-ascent', tmp_path)
-    config.custom_hooks = [dict(type='knowswap_mm.PhaseHook', check_interval=1)]
+    config.swap.nonfinite = dict(interval=1)
     config.swap.phases[1].weights.forget = 1e30
     config.optim_wrapper.optimizer = dict(type='SGD', lr=1e10)
     with pytest.raises(PhaseError, match='not finite'):

@@ -1,5 +1,6 @@
 """Runs that die: nothing is lost, and going on gives the result of a run that did not die."""
 
+import fcntl
 import json
 import multiprocessing
 import signal
@@ -9,7 +10,9 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import PreemptionHook, SwapCheckpointHook
-from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.engine import latest_checkpoint as latest_checkpoint_module
+from knowswap_mm.engine import swap_runner as swap_runner_module
+from knowswap_mm.engine.atomic_file import remove_partial, write_atomic
 from knowswap_mm.engine.latest_checkpoint import latest_checkpoint, write_latest
 from knowswap_mm.errors import CheckpointError
 from tests.faults import FaultHook
@@ -213,3 +216,78 @@ def test_signals_are_given_back(make_config, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     train(make_config(tmp_path))
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_what_a_signal_saved_counts_as_a_checkpoint(make_config, tmp_path):
+    fault = [dict(type=FaultHook, name='SIGTERM', where='iteration', at=4)]
+    assert die(make_config(tmp_path, custom_hooks=fault)) == 128 + signal.SIGTERM
+    names = sorted(path.name for path in tmp_path.glob('iter_*.pth'))
+    assert names == ['iter_4.pth', 'iter_5.pth']  # max_keep_ckpts is 2
+    config = make_config(tmp_path, experiment_name='again', resume='auto')
+    train(config)
+    names = sorted(path.name for path in tmp_path.glob('iter_*.pth'))
+    assert names == ['iter_6.pth', 'iter_8.pth']
+
+
+def test_a_checkpoint_hook_that_saves_too_little_is_not_asked(make_config, tmp_path):
+    fault = [dict(type=FaultHook, name='SIGTERM', where='iteration', at=1)]
+    config = make_config(tmp_path, custom_hooks=fault)
+    config.default_hooks.checkpoint.save_optimizer = False
+    assert die(config) == 128 + signal.SIGTERM
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_2.pth'
+
+
+def test_what_a_kill_left_half_written_is_removed_at_the_next_start(make_config, tmp_path):
+    left = ['iter_2.pth.partial', 'phase1_learn.pth.partial', 'schedule.json.partial']
+    for name in [*left, 'mine.partial', 'data.pth.partial', 'iter_8.pth.partial']:
+        (tmp_path / name).write_bytes(b'half')
+    (tmp_path / 'iter_99.pth.partial').symlink_to(tmp_path / 'mine.partial')
+    with (tmp_path / 'iter_8.pth.partial').open('rb') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process is writing it
+        removed = remove_partial(tmp_path, ('iter_*.pth', 'phase*.pth', '*.json'))
+    assert sorted(path.name for path in removed) == left
+    (tmp_path / left[0]).write_bytes(b'half')
+    config = make_config(tmp_path)
+    config.swap.phases = config.swap.phases[:1]
+    train(config)
+    assert sorted(path.name for path in tmp_path.glob('*.partial')) == [
+        'data.pth.partial',
+        'iter_99.pth.partial',
+        'mine.partial',
+    ]
+
+
+def test_a_refused_run_removes_nothing(make_config, tmp_path):
+    (tmp_path / 'iter_2.pth.partial').write_bytes(b'half')
+    config = make_config(tmp_path, resume=str(tmp_path / 'none.pth'))
+    with pytest.raises(CheckpointError, match='no such file'):
+        train(config)
+    assert (tmp_path / 'iter_2.pth.partial').exists()
+
+
+def test_checkpoints_of_an_earlier_run_are_not_resumed_from(make_config, whole, tmp_path):
+    """A folder is used again, and the new run dies before its first checkpoint."""
+    for path in whole.glob('*.*'):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    write_latest(tmp_path, whole / 'phase2_forget.pth')
+    fault = [dict(type=FaultHook, name='SIGKILL', where='iteration', at=1)]
+    assert die(make_config(tmp_path, custom_hooks=fault)) == -signal.SIGKILL
+    with pytest.warns(UserWarning, match='is of an earlier run in this folder'):
+        runner, recorder = train(make_config(tmp_path, experiment_name='again', resume='auto'))
+    assert recorder.column('iteration') == list(range(8))
+    record = json.loads((tmp_path / 'run.json').read_text())
+    assert record['run'] == runner.run_id != json.loads((whole / 'run.json').read_text())['run']
+
+
+def test_the_checkpoint_is_read_once(make_config, whole, tmp_path, monkeypatch):
+    for path in whole.glob('iter_*.pth'):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read = []
+    load = latest_checkpoint_module.safe_load
+    for module in (latest_checkpoint_module, swap_runner_module):
+        monkeypatch.setattr(
+            module, 'safe_load', lambda path, *rest: read.append(str(path)) or load(path, *rest)
+        )
+    train(make_config(tmp_path, resume='auto'))
+    assert read == [str(tmp_path / 'iter_8.pth')]

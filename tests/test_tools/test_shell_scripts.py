@@ -67,6 +67,17 @@ def test_machines_come_from_the_environment(script, arguments, passed, tmp_path)
     assert Path(lines[-1].removeprefix('PYTHONPATH=').split(':')[0]).resolve() == TOOLS.parent
 
 
+@pytest.mark.parametrize(('given', 'option'), [({}, '0'), (dict(MAX_RESTARTS='3'), '3')])
+def test_restarts_come_from_the_environment(given, option, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != 'MAX_RESTARTS'} | given
+    done = subprocess.run(
+        ['bash', str(TOOLS / 'dist_train.sh'), 'c.py', '2'],
+        env=environment | dict(PYTHON=fake(tmp_path, 'python')),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f'--max_restarts={option}' in done.stdout.splitlines()
+
+
 def test_slurm_command(tmp_path):
     srun = fake(tmp_path, 'srun')
     environment = dict(

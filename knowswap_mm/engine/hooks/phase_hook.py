@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.datasets.seeding import derive_seed, seed_all
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.errors import PhaseError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
@@ -24,10 +23,6 @@ RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
 PHASE_ADAPTERS = 'adapters'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
-_MEND = (
-    'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), or lower the '
-    'weight forget of the phase.'
-)
 
 
 @HOOKS.register_module()
@@ -36,7 +31,8 @@ class PhaseHook(Hook):
 
     The state after each phase is saved as ``phase1_learn.pth`` and so on, and evaluated; the
     results are printed as a table at the end and written to ``swap_results.json``. Random numbers
-    of the model (dropout) are seeded from the iteration, so that a resumed run repeats them.
+    of the model (dropout), of Python and numpy are seeded from the iteration, so that a resumed run
+    repeats them.
 
     Args:
         evaluate_start (bool): Whether to evaluate before the first phase.
@@ -44,8 +40,6 @@ class PhaseHook(Hook):
         save_adapter (bool): Whether to write the adapter as safetensors at the end.
         save_phase_adapters (bool): Whether to write it after each phase, too, to
             ``adapters/phase1_learn`` and so on.
-        check_interval (int): Iterations between two looks at the total loss; each look waits for
-            the device.
     """
 
     #: Before RuntimeInfoHook, which logs the learning rate of the iteration that begins.
@@ -56,13 +50,8 @@ class PhaseHook(Hook):
         evaluate_start: bool = True,
         save_phases: bool = True,
         save_adapter: bool = True,
-        check_interval: int = 50,
         save_phase_adapters: bool = True,
     ) -> None:
-        if not isinstance(check_interval, int) or check_interval < 1:
-            key = 'custom_hooks.PhaseHook.check_interval'
-            raise ConfigError(key, check_interval, 'not a whole number >= 1', 'e.g. 50')
-        self.check_interval = check_interval
         self.evaluate_start = evaluate_start
         self.save_phases = save_phases
         self.save_adapter = save_adapter
@@ -92,22 +81,20 @@ class PhaseHook(Hook):
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
         self._check_batch(phase, data_batch)
-        torch.manual_seed(derive_seed('model', runner.seed, runner.rank, runner.iter))
+        seed_all(derive_seed('model', runner.seed, runner.rank, runner.iter))
+
+    def before_val(self, runner: Any) -> None:
+        """Seed the random numbers of a model that has some when it predicts."""
+        seed_all(derive_seed('evaluation', runner.seed, runner.rank))
+
+    def before_test(self, runner: Any) -> None:
+        """As before an evaluation in training, so that both give the same figures."""
+        self.before_val(runner)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Step schedulers that count epochs of the phase, and look for divergence.
-
-        Raises:
-            PhaseError: If the total loss is not finite.
-        """
-        if (runner.iter + 1) % self.check_interval == 0 and outputs:
-            if not bool(torch.isfinite(torch.as_tensor(outputs['loss']))):
-                shown = {k: float(torch.as_tensor(v).detach()) for k, v in outputs.items()}
-                raise PhaseError(
-                    f'Iteration {runner.iter}: the loss is not finite: {shown}. {_MEND}'
-                )
+        """Step schedulers that count epochs of the phase."""
         phase = runner.swap_schedule.phase_at(runner.iter)
         first, _ = runner.swap_schedule.lr_span(phase)
         done = runner.iter + 1 - first.begin
@@ -140,6 +127,7 @@ class PhaseHook(Hook):
         """Put schedule and results into the checkpoint."""
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
+                run=runner.run_id,
                 schedule=runner.swap_schedule.to_dict(),
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
@@ -175,7 +163,7 @@ class PhaseHook(Hook):
         )
 
     def _finish(self, runner: Any, phase: SwapPhase) -> None:
-        self._check_finite(runner, phase)
+        runner.check_finite()
         classes = runner.train_dataloader.dataset.classes.to_dict()
         self.history.add(phase, runner.swapper, classes, runner.seed)
         if self.save_phases:
@@ -223,12 +211,6 @@ class PhaseHook(Hook):
         expected = {role: n for role, n in phase.split.items() if n}
         if counts != expected:
             raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
-
-    @staticmethod
-    def _check_finite(runner: Any, phase: SwapPhase) -> None:
-        for name, parameter in runner.swapper.named_parameters():
-            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
-                raise PhaseError(f'{name} is not finite at the end of {phase.name}. {_MEND}')
 
 
 def _primary_metric(runner: Any) -> tuple[str, float]:

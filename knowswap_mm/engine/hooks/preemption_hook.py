@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from mmengine.device import get_device
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
+from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
@@ -72,8 +74,14 @@ class PreemptionHook(Hook):
             asked = int(shared)
         if not asked:
             return
-        path = save_latest(runner, f'iter_{runner.iter + 1}.pth')
-        self._end(runner, asked, f'{path} was saved')
+        self._end(runner, asked, f'{self._save(runner)} was saved')
+
+    @staticmethod
+    def _save(runner: Any) -> Path:
+        for hook in runner.hooks:
+            if isinstance(hook, SwapCheckpointHook) and hook.can_be_resumed:
+                return hook.save_now(runner)
+        return save_latest(runner, f'iter_{runner.iter + 1}.pth')
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

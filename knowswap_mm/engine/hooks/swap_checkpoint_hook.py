@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -19,6 +20,27 @@ class SwapCheckpointHook(CheckpointHook):
     mmengine removes first. All arguments are those of ``CheckpointHook``, which
     :class:`SwapRunner` replaces by this class.
     """
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether its checkpoints are local ones, of iterations, with all that a run needs."""
+        remote = '://' in str(self.out_dir) or self.backend_args or self.file_client_args
+        return not (self.by_epoch or remote) and self.save_optimizer and self.save_param_scheduler
+
+    def save_now(self, runner: Any) -> Path:
+        """Save a checkpoint out of turn; it counts for ``max_keep_ckpts`` as the others do.
+
+        Args:
+            runner (Runner): The runner, in ``after_train_iter``.
+
+        Returns:
+            Path: The file.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        self._save_checkpoint(runner)
+        return Path(self.last_ckpt)
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         outdated = None

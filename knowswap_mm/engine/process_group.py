@@ -1,0 +1,78 @@
+"""Processes that train together."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+from datetime import timedelta
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_world_size, is_distributed
+
+from knowswap_mm.errors import ConfigError
+
+#: Seconds that processes wait for one another if ``env_cfg.dist_cfg.timeout`` says nothing.
+TIMEOUT = 1800
+#: Further seconds before torch gives up by itself, so that the message that names a rank is first.
+GRACE = 60
+
+
+def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Check the timeout of a config, and let torch wait a little longer than that.
+
+    Args:
+        env_cfg (dict): The config's ``env_cfg``.
+
+    Returns:
+        tuple[dict, float]: ``env_cfg`` for mmengine, and the seconds that the config says.
+
+    Raises:
+        ConfigError: If it is no number of seconds.
+    """
+    dist_cfg = dict(env_cfg.get('dist_cfg') or {})
+    seconds = dist_cfg.get('timeout')
+    seconds = TIMEOUT if seconds is None else seconds
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
+        fix = f'e.g. {TIMEOUT}, or leave it out'
+        raise ConfigError('env_cfg.dist_cfg.timeout', seconds, 'no number of seconds > 0', fix)
+    return dict(env_cfg, dist_cfg=dict(dist_cfg, timeout=seconds + GRACE)), float(seconds)
+
+
+def start_gloo(env_cfg: dict[str, Any]) -> None:
+    """Let processes without an accelerator talk: mmengine's own start-up asks CUDA for a device.
+
+    Args:
+        env_cfg (dict): What :func:`with_timeout` gave.
+    """
+    if get_device() == 'cpu' and not is_distributed():
+        timeout = timedelta(seconds=env_cfg['dist_cfg']['timeout'])
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+        atexit.register(_leave)
+
+
+def of_rank_0(value: Any) -> Any:
+    """What the first process has, in every process.
+
+    Args:
+        value: Anything that can be pickled; only that of rank 0 counts.
+    """
+    if get_world_size() == 1:
+        return value
+    shared = [value]
+    broadcast_object_list(shared)
+    return shared[0]
+
+
+def _leave() -> None:
+    """Let gloo's threads end before the interpreter does.
+
+    Such a thread frees the tensors of its last exchange; if it comes to that when the interpreter
+    is already ending, the process aborts. The group's destructor waits for its threads, but only
+    runs when nothing refers to the group any more, hence the collection of what is left.
+    """
+    if is_distributed():
+        gc.collect()
+        torch.distributed.destroy_process_group()
+        gc.collect()

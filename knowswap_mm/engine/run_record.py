@@ -1,0 +1,146 @@
+"""What a run leaves behind so that it can be repeated."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+
+from knowswap_mm.datasets.data_manifest import data_manifest
+from knowswap_mm.engine.atomic_file import write_json, write_text
+
+RECORD_FILE = 'run.json'
+REPEAT_FILE = 'repeat.sh'
+#: Beginnings of the variables that may change numbers; no others are written down.
+_VARIABLES = ('CUDA', 'NCCL', 'TORCH', 'PYTORCH', 'OMP', 'MKL', 'CUBLAS', 'GLOO', 'PYTHONHASHSEED')
+_WITHOUT_TOOL = (
+    'import sys, knowswap_mm; from mmengine.config import Config; '
+    'from mmengine.registry import RUNNERS; cfg = Config.fromfile(sys.argv[1]); '
+    'cfg.work_dir = sys.argv[3]; cfg.resume = False; cfg.launcher = sys.argv[5]; '
+    'cfg.randomness.seed = int(sys.argv[7].split("=")[1]); RUNNERS.build(cfg).train()'
+)
+
+
+class RunRecord:
+    """``run.json`` and ``repeat.sh`` of a run folder.
+
+    ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
+    the git repositories, and a hash of the samples of each role. ``repeat.sh NEW_FOLDER`` runs the
+    config of the folder again, on one machine, with the same seed and number of processes.
+
+    Args:
+        runner (SwapRunner): The runner, with its data.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        self.runner = runner
+        name = runner.cfg.filename
+        #: What mmengine calls the config in the work dir.
+        self.config = Path(name).name if name else f'{runner.timestamp}.py'
+
+    def write(self) -> None:
+        """Write both files.
+
+        Raises:
+            CheckpointError: If the folder cannot be written to.
+        """
+        folder = Path(self.runner.work_dir)
+        write_json(folder / RECORD_FILE, self.to_dict())
+        write_text(folder / REPEAT_FILE, self.repeat())
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        runner = self.runner
+        return dict(
+            run=runner.run_id,
+            launch=launch_name(),
+            started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+            resumed_at=runner.iter or None,
+            command=[sys.executable, *sys.argv],
+            folder=os.getcwd(),
+            config=self.config,
+            seed=runner.seed,
+            deterministic=bool(torch.are_deterministic_algorithms_enabled()),
+            processes=get_world_size(),
+            total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
+            devices=_devices(),
+            python=platform.python_version(),
+            platform=platform.platform(),
+            packages=dict(sorted((each.name, each.version) for each in distributions())),
+            environment={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+            git=dict(package=git_state(Path(__file__)), folder=git_state(Path.cwd())),
+            data=data_manifest(runner.train_dataloader.dataset),
+        )
+
+    def repeat(self) -> str:
+        """The text of ``repeat.sh``."""
+        world, script = get_world_size(), Path(sys.argv[0]).resolve()
+        python = f'"${{PYTHON:-{shlex.quote(sys.executable)}}}"'
+        with_tool = script.name == 'train.py' and script.is_file()
+        tool = shlex.quote(str(script)) if with_tool else f'-c {shlex.quote(_WITHOUT_TOOL)}'
+        command = f'{python} {tool}'
+        if world > 1:
+            together = f'-m torch.distributed.run --nproc_per_node={world}'
+            command = f'{python} {together} --master_port="${{PORT:-29500}}" --no-python {command}'
+        chosen = f'randomness.seed={self.runner.seed}'
+        return (
+            '#!/usr/bin/env bash\n'
+            '# Repeats this run in another folder: bash repeat.sh NEW_FOLDER\n'
+            'set -euo pipefail\n'
+            '[ $# -eq 1 ] || { echo "usage: $0 NEW_FOLDER" >&2; exit 2; }\n'
+            'here=$(cd "$(dirname "$0")" && pwd)\n'
+            'mkdir -p "$1"\n'
+            'new=$(cd "$1" && pwd)\n'
+            f'cd {shlex.quote(os.getcwd())}\n'
+            f'exec {command} "$here"/{shlex.quote(self.config)} \\\n'
+            f'    --work-dir "$new" --launcher {"pytorch" if world > 1 else "none"} \\\n'
+            f'    --cfg-options {chosen} resume=False\n'
+        )
+
+
+def launch_name() -> str:
+    """The same for a run and for what torchrun starts again in its place, and for no other."""
+    return f'{socket.gethostname()}:{os.getppid()}:{os.environ.get("TORCHELASTIC_RUN_ID", "")}'
+
+
+def git_state(path: Path) -> dict[str, Any] | None:
+    """Commit and changed files of the git repository that a file or folder is in.
+
+    Args:
+        path (Path): A folder, or a file that must be known to the repository.
+
+    Returns:
+        dict | None: ``commit`` and ``changed`` (as ``git status --short`` has it); None if there is
+        no repository, or no git.
+    """
+    folder = path if path.is_dir() else path.parent
+    try:
+        if path.is_file():
+            _git(folder, 'ls-files', '--error-unmatch', path.name)
+        commit = _git(folder, 'rev-parse', 'HEAD').strip()
+        changed = _git(folder, 'status', '--short', '--untracked-files=no').splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(commit=commit, changed=changed)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ['git', '-C', str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout
+
+
+def _devices() -> list[str]:
+    if not torch.cuda.is_available():
+        return ['cpu']
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
