@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.adapter_tensors import adapter_names
 from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
+from knowswap_mm.models.all_or_nothing import all_or_nothing, check_types
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
@@ -176,6 +177,19 @@ class KnowledgeSwapper(BaseModel):
                 problem = 'has a row a class and can take no adapter'
                 raise ConfigError('model.lora.targets', owner, problem, fix)
 
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Load weights, all of them or none.
+
+        Args:
+            state_dict (Mapping[str, Tensor]): As of ``nn.Module``, like the other arguments.
+
+        Raises:
+            RuntimeError: If they do not fit, or hold numbers that are not finite; the model is then
+                as it was.
+        """
+        with all_or_nothing(self):
+            return super().load_state_dict(state_dict, *args, **kwargs)
+
     def set_trainable(self, phase: SwapPhase) -> bool:
         """Freeze the adapters in an ``expand`` phase, thaw them in the others.
 
@@ -268,6 +282,8 @@ class KnowledgeSwapper(BaseModel):
         keys = [key for key in state_dict if key.startswith(prefix)]
         plain = not any(is_adapter_key(key) for key in keys)
         self._host_keys.translate(state_dict, prefix)
+        named = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+        check_types(named, self)
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
                 fix(self.host, state_dict, f'{prefix}host.')
