@@ -14,12 +14,13 @@ from knowswap_mm.limits import JSON_BYTES, limit_of
 _DEPTH = 100
 
 
-def read_json(path: str | os.PathLike, limit: str = JSON_BYTES) -> Any:
+def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | None = None) -> Any:
     """Read a json file.
 
     Args:
-        path (str | PathLike): The file, in UTF-8.
+        path (str | PathLike): The file.
         limit (str): Which limit of :mod:`knowswap_mm.limits` holds for its size.
+        fallback (str | None): Encoding of a file that is in no Unicode encoding.
 
     Returns:
         What it holds.
@@ -30,10 +31,12 @@ def read_json(path: str | os.PathLike, limit: str = JSON_BYTES) -> Any:
     """
     content = read_bytes(path, limit)
     try:
-        value = json.loads(content)
+        value = json.loads(_text(content, fallback))
         _check_depth(value)
     except RecursionError:
-        raise FileError(path, f'is nested more than {_DEPTH} deep', 'write it again') from None
+        raise FileError(
+            path, f'is no json (nested more than {_DEPTH} deep)', 'write it again'
+        ) from None
     except ValueError as error:  # no json, no text, or a number of thousands of digits
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(path, f'is no json ({reason})', 'write or download it again') from None
@@ -72,6 +75,15 @@ def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
         fix = f'check where it comes from; if it is right, set {limit} to a larger number'
         raise FileError(path, f'has more than {allowed} bytes', fix)
     return content
+
+
+def _text(content: bytes, fallback: str | None) -> str:
+    try:
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        if fallback is None:
+            raise
+        return content.decode(fallback)
 
 
 def _check_depth(value: Any) -> None:

@@ -9,9 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import RUNNERS
 
+from knowswap_mm.engine.tool_config import open_config, override
 from knowswap_mm.errors import SwapError
 
 
@@ -32,14 +33,11 @@ def main() -> None:
     """Evaluates."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        sys.exit(f'There is no config file {args.config}.')
-    cfg = Config.fromfile(args.config)
-    cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     try:
+        cfg = open_config(args.config)
+        cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
+        cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+        override(cfg, args.cfg_options or {})
         metrics = RUNNERS.build(cfg).test()
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')

@@ -23,6 +23,19 @@ def cache_folder(given: str | None = None) -> Path:
     return Path(default).resolve() / 'knowswap_mm'
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and holds this: its name alone does not prove it.
+
+    Args:
+        path (Path): The file, whose name tells its contents.
+        content (bytes): What it should hold.
+    """
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def write_once(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all; another process may write the same contents meanwhile.
 

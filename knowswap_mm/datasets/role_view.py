@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError, SampleError
 
@@ -70,6 +71,7 @@ class RoleView(metaclass=ABCMeta):
         self.label_map = dict(label_map or {})
         self.on_bad_sample = on_bad_sample
         self.dataset = dataset
+        self.picture_check = PictureCheck(dataset)
         self.indices = np.zeros(0, dtype=np.int64)
         self.labels: dict[int, int] = {}
         self.open()
@@ -231,5 +233,6 @@ class RoleView(metaclass=ABCMeta):
 
     def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
         if self.cached_pipeline is None:
+            self.picture_check(data_info)
             return self.host.pipeline(data_info)
         return self.cached_pipeline(data_info, position)

@@ -17,6 +17,8 @@ from knowswap_mm.datasets.cache_folder import write_once
 from knowswap_mm.errors import ConfigError
 
 READERS = 8
+#: Bytes of numpy's header are far fewer.
+_HEADER = 4096
 
 
 class SemanticIndex:
@@ -71,10 +73,13 @@ class SemanticIndex:
         if path is None or not path.is_file():
             return None
         try:
-            counts = np.load(path)
-        except (OSError, ValueError, EOFError):
+            if path.stat().st_size > maps * 256 * 8 + _HEADER:
+                return None
+            counts = np.load(path, allow_pickle=False)
+            fits = counts.shape == (maps, 256) and counts.dtype == np.int64
+        except Exception:  # a file of another origin may raise anything; the maps are read anew
             return None
-        return counts if counts.shape == (maps, 256) else None
+        return counts if fits and (counts >= 0).all() else None
 
     def _count(self, path: str) -> np.ndarray:
         fix = 'give the folder of the maps (data_prefix.seg_map_path) and their seg_map_suffix'

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.errors import FileError
 from knowswap_mm.evaluation.scores import forgetting_h_mean
+from knowswap_mm.json_file import read_json
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 
 START = 'start'
@@ -90,8 +92,26 @@ class SwapResults:
 
     @classmethod
     def read(cls, path: Path) -> SwapResults:
-        """Read what :meth:`write` wrote."""
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            FileError: If the file is missing, damaged, or something else.
+        """
+        data = read_json(path)
+        if not isinstance(data, dict) or not _is_results(data):
+            raise FileError(path, 'holds no results of a run', 'run it again in another folder')
         results = cls(data['primary_metric'], data['scale'])
         results.states = data['states']
         return results
+
+
+def _is_results(data: dict[str, Any]) -> bool:
+    scale, states = data.get('scale'), data.get('states')
+    return (
+        isinstance(data.get('primary_metric'), str)
+        and type(scale) in (int, float)
+        and scale > 0
+        and isinstance(states, dict)
+        and all(isinstance(state, dict) and 'iteration' in state for state in states.values())
+        and all(isinstance(state.get('metrics'), dict) for state in states.values())
+    )

@@ -73,7 +73,9 @@ class AdapterContents:
             side = 0 if '.lora_A.' in key else 1
             if matrix.ndim < 2 or matrix.shape[side] != manifest.rank:
                 shape = tuple(matrix.shape)
-                problems.append(f'{key} has shape {shape}, but the rank is {manifest.rank}')
+                problems.append(
+                    f'{key} has shape {shape}, but the manifest has rank {manifest.rank}'
+                )
         for key, tensor in self.tensors().items():
             if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.ndim:
                 shape = tuple(tensor.shape)

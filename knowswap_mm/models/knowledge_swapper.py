@@ -177,18 +177,22 @@ class KnowledgeSwapper(BaseModel):
                 problem = 'has a row a class and can take no adapter'
                 raise ConfigError('model.lora.targets', owner, problem, fix)
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Load weights, all of them or none.
 
         Args:
             state_dict (Mapping[str, Tensor]): As of ``nn.Module``, like the other arguments.
+            strict (bool): Whether every tensor must have its place.
+            assign (bool): Whether tensors are taken instead of copied.
 
         Raises:
             RuntimeError: If they do not fit, or hold numbers that are not finite; the model is then
                 as it was.
         """
         with all_or_nothing(self):
-            return super().load_state_dict(state_dict, *args, **kwargs)
+            return super().load_state_dict(state_dict, strict, assign)
 
     def set_trainable(self, phase: SwapPhase) -> bool:
         """Freeze the adapters in an ``expand`` phase, thaw them in the others.

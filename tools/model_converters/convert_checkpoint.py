@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
@@ -26,7 +25,8 @@ from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
 from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
-from knowswap_mm.errors import CheckpointError
+from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.lora.adapter_file import AdapterFile
 
 
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 def build_swapper(path: str) -> torch.nn.Module:
     """The model of a config."""
-    cfg = Config.fromfile(path)
+    cfg = open_config(path)
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('convert', log_level='ERROR')
@@ -95,7 +95,7 @@ def main() -> None:
     args = parse_args()
     try:
         report = revert(args) if args.back else convert(args)
-    except (CheckpointError, ValueError) as error:
+    except (SwapError, RuntimeError, ValueError) as error:
         sys.exit(f'{args.checkpoint}: {error}')
     print(f'{args.out}: {report["keys"]} tensors')
     for key, reason in report.get('dropped', {}).items():

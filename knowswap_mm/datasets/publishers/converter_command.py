@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.publishers.selection import match_names
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.limits import PIXELS, limit_of
 
 
 class ConverterCommand:
@@ -56,6 +59,7 @@ class ConverterCommand:
         args = self.parser.parse_args()
         started = time.perf_counter()
         try:
+            Image.MAX_IMAGE_PIXELS = limit_of(PIXELS) // 2  # Pillow refuses twice that number
             for name in ('classes', 'learn', 'forget'):
                 setattr(args, name, _names(f'--{name}', getattr(args, name)))
             if args.learn and (args.classes or args.forget):
@@ -64,7 +68,7 @@ class ConverterCommand:
             args.way = 'copy' if args.copy else 'link'
             args.request = dict(dataset=args.dataset, seed=args.seed, command=sys.argv[1:])
             written, summary = convert(args)
-        except (SourceError, ConfigError, ValueError, FileExistsError) as error:
+        except (SwapError, ValueError, OSError) as error:
             sys.exit(str(error))
         state = 'written' if written else 'is there already'
         print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from knowswap_mm.datasets.generators.tree_writer import Expected, read_whole, write_tree
+from knowswap_mm.datasets.picture_name import name_problem
 from knowswap_mm.datasets.publishers.contact_sheet import write_contact_sheet
 from knowswap_mm.datasets.publishers.inspection import Finding, Inspection
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
@@ -52,10 +54,13 @@ class DataTree:
             build (Callable): Fills the folder and returns the counts.
 
         Raises:
-            SourceError: If two pictures have one name.
+            SourceError: If two pictures have one name, or one leads out of the folder.
         """
         if double := [name for name, count in Counter(names).items() if count > 1]:
             raise SourceError(self.source, [f'two pictures would be {name}' for name in double])
+        wrong = {name: name_problem(name) for name in names}
+        if outside := [f'{name!r:.120} {why}' for name, why in wrong.items() if why]:
+            raise SourceError(self.source, outside)
         digest = hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()
         full = dict(request, pictures=digest)
         return write_tree(
@@ -69,6 +74,10 @@ class DataTree:
         look: Callable[[int], dict] | None = None,
     ) -> list[Finding]:
         """Decode every picture; see :class:`Inspection`."""
+        root = os.path.abspath(self.source)
+        wrong = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
+        if wrong:
+            raise SourceError(self.source, [f'{path} is not in the source' for path in wrong])
         return Inspection(folder / '.inspected.jsonl', self.source).run(paths, look)
 
     def _place(

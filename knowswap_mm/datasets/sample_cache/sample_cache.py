@@ -114,7 +114,9 @@ class SampleCache:
         for view, (steps, name) in found.items():
             declared = any(is_declared(step, self.declared) for step in steps)
             every = view.host.pipeline.transforms
-            view.cached_pipeline = CachedPipeline(every, len(steps), pack, name, declared)
+            view.cached_pipeline = CachedPipeline(
+                every, len(steps), pack, name, declared, view.picture_check
+            )
             kept = ', '.join(type(step).__name__ for step in steps)
             text = f'{view.key}: results of {kept} are kept ({self.where}, '
             print_log(f'{text}at most {self.size / 1e9:g} GB).', logger='current')
