@@ -24,6 +24,8 @@ from knowswap_mm.errors import CheckpointError
 #: What torch says of bytes that are no pickle at all, under the name of a refusal.
 _NO_PICKLE = re.compile('invalid load key|Unsupported operand|magic number|memo number')
 
+_UNKNOWN_NAME = re.compile(r'GLOBAL ([\w.]+)')
+
 
 class _StoredHistory:
     """Stands in for mmengine's HistoryBuffer while a file is read: it holds arrays, no methods."""
@@ -98,9 +100,10 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         if _NO_PICKLE.search(str(error)):
             raise _damaged(path, error) from error
+        named = _UNKNOWN_NAME.search(str(error))
+        reason = f'it names {named[1]}' if named else str(error).splitlines()[0]
         raise CheckpointError(
             f'{path} holds objects that would have to be executed, so it is not read '
             f'({reason}). Fix: if you trust its author, convert it once to a file of tensors: '
@@ -129,7 +132,7 @@ def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError('its parts are compressed, as torch never does')
+            raise ValueError('its parts are compressed; those of a weight file never are')
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise ValueError('its parts are larger than the file')
         wrong = archive.testzip()

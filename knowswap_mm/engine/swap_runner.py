@@ -24,6 +24,7 @@ from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.taken_over import taken_over
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
@@ -220,6 +221,7 @@ class SwapRunner(Runner):
             backend_args=backend_args,
         )
 
+    @taken_over
     def load_checkpoint(
         self,
         filename: str,
@@ -251,6 +253,7 @@ class SwapRunner(Runner):
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
 
+    @taken_over
     def resume(
         self,
         filename: str,

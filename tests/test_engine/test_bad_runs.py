@@ -38,7 +38,7 @@ def test_weights_that_are_no_numbers_stop_the_run(picture_tree, host, tmp_path):
     weights['backbone.layers.1.ffn.layers.1.weight'][0, 0] = torch.nan
     torch.save(dict(state_dict=weights), tmp_path / 'nan.pth')
     config = swap_config(picture_tree, tmp_path, host=tmp_path / 'nan.pth')
-    with pytest.raises(PhaseError, match='not finite'):
+    with pytest.raises(CheckpointError, match=r'not finite.*layers\.1\.ffn\.layers\.1'):
         train(with_hook(config, check_interval=1, evaluate_start=False))
 
 

@@ -96,7 +96,7 @@ def main() -> None:
     try:
         report = revert(args) if args.back else convert(args)
     except (SwapError, RuntimeError, ValueError) as error:
-        sys.exit(f'{args.checkpoint}: {error}')
+        sys.exit(f'{type(error).__name__}: {args.checkpoint}: {error}')
     print(f'{args.out}: {report["keys"]} tensors')
     for key, reason in report.get('dropped', {}).items():
         print(f'dropped {key}: {reason}')

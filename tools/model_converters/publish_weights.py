@@ -23,7 +23,7 @@ from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 def read_checkpoint(path: Path) -> dict:
     """Reads a .pth file as data and checks that mmengine wrote it."""
     checkpoint = safe_load(path)
-    if not isinstance(checkpoint.get('state_dict'), dict):
+    if not checkpoint.get('state_dict') or not isinstance(checkpoint['state_dict'], dict):
         raise CheckpointError(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
     return checkpoint
 
@@ -34,7 +34,7 @@ def to_half(state: dict) -> dict[str, torch.Tensor]:
     for name, value in sorted(state.items()):
         if not isinstance(value, torch.Tensor):
             raise CheckpointError(
-                f'`state_dict` has no tensor but a {type(value).__name__} under {name!r}.'
+                f'{name!r} in the checkpoint is a {type(value).__name__}, no tensor.'
             )
         half = value.half() if value.is_floating_point() else value
         if half.is_floating_point() and not torch.isfinite(half).all():
