@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.errors import ConfigError, SampleError
+from knowswap_mm.errors import ConfigError, SampleError, SwapError
 
 if TYPE_CHECKING:
     from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
@@ -101,12 +101,24 @@ class RoleView(metaclass=ABCMeta):
         """What metrics of this role must know beside the class names."""
         return {}
 
-    @staticmethod
-    def build_host(config: dict[str, Any]) -> Any:
-        """Build a host data set and let it read its annotations."""
-        host = DATASETS.build(config)
-        if hasattr(host, 'full_init'):
-            host.full_init()  # a config may say lazy_init=True
+    def build_host(self, config: dict[str, Any]) -> Any:
+        """Build a host data set and let it read its annotations.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        try:
+            host = DATASETS.build(config)
+            if hasattr(host, 'full_init'):
+                host.full_init()  # a config may say lazy_init=True
+        except SwapError:
+            raise
+        except Exception as error:  # any data set may raise anything
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+            shown = {k: v for k, v in dict(config).items() if isinstance(v, (str, dict))}
+            fix = 'mend its settings, or put the data where they say'
+            problem = f'the data set cannot be built ({reason})'
+            raise ConfigError(f'{self.key}.dataset', shown, problem, fix) from error
         return host
 
     def bind(self, classes: ClassRoles) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from tests.swap_configs import swap_config, write_config
+from tests.swap_configs import plain_config, swap_config, write_config
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'compare.py'
 

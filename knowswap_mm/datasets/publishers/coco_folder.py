@@ -72,7 +72,7 @@ class CocoFolder:
                     rest = {key: item[key] for key in _KEPT if key in item}
                     boxed = BoxedObject(names[item['category_id']], tuple(item['bbox']), rest)
                     objects.setdefault(item['image_id'], []).append(boxed)
-                    if not all(_is_finite(number) for number in item['bbox']):
+                    if len(item['bbox']) != 4 or not all(map(_is_finite, item['bbox'])):
                         problems.append(f'{where} has the box {item["bbox"]!r:.80}')
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             text = f'{path.name} is no list of COCO ({type(error).__name__}: {error})'
