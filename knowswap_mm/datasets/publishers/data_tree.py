@@ -43,6 +43,7 @@ class DataTree:
     def _write(
         self,
         names: Sequence[str],
+        paths: Sequence[Path],
         request: Mapping[str, Any],
         build: Callable[[Path], dict[str, int]],
     ) -> bool:
@@ -50,14 +51,19 @@ class DataTree:
 
         Args:
             names (Sequence[str]): Where each picture goes in the folder.
+            paths (Sequence[Path]): The files that are read.
             request (Mapping[str, Any]): What was asked for.
             build (Callable): Fills the folder and returns the counts.
 
         Raises:
-            SourceError: If two pictures have one name, or one leads out of the folder.
+            SourceError: If two pictures have one name, or a path leads out of its folder.
         """
         if double := [name for name, count in Counter(names).items() if count > 1]:
             raise SourceError(self.source, [f'two pictures would be {name}' for name in double])
+        root = os.path.abspath(self.source)
+        lost = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
+        if lost:
+            raise SourceError(self.source, [f'{path} is not in the source' for path in lost])
         wrong = {name: name_problem(name) for name in names}
         if outside := [f'{name!r:.120} {why}' for name, why in wrong.items() if why]:
             raise SourceError(self.source, outside)
@@ -74,10 +80,6 @@ class DataTree:
         look: Callable[[int], dict] | None = None,
     ) -> list[Finding]:
         """Decode every picture; see :class:`Inspection`."""
-        root = os.path.abspath(self.source)
-        wrong = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
-        if wrong:
-            raise SourceError(self.source, [f'{path} is not in the source' for path in wrong])
         return Inspection(folder / '.inspected.jsonl', self.source).run(paths, look)
 
     def _place(

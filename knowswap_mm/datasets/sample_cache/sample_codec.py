@@ -83,6 +83,8 @@ class _Reader(pickle.Unpickler):
             return np.frombuffer(place[2], place[1])[0]
         kind, number, dtype, shape, turned, offset = place
         if number not in self._seen:
+            if offset < 0 or any(side < 0 for side in shape):
+                raise pickle.UnpicklingError(f'an array of shape {shape} at {offset}')
             dtype = np.dtype(dtype)
             count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             array = self._data[offset : offset + count].view(dtype).reshape(shape)
