@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from knowswap_mm.value_checks import check_text
+
 
 def cache_folder(given: str | None = None) -> Path:
     """Folder for files that role views derive from their data; it may be removed at any time.
@@ -17,7 +19,8 @@ def cache_folder(given: str | None = None) -> Path:
     Returns:
         Path: The folder. It need not exist.
     """
-    if given:
+    if given is not None:
+        check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
         return Path(given).resolve()
     default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(default).resolve() / 'knowswap_mm'

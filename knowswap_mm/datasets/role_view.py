@@ -14,6 +14,7 @@ from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError, SampleError, SwapError
+from knowswap_mm.value_checks import check_mapping, check_whole
 
 if TYPE_CHECKING:
     from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
@@ -59,8 +60,14 @@ class RoleView(metaclass=ABCMeta):
     ) -> None:
         self.role = role
         self.key = f'dataset.roles.{role}'
-        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+        check_mapping(f'{self.key}.dataset', dataset, "dict(type='CustomDataset', ...)")
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
+            raise ConfigError(f'{self.key}.fraction', fraction, 'no number in (0, 1]', 'e.g. 0.1')
+        if not 0 < fraction <= 1:
             raise ConfigError(f'{self.key}.fraction', fraction, 'not in (0, 1]', 'e.g. 0.1')
+        check_whole(f'{self.key}.seed', seed, 0)
+        if label_map is not None:
+            check_mapping(f'{self.key}.label_map', label_map, "dict(tabby='cat')")
         if fraction_by not in ('set', 'class'):
             fix = "use 'set' or 'class'"
             raise ConfigError(f'{self.key}.fraction_by', fraction_by, 'unknown way to draw', fix)

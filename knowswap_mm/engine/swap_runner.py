@@ -25,7 +25,7 @@ from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
-from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
@@ -73,7 +73,14 @@ class SwapRunner(Runner):
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
             checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
-        return super().from_cfg(cfg)
+        try:
+            return super().from_cfg(cfg)
+        except SwapError:
+            raise
+        except Exception as error:  # a part of the host library that its config does not fit
+            reason = f'cannot be built ({type(error).__name__}: {error})'
+            fix = 'mend the part that the message names'
+            raise ConfigError('config', cfg.filename, reason, fix) from error
 
     @property
     def swapper(self) -> KnowledgeSwapper:
@@ -107,7 +114,7 @@ class SwapRunner(Runner):
         schedule = SwapSchedule.from_config(
             self.cfg['swap'],
             dataset.role_sizes,
-            self._train_dataloader['batch_size'],
+            self._train_dataloader.get('batch_size'),
             get_world_size(),
         )
         self.swapper.swapping_loss.check(schedule)

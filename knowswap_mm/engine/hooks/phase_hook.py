@@ -13,12 +13,13 @@ from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.errors import PhaseError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.value_checks import check_flag, check_whole
 
 RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
@@ -59,9 +60,12 @@ class PhaseHook(Hook):
         check_interval: int = 50,
         save_phase_adapters: bool = True,
     ) -> None:
-        if not isinstance(check_interval, int) or check_interval < 1:
-            key = 'custom_hooks.PhaseHook.check_interval'
-            raise ConfigError(key, check_interval, 'not a whole number >= 1', 'e.g. 50')
+        key = 'custom_hooks.PhaseHook'
+        check_whole(f'{key}.check_interval', check_interval, 1, 50)
+        check_flag(f'{key}.evaluate_start', evaluate_start)
+        check_flag(f'{key}.save_phases', save_phases)
+        check_flag(f'{key}.save_adapter', save_adapter)
+        check_flag(f'{key}.save_phase_adapters', save_phase_adapters)
         self.check_interval = check_interval
         self.evaluate_start = evaluate_start
         self.save_phases = save_phases
