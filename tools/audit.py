@@ -12,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import knowswap_mm  # noqa: F401  (registers the modules)
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.option_action import OptionAction
+from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import SwapError
 from knowswap_mm.registry import EVALUATORS
 
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         '--merged', action='store_true', help='audit the checkpoint as its export would be'
     )
     parser.add_argument('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='overrides')
     return parser.parse_args()
 
 
@@ -45,6 +45,8 @@ def main() -> None:
     """Audits, prints the page and says where it is."""
     args = parse_args()
     try:
+        if args.out:
+            check_place('--out', args.out, folder=True)
         cfg = open_config(args.config, args.cfg_options)
         MMLogger.get_instance('audit', log_level='ERROR')
         init_default_scope(cfg.get('default_scope', 'mmengine'))

@@ -36,7 +36,7 @@ from typing import IO
 from mmengine.config import Config
 
 from knowswap_mm.engine.swap_results import START, SwapResults
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.json_file import read_json
 from knowswap_mm.roles import ROLES
@@ -289,6 +289,11 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Trains what is left to train, and writes and prints the table."""
+    check_place('--out', args.out, folder=True)
+    if min(args.seeds) < 0:
+        raise ConfigError('--seeds', args.seeds, 'a seed is below 0', 'e.g. 0 1 2')
+    if args.roles and not Path(args.roles).is_file():
+        raise ConfigError('--roles', args.roles, 'there is no config file of that name', 'mend it')
     if args.parallel < 1:
         raise ConfigError('--parallel', args.parallel, 'no number of runs', 'e.g. 2')
     runs = read_runs(args.runs, args.seeds)

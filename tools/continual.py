@@ -22,7 +22,7 @@ from mmengine.config import Config
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.engine.hooks.phase_hook import ADAPTER_FOLDER
 from knowswap_mm.engine.schedule_file import read_schedule
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.evaluation.continual_table import ContinualTable
 from knowswap_mm.json_file import read_json
@@ -119,6 +119,7 @@ def swap(config: Path, folder: Path, export: bool) -> None:
 def chain(args: argparse.Namespace) -> ContinualTable:
     """Runs what is left of the chain; returns the table."""
     table, roles, folders = ContinualTable(), [], []
+    check_place('--work-dir', args.work_dir, folder=True)
     configs = [open_config(path) for path in args.configs]
     for path, cfg in zip(args.configs, configs, strict=True):
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg.swap:

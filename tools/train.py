@@ -8,10 +8,11 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
+from knowswap_mm.engine.option_action import OptionAction
 from knowswap_mm.engine.tool_config import open_config, override
 from knowswap_mm.errors import SwapError
 
@@ -35,7 +36,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, e.g. swap.phases.0.epochs=2'
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        help='overrides, e.g. swap.phases.0.epochs=2',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

@@ -46,6 +46,27 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     return config
 
 
+def check_place(key: str, path: str | Path, folder: bool = False) -> None:
+    """Find out before the work begins that its result cannot be put down.
+
+    Args:
+        key (str): The option that names the place.
+        path (str | Path): A file or folder to be.
+        folder (bool): Whether it is a folder.
+
+    Raises:
+        ConfigError: If a file is where a folder must be, or the other way round.
+    """
+    path = Path(path)
+    if path.is_dir() and not folder:
+        raise ConfigError(key, str(path), 'is a folder', 'give the name of a file')
+    above = path if folder else path.parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise ConfigError(key, str(path), f'{above} is no folder', 'give another place')
+
+
 def override(config: Config, options: Mapping[str, Any]) -> None:
     """Put the overrides of a command line into a config.
 

@@ -68,6 +68,8 @@ def parse_args() -> argparse.Namespace:
 
 def write(args: argparse.Namespace) -> None:
     """Writes the data set and says so."""
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
     start = time.perf_counter()
     source = find_source(args.source)
     if not 1 <= args.old <= len(FASHION_CLASSES):

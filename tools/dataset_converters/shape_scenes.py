@@ -29,6 +29,11 @@ def parse_args() -> argparse.Namespace:
 
 def write(args: argparse.Namespace) -> None:
     """Writes the data set and says so."""
+    if args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
+    for name in ('old', 'new', 'val'):
+        if getattr(args, name) < 1:
+            raise ValueError(f'--{name} must be 1 or more, not {getattr(args, name)}.')
     start = time.perf_counter()
     half = max(args.val // 2, 1)
     parts = {

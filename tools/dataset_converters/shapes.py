@@ -40,6 +40,8 @@ def parse_args() -> argparse.Namespace:
 
 def write(args: argparse.Namespace) -> None:
     """Writes the data set and says so."""
+    if args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
     start = time.perf_counter()
     if not 1 <= args.old <= args.classes <= len(SHAPE_CLASSES):
         raise ValueError(

@@ -14,6 +14,7 @@ the host, key by key, and LoRA matrices may become an adapter (--adapter); else 
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
 from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.lora.adapter_file import AdapterFile
+from knowswap_mm.value_checks import check_between
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,6 +61,7 @@ def build_swapper(path: str) -> torch.nn.Module:
 
 def convert(args: argparse.Namespace) -> dict:
     """Converts to a host and returns the report."""
+    check_between('--alpha', args.alpha, 0, math.inf, 1)
     table = TABLES[args.kind]
     conversion = table.convert(state_dict_of(safe_load(args.checkpoint)))
     if args.rows:
@@ -94,6 +97,9 @@ def main() -> None:
     """Converts and says what became of the keys."""
     args = parse_args()
     try:
+        check_place('--out', args.out)
+        if args.report:
+            check_place('--report', args.report)
         report = revert(args) if args.back else convert(args)
     except (SwapError, RuntimeError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {args.checkpoint}: {error}')
@@ -104,6 +110,7 @@ def main() -> None:
         where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
         print(f'LoRA of {len(report["lora"])} linears: {where}')
     if args.report:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 
 from knowswap_mm.engine.safe_load import safe_load
+from knowswap_mm.engine.tool_config import check_place
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 
 
@@ -89,6 +90,7 @@ def publish(args: argparse.Namespace) -> None:
         raise ConfigError('--out', str(args.out), 'has another ending', 'end it in .safetensors')
     if not args.config.is_file():
         raise ConfigError('--config', str(args.config), 'no such file', 'give the config')
+    check_place('--out', args.out)
     checkpoint = read_checkpoint(args.checkpoint)
     meta = checkpoint.get('meta') or {}
     tensors = to_half(checkpoint['state_dict'])

@@ -16,6 +16,7 @@ from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.publishers.selection import match_names
 from knowswap_mm.errors import ConfigError, SwapError
 from knowswap_mm.limits import PIXELS, limit_of
+from knowswap_mm.value_checks import check_whole
 
 
 class ConverterCommand:
@@ -65,6 +66,7 @@ class ConverterCommand:
             if args.learn and (args.classes or args.forget):
                 fix = 'leave out --classes and --forget'
                 raise ConfigError('--learn', args.learn, 'lists a set of new classes', fix)
+            check_whole('--seed', args.seed, 0)
             args.way = 'copy' if args.copy else 'link'
             args.request = dict(dataset=args.dataset, seed=args.seed, command=sys.argv[1:])
             written, summary = convert(args)
