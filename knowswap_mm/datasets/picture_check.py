@@ -8,8 +8,9 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.errors import SampleError
-from knowswap_mm.limits import PIXELS, limit_of
+from knowswap_mm.limits import PIXELS
 
 
 class PictureCheck:
@@ -48,6 +49,7 @@ class PictureCheck:
 
     @staticmethod
     def _check_size(path: str) -> None:
+        most = picture_limit()
         try:
             with Image.open(path) as picture:
                 width, height = picture.size
@@ -55,7 +57,7 @@ class PictureCheck:
             raise SampleError(f'{path}: {error}. Set {PIXELS} if it is right') from error
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
             return  # no picture that Pillow knows; its loader may know it, or tell
-        if width * height > (most := limit_of(PIXELS)):
+        if width * height > most:
             raise SampleError(
                 f'{path} has {width} x {height} pixels, more than {most}. Set {PIXELS} if it is '
                 'right'

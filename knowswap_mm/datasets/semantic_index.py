@@ -14,6 +14,7 @@ import numpy as np
 from mmengine import fileio
 
 from knowswap_mm.datasets.cache_folder import write_once
+from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.errors import ConfigError
 
 READERS = 8
@@ -45,6 +46,7 @@ class SemanticIndex:
         key: str,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
+        picture_limit()
         self.key, self.backend_args = key, backend_args
         path = self._cache_file(paths, cache_dir)
         counts = self._cached(path, len(paths))

@@ -110,8 +110,18 @@ def _is_results(data: dict[str, Any]) -> bool:
     return (
         isinstance(data.get('primary_metric'), str)
         and type(scale) in (int, float)
-        and scale > 0
+        and 0 < scale < 1e300
         and isinstance(states, dict)
         and all(isinstance(state, dict) and 'iteration' in state for state in states.values())
-        and all(isinstance(state.get('metrics'), dict) for state in states.values())
+        and all(_is_measured(state.get('metrics'), data) for state in states.values())
+    )
+
+
+def _is_measured(metrics: Any, data: dict[str, Any]) -> bool:
+    """Whether the metrics of a state are numbers, as far as a table reads them."""
+    names = [f'{role}/{data["primary_metric"]}' for role in ROLES] + ['swap/h_mean']
+    return isinstance(metrics, dict) and all(
+        type(metrics[name]) in (int, float) and abs(metrics[name]) < 1e300
+        for name in names
+        if metrics.get(name) == metrics.get(name) and metrics.get(name) is not None
     )

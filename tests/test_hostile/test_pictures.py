@@ -94,13 +94,25 @@ def test_converters(name, tmp_path):
 def test_the_limit_can_be_changed(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     Image.new('L', (20, 10)).save(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # put back afterwards
     check = PictureCheck({})
     check(dict(img_path=str(path)))
     monkeypatch.setenv(PIXELS, '199')
-    with pytest.raises(SampleError, match=f'20 x 10 pixels, more than 199. Set {PIXELS}'):
+    with pytest.raises(SampleError, match=f'200 pixels.* Set {PIXELS}'):
         check(dict(img_path=str(path)))
     with pytest.raises(SampleError):
         check(dict(seg_map_path=str(path), img_path='nowhere'))
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_limit_can_be_raised_above_that_of_pillow(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # put back afterwards
+    path = tmp_path / 'a.png'
+    path.write_bytes(png(20_000, 10_000))
+    with pytest.raises(SampleError, match=PIXELS):
+        PictureCheck({})(dict(img_path=str(path)))
+    monkeypatch.setenv(PIXELS, '500000000')
+    PictureCheck({})(dict(img_path=str(path)))
 
 
 def test_an_address_is_fetched_only_if_the_config_has_one():

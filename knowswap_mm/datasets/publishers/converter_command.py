@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.publishers.selection import match_names
 from knowswap_mm.errors import ConfigError, SwapError
-from knowswap_mm.limits import PIXELS, limit_of
 from knowswap_mm.value_checks import check_whole
 
 
@@ -60,7 +58,7 @@ class ConverterCommand:
         args = self.parser.parse_args()
         started = time.perf_counter()
         try:
-            Image.MAX_IMAGE_PIXELS = limit_of(PIXELS) // 2  # Pillow refuses twice that number
+            picture_limit()
             for name in ('classes', 'learn', 'forget'):
                 setattr(args, name, _names(f'--{name}', getattr(args, name)))
             if args.learn and (args.classes or args.forget):
