@@ -44,8 +44,10 @@ class PictureCheck:
             if '://' in value:
                 if not self.remote:
                     raise SampleError(f'{value} is an address, and nothing is fetched')
-            elif os.path.isfile(value):  # what is missing is told by its loader
+            elif os.path.isfile(value):
                 self._check_size(value)
+            elif os.path.exists(value):  # whoever opens a pipe waits; what is missing is told later
+                raise SampleError(f'{value} is no file')
 
     @staticmethod
     def _check_size(path: str) -> None:

@@ -85,6 +85,8 @@ class SemanticIndex:
 
     def _count(self, path: str) -> np.ndarray:
         fix = 'give the folder of the maps (data_prefix.seg_map_path) and their seg_map_suffix'
+        if os.path.exists(path) and not os.path.isfile(path):  # whoever opens a pipe waits
+            raise ConfigError(self.key, path, 'the map is no file', fix)
         try:
             content = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:

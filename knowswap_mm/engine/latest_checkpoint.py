@@ -66,7 +66,7 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
     """
     folder, found = Path(folder), []
     if (folder / LATEST_FILE).is_file():
-        named = Path((folder / LATEST_FILE).read_text(encoding='utf-8').strip())
+        named = Path((folder / LATEST_FILE).read_text(encoding='utf-8', errors='replace').strip())
         found += [named, folder / named.name]
     others = [path for pattern in _PATTERNS for path in folder.glob(pattern)]
     found += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)

@@ -99,6 +99,12 @@ def link_to_itself(path):
     os.symlink(path.name, path)
 
 
+@case('pipe.png')
+def pipe(path):
+    """Whoever opens it waits for ever."""
+    os.mkfifo(path)
+
+
 @case('bomb.gif')
 def bomb_gif(path):
     path.write_bytes(b'GIF89a' + struct.pack('<HH', 65_000, 65_000) + bytes(64))

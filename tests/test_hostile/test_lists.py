@@ -9,6 +9,7 @@ from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.publishers import CocoFolder, SourceError
 from knowswap_mm.datasets.publishers.coco_masks import draw_map
+from knowswap_mm.engine.latest_checkpoint import LATEST_FILE, latest_checkpoint
 from knowswap_mm.engine.schedule_file import read_schedule
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import ConfigError, FileError
@@ -136,3 +137,12 @@ def test_wrong_limits(value, monkeypatch):
     monkeypatch.setenv(JSON_BYTES, value)
     with pytest.raises(ConfigError, match=f'{JSON_BYTES} = .*no whole number'):
         limit_of(JSON_BYTES)
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe', b'a\0b', b'', b'/dev/zero', b'x' * 9999])
+def test_a_note_of_the_last_checkpoint_that_names_no_checkpoint(content, trained, tmp_path):
+    (tmp_path / LATEST_FILE).write_bytes(content)
+    assert latest_checkpoint(tmp_path) is None
+    state = tmp_path / 'phase1_learn.pth'
+    state.write_bytes((trained / 'phase1_learn.pth').read_bytes())
+    assert latest_checkpoint(tmp_path) == state

@@ -53,7 +53,7 @@ def tree(tmp_path, name):
 
 
 #: Left out: what the host's data set does not take for a picture of its.
-NOT_LISTED = {'missing.png', 'folder.png', 'link_to_itself.png', 'bomb.gif'}
+NOT_LISTED = {'missing.png', 'folder.png', 'link_to_itself.png', 'bomb.gif', 'pipe.png'}
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -89,6 +89,12 @@ def test_converters(name, tmp_path):
     PICTURES[name](tmp_path / name)
     with pytest.raises(SourceError, match=name):
         Inspection(tmp_path / 'notes', tmp_path).run([tmp_path / name])
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    PICTURES['pipe.png'](tmp_path / 'a.png')
+    with pytest.raises(SampleError, match='is no file'):
+        PictureCheck({})(dict(img_path=str(tmp_path / 'a.png')))
 
 
 def test_the_limit_can_be_changed(tmp_path, monkeypatch):

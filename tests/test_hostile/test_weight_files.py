@@ -1,6 +1,7 @@
 """Hostile and damaged weight files at every place where one is read."""
 
 import argparse
+import os
 import runpy
 import subprocess
 import sys
@@ -244,3 +245,12 @@ def test_a_process_ends_with_a_message(command, config_file, trained, tmp_path):
     assert 'CheckpointError' in done.stderr and 'posix.system' in done.stderr
     assert 'Traceback' not in done.stderr
     assert not flag.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may read everything')
+@pytest.mark.parametrize('name', ['a.pth', 'a.pkl', 'a.safetensors'])
+def test_files_without_the_right_to_read(name, tmp_path):
+    (tmp_path / name).write_bytes(b'weights')
+    (tmp_path / name).chmod(0)
+    with pytest.raises(CheckpointError, match='(?i)permission'):
+        safe_load(tmp_path / name)

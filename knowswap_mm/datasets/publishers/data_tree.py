@@ -64,6 +64,8 @@ class DataTree:
         lost = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
         if lost:
             raise SourceError(self.source, [f'{path} is not in the source' for path in lost])
+        if odd := [path for path in paths if path.exists() and not path.is_file()]:
+            raise SourceError(self.source, [f'{path} is no file' for path in odd])
         wrong = {name: name_problem(name) for name in names}
         if outside := [f'{name!r:.120} {why}' for name, why in wrong.items() if why]:
             raise SourceError(self.source, outside)
