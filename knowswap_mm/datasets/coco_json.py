@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class CocoJson:
             self._add(item, sizes)
 
     def _read(self) -> dict[str, Any]:
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             fix = 'give the path of a COCO instances json (relative to data_root)'
             raise ConfigError(self.key, str(self.path), 'no such file', fix)
         try:

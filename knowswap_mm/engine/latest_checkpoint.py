@@ -70,7 +70,7 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
         found += [named, folder / named.name]
     others = [path for pattern in _PATTERNS for path in folder.glob(pattern)]
     found += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
-    found = [path for path in dict.fromkeys(found) if path.is_file()]
+    found = [path for path in dict.fromkeys(found) if os.path.isfile(path)]
     for path in found:
         try:
             if 'optimizer' in safe_load(path):

@@ -83,8 +83,8 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
             'the file, compare its checksum with the one that its author gives, and name it here.'
         )
     path = Path(path)
-    if not path.is_file():
-        problem = 'is no file but a folder' if path.is_dir() else 'no such file'
+    if not os.path.isfile(path):  # False for a name that is too long, too
+        problem = 'is no file but a folder' if os.path.isdir(path) else 'no such file'
         raise CheckpointError(
             f'load_from = {str(path)!r}: {problem}. Fix: give the path of a local checkpoint; '
             'nothing is downloaded.'

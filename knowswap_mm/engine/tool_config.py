@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """
     use_data_only_loader()
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         fix = 'give the path of a config file'
         raise ConfigError('config', str(path), 'there is no config file of that name', fix)
     if path.suffix not in _SUFFIXES:

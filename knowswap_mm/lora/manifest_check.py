@@ -74,7 +74,7 @@ def _is_phase(value: Any) -> bool:
 
 def _is_metric(value: Any) -> bool:
     """A figure; one that could not be measured is not a number."""
-    return type(value) in (int, float)
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = dict(

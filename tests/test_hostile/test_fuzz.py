@@ -176,6 +176,7 @@ ENTRY = ['name', 'kind', 'iterations', 'seed', 'weights', 'bound', 'metric', 'me
 @example(dict(alpha=10**400), {})
 @example(dict(rank=2**31), {})
 @example({}, dict(metric=None, metrics={}))
+@example({}, dict(metrics={'': 10**400}))
 def test_manifest(adapter, tmp_path, changes, entry_changes):
     content = json.loads((adapter / 'manifest.json').read_text())
     content['history'][0].update(entry_changes)

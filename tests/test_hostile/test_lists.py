@@ -10,9 +10,10 @@ from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.publishers import CocoFolder, SourceError
 from knowswap_mm.datasets.publishers.coco_masks import draw_map
 from knowswap_mm.engine.latest_checkpoint import LATEST_FILE, latest_checkpoint
+from knowswap_mm.engine.safe_load import safe_load
 from knowswap_mm.engine.schedule_file import read_schedule
 from knowswap_mm.engine.swap_results import SwapResults
-from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.errors import CheckpointError, ConfigError, FileError
 from knowswap_mm.json_file import read_json
 from knowswap_mm.limits import ANNOTATION_BYTES, JSON_BYTES, limit_of
 from tests.continual_runs import TOOLS, run_tool
@@ -118,6 +119,19 @@ def test_json_of_a_run_that_is_whole(trained):
     assert [phase['kind'] for phase in read_schedule(trained)['phases']] == ['learn', 'forget']
     results = SwapResults.read(trained / 'swap_results.json')
     assert list(results.states) == ['start', 'phase1_learn', 'phase2_forget']
+
+
+def test_names_that_are_too_long_or_no_names():
+    """What the system refuses to look up."""
+    for name in ('x' * 9999 + '.json', 'a\0.json'):
+        with pytest.raises(ConfigError, match='no such file'):
+            read_class_names(KEY, name)
+        with pytest.raises(ConfigError, match='no such file'):
+            CocoJson(name, ANN_FILE)
+        with pytest.raises(CheckpointError, match='no such file'):
+            safe_load(name)
+        with pytest.raises(FileError):
+            read_json(name)
 
 
 def test_limits_can_be_changed(tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ class ModelFile:
             base (bool): See the class.
         """
         path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
-        found = path.stat() if path.is_file() else None
+        found = path.stat() if os.path.isfile(path) else None
         stamp = None if found is None else (found.st_size, found.st_mtime_ns)
         shape = {key: value for key, value in config['model'].items() if key not in _OF_TRAINING}
         return str(path), stamp, repr(shape), base
