@@ -21,12 +21,12 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
     Raises:
         RuntimeError: If a tensor that was finite holds NaN or an infinity afterwards.
     """
-    kept = {key: value.detach().to('cpu', copy=True) for key, value in _tensors(model).items()}
+    kept = {key: value.detach().to('cpu', copy=True) for key, value in _parts(model).items()}
     try:
         yield
         broken = [
             key
-            for key, value in _tensors(model).items()
+            for key, value in _parts(model).items()
             if key in kept and _is_broken(value) and not _is_broken(kept[key])
         ]
         if broken:
@@ -36,7 +36,7 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
             )
     except BaseException:
         with torch.no_grad():
-            for key, value in _tensors(model).items():
+            for key, value in _parts(model).items():
                 if key in kept and kept[key].shape == value.shape:
                     value.copy_(kept[key])
         raise
@@ -53,7 +53,7 @@ def check_types(weights: Mapping[str, Tensor], model: nn.Module) -> None:
         RuntimeError: If whole or complex numbers stand where the model has fractions, or the other
             way round. Floating types of other precision fit.
     """
-    wanted = _tensors(model)
+    wanted = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     wrong = [
         f'{key} has type {value.dtype} instead of {wanted[key].dtype}'
         for key, value in weights.items()
@@ -63,8 +63,9 @@ def check_types(weights: Mapping[str, Tensor], model: nn.Module) -> None:
         raise RuntimeError('; '.join(wrong[:5]))
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+def _parts(model: nn.Module) -> dict[str, Tensor]:
+    """What is stored; a state dict may show tensors that are made of several (new head rows)."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:

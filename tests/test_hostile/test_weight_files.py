@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
+from tiny_hosts import OLD, build_swapper
 
 from knowswap_mm.engine.data_only_loader import use_data_only_loader
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
@@ -122,6 +123,18 @@ def test_no_part_of_unfit_weights_is_taken_over(
         with pytest.raises(CheckpointError, match='fit the model|the model .7'):
             readers[reader](path)
     check_untouched(runner.swapper, before)
+
+
+@pytest.mark.parametrize('policy', ['frozen', 'new_rows', 'all'])
+@pytest.mark.parametrize('name', UNFIT_WEIGHTS)
+def test_nothing_changes_whatever_rows_train(name, policy):
+    swapper = build_swapper(head=dict(old_classes=OLD, policy=policy))
+    state = {k: v + 1 if v.is_floating_point() else v for k, v in swapper.state_dict().items()}
+    UNFIT_WEIGHTS[name](state)
+    before = snapshot(swapper)
+    with pytest.raises((RuntimeError, CheckpointError)):
+        swapper.load_state_dict(state)
+    check_untouched(swapper, before)
 
 
 STATES = dict(
