@@ -27,6 +27,20 @@ class ConfigError(SwapError, ValueError):
         super().__init__(f'{key} = {shown}: {problem}. Fix: {fix}.')
 
 
+class FileError(SwapError, ValueError):
+    """A file that cannot be read as what it should be.
+
+    Args:
+        path: The file.
+        problem (str): What is wrong with it.
+        fix (str): What to do.
+    """
+
+    def __init__(self, path: Any, problem: str, fix: str) -> None:
+        self.path, self.problem, self.fix = path, problem, fix
+        super().__init__(f'{path} {problem}. Fix: {fix}.')
+
+
 class CheckpointError(SwapError):
     """A weight file that does not fit the model or must not be read."""
 

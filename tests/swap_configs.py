@@ -193,6 +193,32 @@ def swap_config(
     return config
 
 
+def plain_config(root: Path, work_dir: Path) -> Config:
+    """One epoch of a classifier of all classes, without a swap."""
+    classes = ['a', 'b', 'c', 'd', 'e', 'x', 'y']
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    dataset = dict(
+        type='CustomDataset', data_root=str(root), data_prefix='train', pipeline=pipeline
+    )
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            work_dir=str(work_dir),
+            model=host_config(len(classes)),
+            train_dataloader=dict(
+                batch_size=28,
+                num_workers=0,
+                dataset=dataset,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=2),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=3e-3)),
+            env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
+        )
+    )
+
+
 def write_config(config: Config, path: Path) -> Path:
     """Writes the config as a file for a command line."""
     path.parent.mkdir(parents=True, exist_ok=True)

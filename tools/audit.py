@@ -12,11 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import knowswap_mm  # noqa: F401  (registers the modules)
+from knowswap_mm.engine.option_action import OptionAction
+from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import SwapError
 from knowswap_mm.registry import EVALUATORS
 
@@ -36,21 +37,19 @@ def parse_args() -> argparse.Namespace:
         '--merged', action='store_true', help='audit the checkpoint as its export would be'
     )
     parser.add_argument('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='overrides')
     return parser.parse_args()
 
 
 def main() -> None:
     """Audits, prints the page and says where it is."""
     args = parse_args()
-    if not Path(args.config).is_file():
-        sys.exit(f'There is no config file {args.config}.')
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    MMLogger.get_instance('audit', log_level='ERROR')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
+        if args.out:
+            check_place('--out', args.out, folder=True)
+        cfg = open_config(args.config, args.cfg_options)
+        MMLogger.get_instance('audit', log_level='ERROR')
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
         auditor = EVALUATORS.build(dict(dict(type='knowswap_mm.Auditor'), **cfg.get('audit', {})))
         for checkpoint in map(Path, args.checkpoints):
             started = time.time()

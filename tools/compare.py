@@ -36,6 +36,9 @@ from typing import IO
 from mmengine.config import Config
 
 from knowswap_mm.engine.swap_results import START, SwapResults
+from knowswap_mm.engine.tool_config import check_place, open_config
+from knowswap_mm.errors import ConfigError, FileError, SwapError
+from knowswap_mm.json_file import read_json
 from knowswap_mm.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +110,7 @@ def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
 
 def prepared(run: Run, split: str) -> Config:
     """The config of a run with its seed and the pictures of the split."""
-    cfg = Config.fromfile(run.config)
+    cfg = open_config(run.config)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=run.seed)
     if 'swap' not in cfg:
         cfg.runner_type = cfg.get('runner_type', 'Runner')
@@ -159,21 +162,21 @@ def stop_all() -> None:
 def measure(checkpoint: str | Path, roles: str, split: str, work_dir: Path, name: str) -> dict:
     """Metrics of a plain checkpoint by role."""
     with CONFIGS:
-        cfg = Config.fromfile(roles)
+        cfg = open_config(roles)
         cfg.test_dataloader.dataset = cfg[f'{split}_dataloader'].dataset
         cfg.test_evaluator = cfg.val_evaluator
         cfg.dump(work_dir / 'roles.py')
     out = work_dir / f'{name}.json'
     folder = work_dir / 'by_role'
     call(work_dir, 'test.py', work_dir / 'roles.py', checkpoint, '--out', out, '--work-dir', folder)
-    return json.loads(out.read_text())
+    return read_json(out)
 
 
 def evaluate_plain(run: Run, args: argparse.Namespace, work_dir: Path) -> Path:
     """Writes the results of a training without roles; returns its last checkpoint."""
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
     with CONFIGS:
-        roles = Config.fromfile(args.roles)
+        roles = open_config(args.roles)
     evaluator = roles.val_evaluator
     evaluator = evaluator if isinstance(evaluator, dict) else evaluator[0]
     results = SwapResults(evaluator.get('primary', 'accuracy/top1'), evaluator.get('scale', 100.0))
@@ -188,7 +191,7 @@ def evaluate_plain(run: Run, args: argparse.Namespace, work_dir: Path) -> Path:
 
 def fingerprint(cfg: Config, run: Run, args: argparse.Namespace) -> str:
     """Tells whether a folder holds this very run."""
-    roles = {} if 'swap' in cfg else Config.fromfile(args.roles).to_dict()
+    roles = {} if 'swap' in cfg else open_config(args.roles).to_dict()
     text = json.dumps([cfg.to_dict(), run.options, args.split, roles], default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -203,7 +206,9 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
         state = dict(fingerprint=fingerprint(cfg, run, args), seconds=0.0, finished=False)
     result = dict(name=run.name, seed=run.seed, config=run.config, work_dir=str(work_dir))
     if state_file.is_file():
-        stored = json.loads(state_file.read_text())
+        stored = read_json(state_file)
+        if not isinstance(stored, dict) or not set(state) <= set(stored):
+            raise FileError(state_file, 'is no state of a run', 'use another --out')
         if stored['fingerprint'] != state['fingerprint']:
             error = f'{work_dir} holds a run with other settings; use another --out'
             return dict(result, error=error)
@@ -220,7 +225,7 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
             if 'swap' not in cfg:
                 state['checkpoint'] = str(evaluate_plain(run, args, work_dir))
             state['finished'] = True
-    except RunFailed as error:
+    except (RunFailed, SwapError) as error:
         return dict(result, error=str(error))
     finally:
         state['seconds'] += time.time() - started
@@ -276,9 +281,24 @@ def table(results: list[dict], all_states: bool = False) -> str:
 
 def main() -> None:
     args = parse_args()
+    try:
+        compare(args)
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Trains what is left to train, and writes and prints the table."""
+    check_place('--out', args.out, folder=True)
+    if min(args.seeds) < 0:
+        raise ConfigError('--seeds', args.seeds, 'a seed is below 0', 'e.g. 0 1 2')
+    if args.roles and not Path(args.roles).is_file():
+        raise ConfigError('--roles', args.roles, 'there is no config file of that name', 'mend it')
+    if args.parallel < 1:
+        raise ConfigError('--parallel', args.parallel, 'no number of runs', 'e.g. 2')
     runs = read_runs(args.runs, args.seeds)
     for name, path in {run.name: run.config for run in runs}.items():
-        if 'swap' not in Config.fromfile(path) and not (args.roles and Path(args.roles).is_file()):
+        if 'swap' not in open_config(path) and not (args.roles and Path(args.roles).is_file()):
             sys.exit(f'{name}: {path} has no roles. Give a swap config with its data by --roles.')
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)

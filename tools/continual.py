@@ -21,9 +21,11 @@ from mmengine.config import Config
 
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.engine.hooks.phase_hook import ADAPTER_FOLDER
-from knowswap_mm.engine.swap_runner import SCHEDULE_FILE
-from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.engine.schedule_file import read_schedule
+from knowswap_mm.engine.tool_config import check_place, open_config
+from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.evaluation.continual_table import ContinualTable
+from knowswap_mm.json_file import read_json
 
 TOOLS = Path(__file__).resolve().parent
 METRICS_FILE = 'all_classes.json'
@@ -76,7 +78,7 @@ def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: 
         cfg.load_from = base
         cfg.model.adapters = [str(each / ADAPTER_FOLDER) for each in earlier]
     path = folder.with_suffix('.py')  # the runner writes into the folder what it makes of it
-    if path.is_file() and Config.fromfile(path).to_dict() != cfg.to_dict():
+    if path.is_file() and open_config(path).to_dict() != cfg.to_dict():
         fix = 'give another folder, or the configs and --through with which it was begun'
         raise ConfigError('--work-dir', str(folder.parent), 'holds another swap', fix)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: 
 
 def checkpoint_of(folder: Path) -> Path:
     """Checkpoint of the last phase of a run."""
-    last = json.loads((folder / SCHEDULE_FILE).read_text(encoding='utf-8'))['phases'][-1]
+    last = read_schedule(folder)['phases'][-1]
     return folder / f'phase{last["index"] + 1}_{last["kind"]}.pth'
 
 
@@ -96,7 +98,10 @@ def measure(config: Path, checkpoint: str | Path, out: Path) -> dict:
         folder = out.parent / 'test'
         arguments = [config, checkpoint, '--out', out, '--work-dir', folder]
         run('test.py', *arguments, '--cfg-options', 'swap.classes.retain=None')
-    return json.loads(out.read_text(encoding='utf-8'))
+    metrics = read_json(out)
+    if not isinstance(metrics, dict):
+        raise FileError(out, 'holds no metrics', 'remove it; the same command measures again')
+    return metrics
 
 
 def swap(config: Path, folder: Path, export: bool) -> None:
@@ -114,7 +119,12 @@ def swap(config: Path, folder: Path, export: bool) -> None:
 def chain(args: argparse.Namespace) -> ContinualTable:
     """Runs what is left of the chain; returns the table."""
     table, roles, folders = ContinualTable(), [], []
-    configs = [Config.fromfile(path) for path in args.configs]
+    check_place('--work-dir', args.work_dir, folder=True)
+    configs = [open_config(path) for path in args.configs]
+    for path, cfg in zip(args.configs, configs, strict=True):
+        if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg.swap:
+            fix = 'give configs of swaps'
+            raise ConfigError('configs', path, 'the config describes no swap', fix)
     for cfg in configs:
         roles.append(roles_of(cfg, roles))
     base = configs[0].load_from

@@ -7,7 +7,6 @@ python tools/demo.py --task segmentation    # Mask2Former on the same scenes
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,9 @@ from pathlib import Path
 
 from knowswap_mm.datasets.generators import find_source
 from knowswap_mm.engine.hooks.phase_hook import RESULTS_FILE
+from knowswap_mm.engine.schedule_file import read_schedule
 from knowswap_mm.engine.swap_results import SwapResults
+from knowswap_mm.errors import SwapError
 from knowswap_mm.visualization import plot_phases
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,8 +78,11 @@ def main() -> None:
     config = f'configs/demo/{HOSTS[args.task]}-demo_{data}_learn-forget.py'
     run('tools/train.py', config, '--work-dir', str(work_dir))
     work_dir = ROOT / work_dir
-    results = SwapResults.read(work_dir / RESULTS_FILE)
-    classes = json.loads((work_dir / 'schedule.json').read_text())['classes']
+    try:
+        results = SwapResults.read(work_dir / RESULTS_FILE)
+        classes = read_schedule(work_dir)['classes']
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
     picture = plot_phases(results, work_dir / 'phases.png', f'Knowledge swap on {data}')
     print(f'\nlearned:   {", ".join(classes["learn"])}')
     print(f'forgotten: {", ".join(classes["forget"])}')

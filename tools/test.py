@@ -9,9 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 
+from knowswap_mm.engine.option_action import OptionAction
+from knowswap_mm.engine.tool_config import check_place, open_config, override
 from knowswap_mm.errors import SwapError
 
 
@@ -22,7 +23,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='.pth or .safetensors of the swap or of the host')
     parser.add_argument('--work-dir', help='folder for logs')
     parser.add_argument('--out', help='json file for the metrics')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, help='overrides')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_args(args)
@@ -32,18 +33,18 @@ def main() -> None:
     """Evaluates."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        sys.exit(f'There is no config file {args.config}.')
-    cfg = Config.fromfile(args.config)
-    cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     try:
+        if args.out:
+            check_place('--out', args.out)
+        cfg = open_config(args.config)
+        cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
+        cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+        override(cfg, args.cfg_options or {})
         metrics = RUNNERS.build(cfg).test()
     except SwapError as error:
         sys.exit(f'{type(error).__name__}: {error}')
     if args.out and int(os.environ.get('RANK', 0)) == 0:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
 
 

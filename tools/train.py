@@ -8,10 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
+from knowswap_mm.engine.option_action import OptionAction
+from knowswap_mm.engine.tool_config import open_config, override
 from knowswap_mm.errors import SwapError
 
 
@@ -34,7 +36,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, e.g. swap.phases.0.epochs=2'
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        help='overrides, e.g. swap.phases.0.epochs=2',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -66,8 +71,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
                 'Fix: add auto_scale_lr = dict(base_batch_size=160) to the config.'
             )
         cfg.auto_scale_lr.enable = True
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    override(cfg, args.cfg_options or {})
     return cfg
 
 
@@ -75,12 +79,10 @@ def main() -> None:
     """Trains."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        sys.exit(f'There is no config file {args.config}.')
     import knowswap_mm  # noqa: F401  (a config without custom_imports works as well)
 
     try:
-        cfg = merge_args(Config.fromfile(args.config), args)
+        cfg = merge_args(open_config(args.config), args)
         cfg.setdefault('runner_type', 'knowswap_mm.SwapRunner')
         RUNNERS.build(cfg).train()
     except SwapError as error:

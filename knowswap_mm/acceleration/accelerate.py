@@ -10,6 +10,7 @@ from torch import nn
 from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
+from knowswap_mm.value_checks import check_mapping
 
 #: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
 DEFAULTS: tuple[str, ...] = (
@@ -38,11 +39,13 @@ def accelerate(
         ConfigError: If a name or an argument is unknown.
     """
     chosen = DEFAULTS if accelerations is None else accelerations
-    if isinstance(chosen, (str, Mapping)):
+    if not isinstance(chosen, (list, tuple)):
         fix = "give a list, e.g. ['LeanLoRA']"
         raise ConfigError('model.accelerations', chosen, 'no list', fix)
     changed = {}
     for entry in chosen:
+        if not isinstance(entry, str):
+            check_mapping('model.accelerations', entry, "dict(type='knowswap_mm.LeanLoRA')")
         config = dict(type=f'knowswap_mm.{entry}') if isinstance(entry, str) else dict(entry)
         kind = ACCELERATIONS.get(str(config.get('type')))
         if kind is None or not issubclass(kind, Acceleration):

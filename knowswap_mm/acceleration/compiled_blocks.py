@@ -11,6 +11,7 @@ from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.acceleration.compiled_block import CompiledBlock
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
+from knowswap_mm.value_checks import check_flag, check_texts
 
 _MODES = (None, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
@@ -50,8 +51,10 @@ class CompiledBlocks(Acceleration):
         limit: int = 64,
     ) -> None:
         key = 'model.accelerations.CompiledBlocks'
-        if isinstance(blocks, str) or any(not isinstance(name, str) for name in blocks):
-            raise ConfigError(f'{key}.blocks', blocks, 'no list of names', "e.g. ['SwinBlock']")
+        check_texts(f'{key}.blocks', blocks, 'SwinBlock')
+        check_flag(f'{key}.fullgraph', fullgraph)
+        if dynamic is not None:
+            check_flag(f'{key}.dynamic', dynamic)
         if backend not in (known := torch.compiler.list_backends(None)):
             raise ConfigError(f'{key}.backend', backend, 'unknown backend', f'use one of {known}')
         if mode not in _MODES:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from knowswap_mm.value_checks import check_text
+
 
 def cache_folder(given: str | None = None) -> Path:
     """Folder for files that role views derive from their data; it may be removed at any time.
@@ -17,10 +19,24 @@ def cache_folder(given: str | None = None) -> Path:
     Returns:
         Path: The folder. It need not exist.
     """
-    if given:
+    if given is not None:
+        check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
         return Path(given).resolve()
     default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(default).resolve() / 'knowswap_mm'
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and holds this: its name alone does not prove it.
+
+    Args:
+        path (Path): The file, whose name tells its contents.
+        content (bytes): What it should hold.
+    """
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def write_once(path: Path, write: Callable[[Path], object]) -> None:

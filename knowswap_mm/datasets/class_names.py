@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Sequence
 
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.json_file import read_bytes, read_json
 
 
 def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] | None:
@@ -39,17 +39,16 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
 
 
 def _read_file(key: str, path: str) -> list[str]:
-    if not os.path.isfile(path):
+    if '\0' in path or not os.path.isfile(path):
         fix = 'give a list of names, or the path of an existing .txt or .json file of names'
         raise ConfigError(key, path, 'no such file', fix)
     try:
-        with open(path, encoding='utf-8') as file:
-            if path.endswith('.json'):
-                names = json.load(file)
-            else:
-                lines = (line.split('#')[0].strip() for line in file)
-                names = [line for line in lines if line]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        if path.endswith('.json'):
+            names = read_json(path)
+        else:
+            lines = (line.split('#')[0].strip() for line in read_bytes(path).decode().splitlines())
+            names = [line for line in lines if line]
+    except (FileError, UnicodeDecodeError) as error:
         raise ConfigError(
             key, path, f'cannot be read as text or json ({error})', 'mend it'
         ) from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.datasets.coco_mask import mask_problem
+from knowswap_mm.datasets.picture_name import name_problem
+from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.json_file import read_json
+from knowswap_mm.limits import ANNOTATION_BYTES, PIXELS, limit_of
 
 
 class CocoJson:
@@ -51,13 +55,13 @@ class CocoJson:
             self._add(item, sizes)
 
     def _read(self) -> dict[str, Any]:
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             fix = 'give the path of a COCO instances json (relative to data_root)'
             raise ConfigError(self.key, str(self.path), 'no such file', fix)
         try:
-            content = json.loads(self.path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            self._refuse(f'is no json ({error})', 'write or download it again')
+            content = read_json(self.path, ANNOTATION_BYTES)
+        except FileError as error:
+            self._refuse(error.problem, error.fix)
         if not isinstance(content, dict):
             self._refuse('holds no object', 'use a COCO instances file')
         return content
@@ -78,6 +82,12 @@ class CocoJson:
         if not named or not all(type(size) is int and size > 0 for size in sizes):
             problem = f'has a picture without file_name, width or height: id {image["id"]}'
             self._refuse(problem, 'add them')
+        if problem := name_problem(image['file_name']):
+            fix = 'give the folder of the pictures in data_prefix.img, and names within it'
+            self._refuse(f'has a file_name that {problem}: {image["file_name"]!r:.80}', fix)
+        if sizes[0] * sizes[1] > (most := limit_of(PIXELS)):
+            problem = f'has a picture of {sizes[0]} x {sizes[1]}, more than {most} pixels: id '
+            self._refuse(f'{problem}{image["id"]}', f'mend it, or set {PIXELS}')
 
     def _add(self, item: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> None:
         number = self._id(item)
@@ -94,6 +104,9 @@ class CocoJson:
         if not numbers or not all(_is_finite(value) for value in box):
             self._refuse(f'has an annotation {number} without a box: {box!r:.80}', 'mend it')
         width, height = sizes[item['image_id']]
+        fix = 'mend it, or remove the field segmentation, which boxes do not need'
+        if problem := mask_problem(item.get('segmentation'), width, height):
+            self._refuse(f'has an annotation {number} whose segmentation {problem}', fix)
         left, top = max(box[0], 0), max(box[1], 0)
         right, bottom = min(box[0] + box[2], width), min(box[1] + box[3], height)
         if right - left < 1 or bottom - top < 1:

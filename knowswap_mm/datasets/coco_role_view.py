@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from knowswap_mm.datasets.cache_folder import cache_folder, write_once
+from knowswap_mm.datasets.cache_folder import cache_folder, holds, write_once
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.picture_root import absolute
@@ -203,7 +203,7 @@ class CocoRoleView(RoleView):
         text = json.dumps(content)
         digest = hashlib.sha256(text.encode()).hexdigest()[:20]
         path = self.cache_dir / f'{self.role}_{digest}.json'
-        if not path.is_file():
+        if not holds(path, text.encode()):
             write_once(path, lambda partial: partial.write_text(text, encoding='utf-8'))
         return path
 

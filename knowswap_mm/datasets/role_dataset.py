@@ -17,6 +17,7 @@ from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.value_checks import check_mapping, check_text, check_whole
 
 
 @DATASETS.register_module()
@@ -49,6 +50,10 @@ class RoleDataset(Dataset):
         seed: int = 0,
         cache: Mapping[str, Any] | None = None,
     ) -> None:
+        check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
+        check_mapping('swap.classes', classes, "dict(old=[...], forget=['cat'])")
+        check_text('dataset.view', view, 'knowswap_mm.ClassificationRoleView')
+        check_whole('dataset.seed', seed, 0)
         self.seed = seed
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
@@ -59,10 +64,12 @@ class RoleDataset(Dataset):
                 fix = f'put the host data set under dataset.roles.{role}.dataset'
                 raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
         for role, given in roles.items():
-            kind = DATASETS.get(given.get('view', view))
+            chosen = given.get('view', view)
+            check_text(f'dataset.roles.{role}.view', chosen, view)
+            kind = DATASETS.get(chosen)
             if kind is None:
                 fix = "e.g. 'knowswap_mm.ClassificationRoleView'"
-                raise ConfigError(f'dataset.roles.{role}.view', given['view'], 'unknown type', fix)
+                raise ConfigError(f'dataset.roles.{role}.view', chosen, 'unknown type', fix)
             options = ['view', *inspect.signature(kind).parameters]
             if unknown := sorted(set(given) - set(options)):
                 key = f'dataset.roles.{role}.{unknown[0]}'

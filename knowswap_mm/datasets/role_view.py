@@ -11,8 +11,10 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.errors import ConfigError, SampleError
+from knowswap_mm.errors import ConfigError, SampleError, SwapError
+from knowswap_mm.value_checks import check_mapping, check_whole
 
 if TYPE_CHECKING:
     from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
@@ -58,8 +60,14 @@ class RoleView(metaclass=ABCMeta):
     ) -> None:
         self.role = role
         self.key = f'dataset.roles.{role}'
-        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+        check_mapping(f'{self.key}.dataset', dataset, "dict(type='CustomDataset', ...)")
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
+            raise ConfigError(f'{self.key}.fraction', fraction, 'no number in (0, 1]', 'e.g. 0.1')
+        if not 0 < fraction <= 1:
             raise ConfigError(f'{self.key}.fraction', fraction, 'not in (0, 1]', 'e.g. 0.1')
+        check_whole(f'{self.key}.seed', seed, 0)
+        if label_map is not None:
+            check_mapping(f'{self.key}.label_map', label_map, "dict(tabby='cat')")
         if fraction_by not in ('set', 'class'):
             fix = "use 'set' or 'class'"
             raise ConfigError(f'{self.key}.fraction_by', fraction_by, 'unknown way to draw', fix)
@@ -70,6 +78,7 @@ class RoleView(metaclass=ABCMeta):
         self.label_map = dict(label_map or {})
         self.on_bad_sample = on_bad_sample
         self.dataset = dataset
+        self.picture_check = PictureCheck(dataset)
         self.indices = np.zeros(0, dtype=np.int64)
         self.labels: dict[int, int] = {}
         self.open()
@@ -99,12 +108,24 @@ class RoleView(metaclass=ABCMeta):
         """What metrics of this role must know beside the class names."""
         return {}
 
-    @staticmethod
-    def build_host(config: dict[str, Any]) -> Any:
-        """Build a host data set and let it read its annotations."""
-        host = DATASETS.build(config)
-        if hasattr(host, 'full_init'):
-            host.full_init()  # a config may say lazy_init=True
+    def build_host(self, config: dict[str, Any]) -> Any:
+        """Build a host data set and let it read its annotations.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        try:
+            host = DATASETS.build(config)
+            if hasattr(host, 'full_init'):
+                host.full_init()  # a config may say lazy_init=True
+        except SwapError:
+            raise
+        except Exception as error:  # any data set may raise anything
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+            shown = {k: v for k, v in dict(config).items() if isinstance(v, (str, dict))}
+            fix = 'mend its settings, or put the data where they say'
+            problem = f'the data set cannot be built ({reason})'
+            raise ConfigError(f'{self.key}.dataset', shown, problem, fix) from error
         return host
 
     def bind(self, classes: ClassRoles) -> None:
@@ -231,5 +252,6 @@ class RoleView(metaclass=ABCMeta):
 
     def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
         if self.cached_pipeline is None:
+            self.picture_check(data_info)
             return self.host.pipeline(data_info)
         return self.cached_pipeline(data_info, position)

@@ -14,9 +14,12 @@ import numpy as np
 from mmengine import fileio
 
 from knowswap_mm.datasets.cache_folder import write_once
+from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.errors import ConfigError
 
 READERS = 8
+#: Bytes of numpy's header are far fewer.
+_HEADER = 4096
 
 
 class SemanticIndex:
@@ -43,6 +46,7 @@ class SemanticIndex:
         key: str,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
+        picture_limit()
         self.key, self.backend_args = key, backend_args
         path = self._cache_file(paths, cache_dir)
         counts = self._cached(path, len(paths))
@@ -71,13 +75,18 @@ class SemanticIndex:
         if path is None or not path.is_file():
             return None
         try:
-            counts = np.load(path)
-        except (OSError, ValueError, EOFError):
+            if path.stat().st_size > maps * 256 * 8 + _HEADER:
+                return None
+            counts = np.load(path, allow_pickle=False)
+            fits = counts.shape == (maps, 256) and counts.dtype == np.int64
+        except Exception:  # a file of another origin may raise anything; the maps are read anew
             return None
-        return counts if counts.shape == (maps, 256) else None
+        return counts if fits and (counts >= 0).all() else None
 
     def _count(self, path: str) -> np.ndarray:
         fix = 'give the folder of the maps (data_prefix.seg_map_path) and their seg_map_suffix'
+        if os.path.exists(path) and not os.path.isfile(path):  # whoever opens a pipe waits
+            raise ConfigError(self.key, path, 'the map is no file', fix)
         try:
             content = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -10,15 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from knowswap_mm.engine.plain_contents import check_contents
+from knowswap_mm.pickle_check import check_pickle
+
 _ARRAY, _SCALAR = np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]
+#: Stands in for the class of arrays: called, that would make an array of any size.
+_ARRAY_CLASS = 'numpy.ndarray'
+
+
+def _empty_array(kind: Any, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+    """The array without values with which numpy begins; its shape and values follow."""
+    if kind != _ARRAY_CLASS or shape != (0,):
+        raise pickle.UnpicklingError(f'an array of shape {shape!r:.80} without values')
+    return _ARRAY(np.ndarray, shape, code)
+
+
 _KNOWN = {
     ('collections', 'OrderedDict'): OrderedDict,
     ('numpy', 'dtype'): np.dtype,
-    ('numpy', 'ndarray'): np.ndarray,
+    ('numpy', 'ndarray'): _ARRAY_CLASS,
     **{
         (f'numpy.{core}.multiarray', name): value
         for core in ('core', '_core')
-        for name, value in (('_reconstruct', _ARRAY), ('scalar', _SCALAR))
+        for name, value in (('_reconstruct', _empty_array), ('scalar', _SCALAR))
     },
 }
 
@@ -51,16 +66,19 @@ def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
 
     Raises:
         pickle.UnpicklingError: If it holds anything else.
+        ValueError: If it is cut off, or holds more than a file of its size can.
         EOFError: If it is cut off.
     """
-    with path.open('rb') as file:
-        try:
-            content = _ArrayUnpickler(file, encoding='latin1').load()
-        except pickle.UnpicklingError as error:
-            if 'truncated' in str(error):
-                raise EOFError(str(error)) from error
-            raise
-    return _tensors(content, map_location)
+    content = path.read_bytes()
+    check_pickle(content)
+    try:
+        found = _ArrayUnpickler(io.BytesIO(content), encoding='latin1').load()
+    except pickle.UnpicklingError as error:
+        if 'truncated' in str(error):
+            raise EOFError(str(error)) from error
+        raise
+    check_contents(found, len(content))
+    return _tensors(found, map_location)
 
 
 def _tensors(value: Any, device: Any) -> Any:

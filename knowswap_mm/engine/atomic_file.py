@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,7 +40,8 @@ def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -
         partial.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # there is no such folder
+            partial.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         raise CheckpointError(

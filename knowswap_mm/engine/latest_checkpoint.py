@@ -87,11 +87,11 @@ def read_latest(
     """
     folder, found = Path(folder), []
     if (folder / LATEST_FILE).is_file():
-        named = Path((folder / LATEST_FILE).read_text(encoding='utf-8').strip())
+        named = Path((folder / LATEST_FILE).read_text(encoding='utf-8', errors='replace').strip())
         found += [named, folder / named.name]
     others = [path for pattern in CHECKPOINTS for path in folder.glob(pattern)]
     found += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
-    found = [path for path in dict.fromkeys(found) if path.is_file()]
+    found = [path for path in dict.fromkeys(found) if os.path.isfile(path)]
     damaged = 0
     for path in found:
         try:

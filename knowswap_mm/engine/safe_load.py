@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
@@ -13,12 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from knowswap_mm.engine.array_pickle import read_arrays
 from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.engine.plain_contents import check_contents
 from knowswap_mm.errors import CheckpointError
+
+#: What torch says of bytes that are no pickle at all, under the name of a refusal.
+_NO_PICKLE = re.compile('invalid load key|Unsupported operand|magic number|memo number')
+
+_UNKNOWN_NAME = re.compile(r'GLOBAL ([\w.]+)')
 
 
 class _StoredHistory:
@@ -71,55 +77,74 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     Raises:
         CheckpointError: If the file is missing, damaged, or would have to run code to be read.
     """
-    path = Path(path)
-    if not path.is_file():
+    if '://' in str(path):
         raise CheckpointError(
-            f'load_from = {str(path)!r}: no such file. Fix: give the path of a local checkpoint; '
+            f'load_from = {str(path)!r}: is an address, and nothing is downloaded. Fix: download '
+            'the file, compare its checksum with the one that its author gives, and name it here.'
+        )
+    path = Path(path)
+    if not os.path.isfile(path):  # False for a name that is too long, too
+        problem = 'is no file but a folder' if os.path.isdir(path) else 'no such file'
+        raise CheckpointError(
+            f'load_from = {str(path)!r}: {problem}. Fix: give the path of a local checkpoint; '
             'nothing is downloaded.'
         )
-    if path.suffix == '.safetensors':
-        try:
-            return dict(state_dict=load_file(path, device=str(torch.device(map_location))))
-        except SafetensorError as error:
-            raise CheckpointError(f'{path} is damaged: {error}.') from error
     try:
-        if path.suffix == '.pkl':
-            checkpoint = read_arrays(path, map_location)
-        else:
-            _check_sums(path)
-            with torch.serialization.safe_globals(_allowed()):
-                checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint = _read(path, map_location)
+        if not isinstance(checkpoint, dict):
+            raise CheckpointError(
+                f'{path} holds a {type(checkpoint).__name__}, no dict of weights.'
+            )
+        check_contents(checkpoint, path.stat().st_size)
+        _restore_histories(checkpoint)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
+        if _NO_PICKLE.search(str(error)):
+            raise _damaged(path, error) from error
+        named = _UNKNOWN_NAME.search(str(error))
+        reason = f'it names {named[1]}' if named else str(error).splitlines()[0]
         raise CheckpointError(
             f'{path} holds objects that would have to be executed, so it is not read '
-            f'({str(error).splitlines()[0]}). Fix: if you trust its author, convert it once to a '
-            'file of tensors: torch.save({k: v for k, v in state_dict.items()}, new_path).'
+            f'({reason}). Fix: if you trust its author, convert it once to a file of tensors: '
+            'torch.save({k: v for k, v in state_dict.items()}, new_path); '
+            'docs/hostile_files.md has the whole command.'
         ) from error
-    except Exception as error:  # a damaged pickle may raise anything
-        raise _damaged(path, error) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, no dict of weights.')
-    try:
-        _restore_histories(checkpoint)
-    except Exception as error:
+    except Exception as error:  # a damaged file may raise anything
         raise _damaged(path, error) from error
     return checkpoint
 
 
-def _check_sums(path: Path) -> None:
-    """Compare what torch stored with its checksums, which ``torch.load`` does not do."""
+def _read(path: Path, map_location: Any) -> Any:
+    if path.suffix == '.safetensors':
+        return dict(state_dict=load_file(path, device=str(torch.device(map_location))))
+    if path.suffix == '.pkl':
+        return read_arrays(path, map_location)
+    _check_archive(path)
+    with torch.serialization.safe_globals(_allowed()):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _check_archive(path: Path) -> None:
+    """Compare what torch stored with its checksums and sizes, which ``torch.load`` does not do."""
     if not zipfile.is_zipfile(path):
         return  # of an old version of torch
     with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError('its parts are compressed; those of a weight file never are')
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError('its parts are larger than the file')
         wrong = archive.testzip()
     if wrong is not None:
         raise ValueError(f'the checksum of {wrong} is wrong')
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+    reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
     return CheckpointError(
-        f'{path} is damaged and cannot be read ({reason}). Fix: use an earlier checkpoint.'
+        f'{path} is damaged and cannot be read, or is no checkpoint ({reason}). Fix: use an '
+        'earlier checkpoint, or download it again.'
     )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.engine.atomic_file import write_text
+from knowswap_mm.errors import FileError
 from knowswap_mm.evaluation.scores import forgetting_h_mean
+from knowswap_mm.json_file import read_json
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 
 START = 'start'
@@ -89,8 +91,36 @@ class SwapResults:
 
     @classmethod
     def read(cls, path: Path) -> SwapResults:
-        """Read what :meth:`write` wrote."""
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            FileError: If the file is missing, damaged, or something else.
+        """
+        data = read_json(path)
+        if not isinstance(data, dict) or not _is_results(data):
+            raise FileError(path, 'holds no results of a run', 'run it again in another folder')
         results = cls(data['primary_metric'], data['scale'])
         results.states = data['states']
         return results
+
+
+def _is_results(data: dict[str, Any]) -> bool:
+    scale, states = data.get('scale'), data.get('states')
+    return (
+        isinstance(data.get('primary_metric'), str)
+        and type(scale) in (int, float)
+        and 0 < scale < 1e300
+        and isinstance(states, dict)
+        and all(isinstance(state, dict) and 'iteration' in state for state in states.values())
+        and all(_is_measured(state.get('metrics'), data) for state in states.values())
+    )
+
+
+def _is_measured(metrics: Any, data: dict[str, Any]) -> bool:
+    """Whether the metrics of a state are numbers, as far as a table reads them."""
+    names = [f'{role}/{data["primary_metric"]}' for role in ROLES] + ['swap/h_mean']
+    return isinstance(metrics, dict) and all(
+        type(metrics[name]) in (int, float) and abs(metrics[name]) < 1e300
+        for name in names
+        if metrics.get(name) == metrics.get(name) and metrics.get(name) is not None
+    )

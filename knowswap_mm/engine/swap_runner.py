@@ -27,7 +27,8 @@ from knowswap_mm.engine.process_group import start_gloo, with_timeout
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
-from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.engine.taken_over import taken_over
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
 from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
@@ -82,7 +83,14 @@ class SwapRunner(Runner):
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
             checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
-        return super().from_cfg(cfg)
+        try:
+            return super().from_cfg(cfg)
+        except SwapError:
+            raise
+        except Exception as error:  # a part of the host library that its config does not fit
+            reason = f'cannot be built ({type(error).__name__}: {error})'
+            fix = 'mend the part that the message names'
+            raise ConfigError('config', cfg.filename, reason, fix) from error
 
     @property
     def swapper(self) -> KnowledgeSwapper:
@@ -123,7 +131,7 @@ class SwapRunner(Runner):
         schedule = SwapSchedule.from_config(
             self.cfg['swap'],
             dataset.role_sizes,
-            self._train_dataloader['batch_size'],
+            self._train_dataloader.get('batch_size'),
             get_world_size(),
         )
         self.swapper.swapping_loss.check(schedule)
@@ -257,6 +265,7 @@ class SwapRunner(Runner):
                 hook.look(self)
                 hook.check_weights(self)
 
+    @taken_over
     def load_checkpoint(
         self,
         filename: str,
@@ -289,6 +298,7 @@ class SwapRunner(Runner):
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
 
+    @taken_over
     def resume(
         self,
         filename: str,

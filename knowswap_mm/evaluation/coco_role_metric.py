@@ -42,7 +42,7 @@ class CocoRoleMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device='cpu', prefix=prefix)
         self._given_prefix = prefix
-        if backend not in HOSTS:
+        if not isinstance(backend, str) or backend not in HOSTS:
             fix = f'use one of {list(HOSTS)}'
             raise ConfigError('val_evaluator.metric.backend', backend, 'unknown backend', fix)
         if backend == 'faster_coco_eval':

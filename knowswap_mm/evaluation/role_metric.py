@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.evaluation.scores import swap_score
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.value_checks import check_between, check_mapping, check_text
 
 
 @METRICS.register_module()
@@ -41,6 +43,10 @@ class RoleMetric(BaseMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_text('val_evaluator.primary', primary, 'accuracy/top1')
+        check_between('val_evaluator.scale', scale, 0, math.inf, 100)
+        if not isinstance(metric, (list, tuple)):
+            check_mapping('val_evaluator.metric', metric, "dict(type='Accuracy')")
         self.primary, self.scale = primary, scale
         by_role = isinstance(metric, dict) and 'type' not in metric
         if by_role and (unknown := sorted(set(metric) - set(ROLES))):
@@ -51,6 +57,8 @@ class RoleMetric(BaseMetric):
         for role in ROLES:
             chosen = metric.get(role, []) if by_role else metric
             chosen = [chosen] if isinstance(chosen, dict) else chosen
+            for config in chosen:
+                check_mapping(f'val_evaluator.metric of {role}', config, "dict(type='Accuracy')")
             self._configs[role] = copy.deepcopy(list(chosen))
             self.metrics[role] = [HOST_METRICS.build(copy.deepcopy(config)) for config in chosen]
 

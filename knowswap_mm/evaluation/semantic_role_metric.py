@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
 from knowswap_mm.registry import METRICS
+from knowswap_mm.value_checks import check_flag
 
 
 @METRICS.register_module()
@@ -30,6 +31,7 @@ class SemanticRoleMetric(BaseMetric):
 
     def __init__(self, classwise: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_flag('val_evaluator.metric.classwise', classwise)
         self.classwise = classwise
         self._count = HOST_METRICS.get('mmseg.IoUMetric').intersect_and_union
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from knowswap_mm.errors import CheckpointError
+from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.json_file import read_json
 from knowswap_mm.lora.adapter_manifest import AdapterManifest
 
 ADAPTER_FILE = 'adapter_model.safetensors'
@@ -53,7 +52,9 @@ class AdapterContents:
     def problems(self) -> list[str]:
         """In what the files contradict each other; empty if they do not."""
         manifest = self.manifest
-        problems = []
+        problems = self._shape_problems()
+        if problems:
+            return problems
         for ours, theirs in (('rank', 'r'), ('alpha', 'lora_alpha')):
             value, found = getattr(manifest, ours), self.settings.get(theirs)
             if value != found:
@@ -65,12 +66,32 @@ class AdapterContents:
             problems.append("the contents are not those that 'adapter_sha256' was made of")
         return problems
 
+    def _shape_problems(self) -> list[str]:
+        """Where tensors have other shapes than the manifest says: nothing is built from those."""
+        manifest, problems = self.manifest, []
+        for key, matrix in self.matrices.items():
+            side = 0 if '.lora_A.' in key else 1
+            if matrix.ndim < 2 or matrix.shape[side] != manifest.rank:
+                shape = tuple(matrix.shape)
+                problems.append(
+                    f'{key} has shape {shape}, but the manifest has rank {manifest.rank}'
+                )
+        for key, tensor in self.tensors().items():
+            if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.ndim:
+                shape = tuple(tensor.shape)
+                problems.append(f'{key} has type {tensor.dtype} and shape {shape}: no weights')
+        for name, rows in self.rows.items():
+            if list(rows.shape) != manifest.class_rows.get(name):
+                said = manifest.class_rows.get(name)
+                problems.append(f'{name} has shape {list(rows.shape)} instead of {said}')
+        return problems
+
     def _read_settings(self) -> dict[str, Any]:
         path = self.folder / CONFIG_FILE
         try:
-            settings = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f'{path} cannot be read: {error}.') from error
+            settings = read_json(path)
+        except FileError as error:
+            raise CheckpointError(f'The settings of the adapter cannot be read: {error}') from error
         if not isinstance(settings, dict):
             raise CheckpointError(f'{path} holds a {type(settings).__name__}, no settings.')
         return settings
@@ -79,8 +100,9 @@ class AdapterContents:
         path = self.folder / name
         try:
             return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f'{path} is no readable safetensors file: {error}.') from error
+        except Exception as error:  # a damaged file may raise anything
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+            raise CheckpointError(f'{path} is no readable safetensors file: {reason}.') from error
 
 
 def all_tensors(

@@ -12,24 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowswap_mm.errors import CheckpointError
+from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.json_file import read_json
+from knowswap_mm.lora.manifest_check import manifest_problems
 
 FORMAT = 2
-_TYPES = dict(
-    base_sha256=str,
-    targets=list,
-    rank=int,
-    alpha=(int, float),
-    adapter_sha256=str,
-    parents=list,
-    class_rows=dict,
-    class_roles=dict,
-    old_classes=(int, type(None)),
-    total_classes=(int, type(None)),
-    history=list,
-    format=int,
-    versions=dict,
-)
 _PACKAGES = {
     'torch': 'torch',
     'peft': 'peft',
@@ -95,9 +82,9 @@ class AdapterManifest:
             CheckpointError: If the file is missing, broken or of another format.
         """
         try:
-            data = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f'{path} is no readable adapter manifest: {error}.') from error
+            data = read_json(path)
+        except FileError as error:
+            raise CheckpointError(f'The adapter manifest cannot be read: {error}') from error
         if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
             raise CheckpointError(
                 f'{path} has format {data["format"]!r}, this version reads {FORMAT}. Fix: build '
@@ -108,13 +95,8 @@ class AdapterManifest:
         if not isinstance(data, dict) or set(data) != names:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise CheckpointError(f'{path} should hold {sorted(names)}, but holds {found}.')
-        wrong = [
-            f'{name!r} is a {type(data[name]).__name__}'
-            for name, kinds in _TYPES.items()
-            if not isinstance(data[name], kinds)
-        ]
-        if wrong:
-            raise CheckpointError(f'{path} holds values of other types: {", ".join(wrong)}.')
+        if wrong := manifest_problems(data):
+            raise CheckpointError(f'{path} holds values of other types: {", ".join(wrong[:8])}.')
         return cls(**data)
 
 

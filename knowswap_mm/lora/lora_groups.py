@@ -9,6 +9,7 @@ from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.value_checks import check_texts
 
 GROUP_BY = ('block', 'lora', 'matrix')
 
@@ -47,6 +48,7 @@ class LoRAGroups:
     ) -> None:
         if by not in GROUP_BY:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
+        check_texts('model.loss.group_exclude', exclude, 'decoder')
         self._check_patterns(exclude)
         list_elements = {
             f'{name}.{child}' if name else child

@@ -129,12 +129,13 @@ class ClassRows:
         """
         if loaded.shape == current.shape:
             return loaded
-        if loaded.shape[1:] != current.shape[1:] or loaded.shape[0] != self.old + tail:
+        rows = loaded.shape[0] if loaded.ndim else 0
+        if loaded.shape[1:] != current.shape[1:] or rows != self.old + tail:
             raise CheckpointError(
                 f'The checkpoint has {key} of shape {tuple(loaded.shape)}, the model '
                 f'{tuple(current.shape)} with model.head.old_classes = {self.old}. Fix: set '
                 f'model.head.old_classes to the classes of the checkpoint '
-                f'({loaded.shape[0] - tail}) and the number of classes of model.host to old + new.'
+                f'({rows - tail}) and the number of classes of model.host to old + new.'
             )
         grown = current.detach().clone()
         grown[: self.old] = loaded[: self.old]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.adapter_tensors import adapter_names
 from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
+from knowswap_mm.models.all_or_nothing import all_or_nothing, check_types
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
@@ -30,6 +31,7 @@ from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
 from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
+from knowswap_mm.value_checks import check_flag, check_mapping, check_texts
 
 _HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys')
 
@@ -87,6 +89,15 @@ class KnowledgeSwapper(BaseModel):
         accelerations: Sequence[str | dict[str, Any]] | None = None,
         predict_dtype: str | None = None,
     ) -> None:
+        for key, value in (
+            ('data_preprocessor', data_preprocessor),
+            ('head', head),
+            ('loss', loss),
+        ):
+            if value is not None:
+                check_mapping(f'model.{key}', value, 'dict(...), or leave it out')
+        check_mapping('model.host', host, "dict(type='ImageClassifier', ...)")
+        check_flag('model.fp32_losses', fp32_losses)
         host = without_pretrained(host)
         if data_preprocessor is not None:
             host.setdefault('data_preprocessor', data_preprocessor)
@@ -94,6 +105,7 @@ class KnowledgeSwapper(BaseModel):
         if unknown := sorted(set(head) - set(_HEAD_KEYS)):
             key = f'model.head.{unknown[0]}'
             raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
+        check_texts('model.head.count_keys', head.get('count_keys', ['num_classes']), 'num_classes')
         model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
@@ -177,6 +189,23 @@ class KnowledgeSwapper(BaseModel):
                 fix = "leave it out of the targets; model.head.policy = 'new_rows' trains a head"
                 problem = 'has a row a class and can take no adapter'
                 raise ConfigError('model.lora.targets', owner, problem, fix)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights, all of them or none.
+
+        Args:
+            state_dict (Mapping[str, Tensor]): As of ``nn.Module``, like the other arguments.
+            strict (bool): Whether every tensor must have its place.
+            assign (bool): Whether tensors are taken instead of copied.
+
+        Raises:
+            RuntimeError: If they do not fit, or hold numbers that are not finite; the model is then
+                as it was.
+        """
+        with all_or_nothing(self):
+            return super().load_state_dict(state_dict, strict, assign)
 
     def set_trainable(self, phase: SwapPhase) -> bool:
         """Freeze the adapters in an ``expand`` phase, thaw them in the others.
@@ -271,6 +300,8 @@ class KnowledgeSwapper(BaseModel):
         keys = [key for key in state_dict if key.startswith(prefix)]
         plain = not any(is_adapter_key(key) for key in keys)
         self._host_keys.translate(state_dict, prefix)
+        named = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+        check_types(named, self)
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
                 fix(self.host, state_dict, f'{prefix}host.')

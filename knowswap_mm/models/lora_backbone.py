@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from knowswap_mm.lora import HostStateDict, LoRAInjector
 from knowswap_mm.registry import MODELS
+from knowswap_mm.value_checks import check_mapping
 
 
 @MODELS.register_module()
@@ -32,10 +33,11 @@ class LoRABackbone(BaseModule):
 
     def __init__(self, backbone: dict[str, Any], lora: dict[str, Any] | None = None) -> None:
         super().__init__()
+        check_mapping('model.host.backbone.backbone', backbone, "dict(type='VisionTransformer')")
         self._config = copy.deepcopy(backbone)
         self.backbone = HOST_MODELS.build(backbone)
         self.backbone.requires_grad_(False)
-        self._injector = LoRAInjector.from_config(lora or {})
+        self._injector = LoRAInjector.from_config({} if lora is None else lora)
         self._injector.inject(self.backbone)
         self._host_keys = HostStateDict(self, 'backbone.')
         self.register_load_state_dict_pre_hook(self._fit_state_dict)

@@ -45,7 +45,7 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     kinds = order.split('-') if isinstance(order, str) else list(order)
     phases = []
     for position, kind in enumerate(kinds):
-        if kind not in PHASE_KINDS:
+        if not isinstance(kind, str) or kind not in PHASE_KINDS:
             raise ConfigError(
                 'swap.order',
                 order,

@@ -126,6 +126,10 @@ class PhaseParser:
         self, where: str, config: dict[str, Any], split: dict[str, int], merge: bool
     ) -> tuple[int, int | None]:
         iters, epochs = config.get('iters'), config.get('epochs')
+        role = config.get('epoch_role', RETAIN)
+        if role not in ROLES or ('epoch_role' in config and not split[role]):
+            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
         if (iters is None) == (epochs is None):
             fix = 'give exactly one of iters and epochs'
             given = dict(iters=iters, epochs=epochs)
@@ -135,8 +139,7 @@ class PhaseParser:
             raise ConfigError(f'{where}.{key}', value, 'not a whole number >= 1', 'e.g. 5')
         if epochs is None:
             return iters, None
-        role = config.get('epoch_role', RETAIN)
-        if role not in ROLES or not split[role]:
+        if not split[role]:
             fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
             raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
         size = self.role_sizes[role]

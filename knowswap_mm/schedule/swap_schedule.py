@@ -13,6 +13,9 @@ from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule.orders import phases_of_order
 from knowswap_mm.schedule.phase_parser import PhaseParser
 from knowswap_mm.schedule.swap_phase import SwapPhase
+from knowswap_mm.value_checks import check_flag, check_mapping, check_whole
+
+_KEYS = ('phases', 'order', 'phase_settings', 'classes', 'allow_random_host')
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class SwapSchedule:
         Raises:
             ConfigError: If a value cannot be used.
         """
+        check_mapping('swap', swap, "dict(order='learn-forget', ...)")
+        if unknown := sorted(set(swap) - set(_KEYS)):
+            raise ConfigError(f'swap.{unknown[0]}', swap[unknown[0]], 'unknown key', f'use {_KEYS}')
+        check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
+        check_whole('train_dataloader.batch_size', batch_size, 1, 160)
         phases, order = swap.get('phases'), swap.get('order')
         if (phases is None) == (order is None):
             fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"

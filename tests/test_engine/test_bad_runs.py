@@ -4,11 +4,21 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import PhaseHook
 from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError
-from tests.swap_configs import learn, swap_config, train
+from tests.swap_configs import learn, swap_config, train, weights_of
+
+
+def test_weights_that_are_no_numbers_stop_the_run(picture_tree, host, tmp_path):
+    weights = weights_of(host)
+    weights['backbone.layers.1.ffn.layers.1.weight'][0, 0] = torch.nan
+    torch.save(dict(state_dict=weights), tmp_path / 'nan.pth')
+    config = swap_config(picture_tree, tmp_path, host=tmp_path / 'nan.pth')
+    with pytest.raises(CheckpointError, match=r'not finite.*layers\.1\.ffn\.layers\.1'):
+        train(config)
 
 
 def test_sampler_of_another_split_is_found_out(picture_tree, host, tmp_path):

@@ -217,11 +217,17 @@ def test_no_dictionary(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    'name', ['nowhere.pth', 'nowhere.safetensors', '.', 'https://example.com/model.pth']
+    'name, words',
+    [
+        ('nowhere.pth', 'no such file'),
+        ('nowhere.safetensors', 'no such file'),
+        ('.', 'no file but a folder'),
+        ('https://example.com/model.pth', 'nothing is downloaded'),
+    ],
 )
-def test_no_such_file(tmp_path, name, monkeypatch):
+def test_no_such_file(tmp_path, name, words, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match='no such file'):
+    with pytest.raises(CheckpointError, match=words):
         safe_load(name)
 
 

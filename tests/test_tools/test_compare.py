@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from tests.swap_configs import host_config, swap_config, write_config
+from tests.swap_configs import plain_config, swap_config, write_config
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'compare.py'
 
@@ -50,32 +50,6 @@ def main(module, monkeypatch):
         module.main()
 
     return call
-
-
-def plain_config(root, work_dir):
-    """One epoch of a classifier of all classes, without a swap."""
-    classes = ['a', 'b', 'c', 'd', 'e', 'x', 'y']
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-    dataset = dict(
-        type='CustomDataset', data_root=str(root), data_prefix='train', pipeline=pipeline
-    )
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            work_dir=str(work_dir),
-            model=host_config(len(classes)),
-            train_dataloader=dict(
-                batch_size=28,
-                num_workers=0,
-                dataset=dataset,
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=2),
-            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=3e-3)),
-            env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
-        )
-    )
 
 
 def test_runs_failures_and_interruptions(main, picture_tree, host, tmp_path, capsys):

@@ -77,7 +77,7 @@ def test_refusals(run, main, tmp_path):
     config, folder = run
     with pytest.raises(SystemExit, match='no such file'):
         main(config, tmp_path / 'missing.pth', '--work-dir', tmp_path)
-    with pytest.raises(SystemExit, match='There is no config file'):
+    with pytest.raises(SystemExit, match='there is no config file'):
         main(tmp_path / 'missing.py', folder / 'phase1_learn.pth')
     (tmp_path / 'broken.pth').write_bytes(b'no checkpoint')
     with pytest.raises(SystemExit, match='CheckpointError'):

@@ -164,7 +164,7 @@ def test_resume_from_weights_only(config, refusal, host):
 def test_missing_config(main):
     with pytest.raises(SystemExit) as caught:
         main('no_such_config.py')
-    assert caught.value.code == 'There is no config file no_such_config.py.'
+    assert "config = 'no_such_config.py': there is no config file" in caught.value.code
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='is allowed with an accelerator')

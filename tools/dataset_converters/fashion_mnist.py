@@ -7,6 +7,7 @@ classes, ``meta/old7_<split>.txt`` the seven that the shipped weights know befor
 """
 
 import argparse
+import sys
 import time
 
 import numpy as np
@@ -65,8 +66,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def write(args: argparse.Namespace) -> None:
+    """Writes the data set and says so."""
+    if args.seed is not None and args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
     start = time.perf_counter()
     source = find_source(args.source)
     if not 1 <= args.old <= len(FASHION_CLASSES):
@@ -104,6 +107,14 @@ def main() -> None:
     )
     word = 'written' if written else 'was there already, nothing to do'
     print(f'{args.out}: {word} ({time.perf_counter() - start:.1f} s)')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        write(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

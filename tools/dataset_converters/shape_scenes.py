@@ -6,6 +6,7 @@ Two data sets: ``<out>/old`` with the twelve classes that the shipped detector k
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -26,8 +27,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def write(args: argparse.Namespace) -> None:
+    """Writes the data set and says so."""
+    if args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
+    for name in ('old', 'new', 'val'):
+        if getattr(args, name) < 1:
+            raise ValueError(f'--{name} must be 1 or more, not {getattr(args, name)}.')
     start = time.perf_counter()
     half = max(args.val // 2, 1)
     parts = {
@@ -40,6 +46,14 @@ def main() -> None:
         written = write_shape_scenes(root, classes, splits, args.size, seed, args.workers)
         word = 'written' if written else 'was there already, nothing to do'
         print(f'{root}: {word} ({time.perf_counter() - start:.1f} s)')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        write(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

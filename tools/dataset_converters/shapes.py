@@ -5,6 +5,7 @@ weights know before a swap.
 """
 
 import argparse
+import sys
 import time
 
 from knowswap_mm.datasets.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
@@ -37,8 +38,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def write(args: argparse.Namespace) -> None:
+    """Writes the data set and says so."""
+    if args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, not {args.seed}.')
     start = time.perf_counter()
     if not 1 <= args.old <= args.classes <= len(SHAPE_CLASSES):
         raise ValueError(
@@ -69,6 +72,14 @@ def main() -> None:
     )
     word = 'written' if written else 'was there already, nothing to do'
     print(f'{args.out}: {word} ({time.perf_counter() - start:.1f} s)')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        write(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

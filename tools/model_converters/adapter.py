@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
+from knowswap_mm.engine.tool_config import open_config
 from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.adapter_contents import AdapterContents
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
 
 def build(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
-    cfg = Config.fromfile(path)
+    cfg = open_config(path)
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('adapter', log_level='ERROR')

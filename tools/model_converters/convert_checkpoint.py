@@ -14,11 +14,11 @@ the host, key by key, and LoRA matrices may become an adapter (--adapter); else 
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
@@ -26,8 +26,10 @@ from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
 from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
-from knowswap_mm.errors import CheckpointError
+from knowswap_mm.engine.tool_config import check_place, open_config
+from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.lora.adapter_file import AdapterFile
+from knowswap_mm.value_checks import check_between
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 def build_swapper(path: str) -> torch.nn.Module:
     """The model of a config."""
-    cfg = Config.fromfile(path)
+    cfg = open_config(path)
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('convert', log_level='ERROR')
@@ -59,6 +61,7 @@ def build_swapper(path: str) -> torch.nn.Module:
 
 def convert(args: argparse.Namespace) -> dict:
     """Converts to a host and returns the report."""
+    check_between('--alpha', args.alpha, 0, math.inf, 1)
     table = TABLES[args.kind]
     conversion = table.convert(state_dict_of(safe_load(args.checkpoint)))
     if args.rows:
@@ -94,9 +97,12 @@ def main() -> None:
     """Converts and says what became of the keys."""
     args = parse_args()
     try:
+        check_place('--out', args.out)
+        if args.report:
+            check_place('--report', args.report)
         report = revert(args) if args.back else convert(args)
-    except (CheckpointError, ValueError) as error:
-        sys.exit(f'{args.checkpoint}: {error}')
+    except (SwapError, RuntimeError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {args.checkpoint}: {error}')
     print(f'{args.out}: {report["keys"]} tensors')
     for key, reason in report.get('dropped', {}).items():
         print(f'dropped {key}: {reason}')
@@ -104,6 +110,7 @@ def main() -> None:
         where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
         print(f'LoRA of {len(report["lora"])} linears: {where}')
     if args.report:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
 
 

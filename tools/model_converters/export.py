@@ -29,6 +29,7 @@ import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.tool_config import open_config
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.exporting import (
     ExportCheck,
@@ -72,7 +73,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     if args.check < 0:
         raise ConfigError('--check', args.check, 'no number of pictures', 'e.g. 8, or 0')
     refuse_existing(args.out, '--out')
-    cfg = Config.fromfile(args.config)
+    cfg = open_config(args.config)
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('export', log_level='ERROR')

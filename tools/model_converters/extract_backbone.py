@@ -9,9 +9,11 @@ stages have others.
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
+from knowswap_mm.errors import ConfigError, SwapError
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,8 +24,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def extract(args: argparse.Namespace) -> None:
+    """Writes the backbone's weights."""
     state = state_dict_of(safe_load(args.weights))
     backbone = {
         key[len(args.prefix) :]: value.float() if value.is_floating_point() else value
@@ -31,9 +33,18 @@ def main() -> None:
         if key.startswith(args.prefix) and not re.fullmatch(r'norm\d+\..*', key[len(args.prefix) :])
     }
     if not backbone:
-        raise SystemExit(f'{args.weights} has no key that begins with {args.prefix!r} (--prefix).')
+        fix = 'give what the names of its tensors begin with'
+        raise ConfigError('--prefix', args.prefix, f'{args.weights} has no such key', fix)
     safe_save(dict(state_dict=backbone), args.out)
     print(f'{args.out}: {len(backbone)} tensors')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        extract(args)
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

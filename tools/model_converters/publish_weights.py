@@ -10,19 +10,22 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
 from knowswap_mm.engine.safe_load import safe_load
+from knowswap_mm.engine.tool_config import check_place
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 
 
 def read_checkpoint(path: Path) -> dict:
     """Reads a .pth file as data and checks that mmengine wrote it."""
     checkpoint = safe_load(path)
-    if not isinstance(checkpoint.get('state_dict'), dict):
-        raise SystemExit(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
+    if not checkpoint.get('state_dict') or not isinstance(checkpoint['state_dict'], dict):
+        raise CheckpointError(f'{path} has no `state_dict`; give a checkpoint that mmengine wrote.')
     return checkpoint
 
 
@@ -31,12 +34,12 @@ def to_half(state: dict) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, value in sorted(state.items()):
         if not isinstance(value, torch.Tensor):
-            raise ValueError(
-                f'`state_dict` has no tensor but a {type(value).__name__} under {name!r}.'
+            raise CheckpointError(
+                f'{name!r} in the checkpoint is a {type(value).__name__}, no tensor.'
             )
         half = value.half() if value.is_floating_point() else value
         if half.is_floating_point() and not torch.isfinite(half).all():
-            raise ValueError(
+            raise CheckpointError(
                 f'{name!r} has values that fp16 cannot hold (above 65504, or not '
                 'finite already); publish a checkpoint of a finished training.'
             )
@@ -81,12 +84,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def publish(args: argparse.Namespace) -> None:
+    """Writes the weights and the card."""
     if args.out.suffix != '.safetensors':
-        raise ValueError(f'--out must end in .safetensors, not {args.out.suffix!r}.')
+        raise ConfigError('--out', str(args.out), 'has another ending', 'end it in .safetensors')
     if not args.config.is_file():
-        raise FileNotFoundError(f'There is no config {args.config} (--config).')
+        raise ConfigError('--config', str(args.config), 'no such file', 'give the config')
+    check_place('--out', args.out)
     checkpoint = read_checkpoint(args.checkpoint)
     meta = checkpoint.get('meta') or {}
     tensors = to_half(checkpoint['state_dict'])
@@ -114,6 +118,14 @@ def main() -> None:
     os.replace(partial, args.out)
     args.out.with_suffix('.json').write_text(json.dumps(card, indent=2) + '\n')
     print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, {card["parameters"]} values')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        publish(args)
+    except SwapError as error:
+        sys.exit(f'{type(error).__name__}: {error}')
 
 
 if __name__ == '__main__':

@@ -30,6 +30,8 @@ PARTS = {
     'train': ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz', 60000),
     'test': ('t10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz', 10000),
 }
+#: Bytes of the largest of them, unpacked.
+_LONGEST = 16 + 60000 * 28 * 28
 FIX = (
     'install the Debian package `dataset-fashion-mnist`, or download the four .gz files of '
     'Fashion-MNIST and name their folder with `--source`'
@@ -77,9 +79,11 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f'{path} is not there; {FIX}.')
     try:
         with gzip.open(path, 'rb') as file:
-            data = file.read()
+            data = file.read(_LONGEST + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f'{path} is cut off or no gzip file ({error}); {FIX}.') from error
+    if len(data) > _LONGEST:
+        raise ValueError(f'{path} unpacks to more than {_LONGEST} bytes; {FIX}.')
     magic = data[:4]
     if len(magic) < 4 or magic[:3] != b'\0\0\x08' or magic[3] not in (1, 3):
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,10 @@ from PIL import Image
 from knowswap_mm.datasets.publishers.ade20k import SPLITS
 from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
 from knowswap_mm.datasets.publishers.picture import SourceError
+from knowswap_mm.json_file import read_json
+
+#: The highest number that the colours of a map can tell.
+_LAST = 25 * 256 + 255
 
 
 class Ade20kFull:
@@ -44,7 +47,7 @@ class Ade20kFull:
                     problems.append(f'{folder}: {path.stem}_seg.png is missing')
                 try:
                     names.update(_read_names(path.with_suffix('.json')))
-                except (OSError, ValueError, KeyError, TypeError) as error:
+                except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
                     problems.append(f'{folder}: {path.stem}.json cannot be read ({error!r})')
         if problems:
             raise SourceError(self.root, problems)
@@ -65,13 +68,12 @@ class Ade20kFull:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    content = path.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:  # some files of the publisher are in another encoding
-        text = content.decode('latin-1')
-    objects = json.loads(text)['annotation']['object']
-    return {int(each['name_ndx']): str(each['name']) for each in objects if each['name_ndx'] > 0}
+    # Some files of the publisher are in another encoding.
+    objects = read_json(path, fallback='latin-1')['annotation']['object']
+    names = {int(each['name_ndx']): str(each['name']) for each in objects if each['name_ndx'] > 0}
+    if max(names, default=0) > _LAST:
+        raise ValueError(f'a class has the number {max(names)}; maps hold numbers to {_LAST}')
+    return names
 
 
 def read_full_map(path: Path, table: np.ndarray) -> np.ndarray:

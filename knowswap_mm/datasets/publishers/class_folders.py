@@ -8,6 +8,7 @@ import numpy as np
 
 from knowswap_mm.datasets.publishers.picture import SUFFIXES, Picture, SourceError
 from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.errors import ConfigError
 
 
 class ClassFolders:
@@ -21,10 +22,13 @@ class ClassFolders:
         seed (int): Seed of that draw.
 
     Raises:
+        ConfigError: If the share is none.
         SourceError: If the folder is missing, or holds no pictures in class folders.
     """
 
     def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
+        if not 0 <= val_share < 1:
+            raise ConfigError('--val-share', val_share, 'not in [0, 1)', 'e.g. 0.2')
         self.root, self.val_share, self.seed = Path(root), val_share, seed
 
     def pictures(self) -> list[Picture]:

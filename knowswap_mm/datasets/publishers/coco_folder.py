@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from pathlib import Path
 
+from knowswap_mm.datasets.picture_name import name_problem
 from knowswap_mm.datasets.publishers.boxed_picture import BoxedObject, BoxedPicture
 from knowswap_mm.datasets.publishers.picture import SourceError
+from knowswap_mm.json_file import read_json
+from knowswap_mm.limits import ANNOTATION_BYTES
 
 _KEPT = ('area', 'iscrowd', 'segmentation')
 
@@ -54,9 +57,9 @@ class CocoFolder:
 
     def _read(self, path: Path, split: str) -> tuple[list[BoxedPicture], list[str]]:
         try:
-            content = json.loads(path.read_text(encoding='utf-8'))
-            names = {each['id']: each['name'] for each in content['categories']}
-            images = {each['id']: each['file_name'] for each in content['images']}
+            content = read_json(path, ANNOTATION_BYTES)
+            names = {each['id']: str(each['name']) for each in content['categories']}
+            images = {each['id']: str(each['file_name']) for each in content['images']}
             objects: dict[int, list[BoxedObject]] = {}
             problems = []
             for item in content['annotations']:
@@ -69,7 +72,9 @@ class CocoFolder:
                     rest = {key: item[key] for key in _KEPT if key in item}
                     boxed = BoxedObject(names[item['category_id']], tuple(item['bbox']), rest)
                     objects.setdefault(item['image_id'], []).append(boxed)
-        except (ValueError, KeyError, TypeError) as error:
+                    if len(item['bbox']) != 4 or not all(map(_is_finite, item['bbox'])):
+                        problems.append(f'{where} has the box {item["bbox"]!r:.80}')
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             text = f'{path.name} is no list of COCO ({type(error).__name__}: {error})'
             return [], [text]
         if len(set(names.values())) < len(names):
@@ -78,8 +83,15 @@ class CocoFolder:
         folder = self.root / path.stem[len('instances_') :]
         found = []
         for number, members in objects.items():
+            if problem := name_problem(images[number]):
+                problems.append(f'{path.name}: {images[number]!r:.80} {problem}')
+                continue
             picture = folder / images[number]
             if not picture.is_file():
                 problems.append(f'{folder.name}/{images[number]} is missing')
             found.append(BoxedPicture(split, picture, tuple(members)))
         return found, problems
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) < 2**53 and math.isfinite(number)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as masks
 
+from knowswap_mm.datasets.coco_mask import mask_problem
 from knowswap_mm.datasets.publishers.boxed_picture import BoxedObject
 from knowswap_mm.datasets.publishers.coco_folder import CocoFolder
 from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
@@ -60,12 +61,11 @@ def draw_map(path: Path, objects: Sequence[BoxedObject], classes: Sequence[str])
     values = np.full((height, width), NONE, np.int16)
     for each in sorted(objects, key=lambda item: -item.box[2] * item.box[3]):
         shape = each.rest['segmentation']
+        if problem := mask_problem(shape, width, height):
+            raise ValueError(f'the mask of a {each.class_name} {problem}')
         if isinstance(shape, list):
             shape = masks.merge(masks.frPyObjects(shape, height, width))
         elif isinstance(shape['counts'], list):
             shape = masks.frPyObjects(shape, height, width)
-        mask = masks.decode(shape).astype(bool)
-        if mask.shape != values.shape:
-            raise ValueError(f'a mask has {mask.shape[::-1]} pixels, not {values.shape[::-1]}')
-        values[mask] = classes.index(each.class_name)
+        values[masks.decode(shape).astype(bool)] = classes.index(each.class_name)
     return values

@@ -63,7 +63,7 @@ class CocoTree(DataTree):
             self._finish(folder, [Picture(p.split, p.class_names[0], p.path) for p in pictures])
             return dict(Counter(picture.split for picture in pictures))
 
-        return self._write(names, full, build)
+        return self._write(names, [picture.path for picture in pictures], full, build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:

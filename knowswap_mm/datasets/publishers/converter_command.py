@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.publishers.selection import match_names
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.value_checks import check_whole
 
 
 class ConverterCommand:
@@ -56,15 +58,17 @@ class ConverterCommand:
         args = self.parser.parse_args()
         started = time.perf_counter()
         try:
+            picture_limit()
             for name in ('classes', 'learn', 'forget'):
                 setattr(args, name, _names(f'--{name}', getattr(args, name)))
             if args.learn and (args.classes or args.forget):
                 fix = 'leave out --classes and --forget'
                 raise ConfigError('--learn', args.learn, 'lists a set of new classes', fix)
+            check_whole('--seed', args.seed, 0)
             args.way = 'copy' if args.copy else 'link'
             args.request = dict(dataset=args.dataset, seed=args.seed, command=sys.argv[1:])
             written, summary = convert(args)
-        except (SourceError, ConfigError, ValueError, FileExistsError) as error:
+        except (SwapError, ValueError, OSError) as error:
             sys.exit(str(error))
         state = 'written' if written else 'is there already'
         print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from knowswap_mm.datasets.generators.tree_writer import Expected, read_whole, write_tree
+from knowswap_mm.datasets.picture_name import name_problem
 from knowswap_mm.datasets.publishers.contact_sheet import write_contact_sheet
 from knowswap_mm.datasets.publishers.inspection import Finding, Inspection
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
@@ -41,6 +43,7 @@ class DataTree:
     def _write(
         self,
         names: Sequence[str],
+        paths: Sequence[Path],
         request: Mapping[str, Any],
         build: Callable[[Path], dict[str, int]],
     ) -> bool:
@@ -48,14 +51,24 @@ class DataTree:
 
         Args:
             names (Sequence[str]): Where each picture goes in the folder.
+            paths (Sequence[Path]): The files that are read.
             request (Mapping[str, Any]): What was asked for.
             build (Callable): Fills the folder and returns the counts.
 
         Raises:
-            SourceError: If two pictures have one name.
+            SourceError: If two pictures have one name, or a path leads out of its folder.
         """
         if double := [name for name, count in Counter(names).items() if count > 1]:
             raise SourceError(self.source, [f'two pictures would be {name}' for name in double])
+        root = os.path.abspath(self.source)
+        lost = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
+        if lost:
+            raise SourceError(self.source, [f'{path} is not in the source' for path in lost])
+        if odd := [path for path in paths if path.exists() and not path.is_file()]:
+            raise SourceError(self.source, [f'{path} is no file' for path in odd])
+        wrong = {name: name_problem(name) for name in names}
+        if outside := [f'{name!r:.120} {why}' for name, why in wrong.items() if why]:
+            raise SourceError(self.source, outside)
         digest = hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()
         full = dict(request, pictures=digest)
         return write_tree(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,6 +85,8 @@ def _note(
     key = str(path)
     try:
         state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # whoever opens a pipe waits for ever
+            raise ValueError('it is no file')
         key = f'{path} {state.st_size} {state.st_mtime_ns}'
         if key in known:
             return key, known[key]

@@ -114,7 +114,8 @@ class MapTree(DataTree):
             counts = Counter(picture.split for picture in chosen)
             return {each.format(s): n for s, n in counts.items() for each in self.folders}
 
-        return self._write(self._names(pictures), full, build)
+        paths = [path for picture in pictures for path in (picture.path, picture.map_path)]
+        return self._write(self._names(pictures), paths, full, build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from knowswap_mm.errors import SwapError
+
 #: Endings of picture files, lower case.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
-class SourceError(Exception):
+class SourceError(SwapError):
     """A downloaded data set is not what it should be; names every problem."""
 
     def __init__(self, root: Path, problems: Iterable[str]) -> None:

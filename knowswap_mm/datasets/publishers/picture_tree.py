@@ -9,7 +9,7 @@ from typing import Any
 
 from knowswap_mm.datasets.generators.tree_writer import Expected
 from knowswap_mm.datasets.publishers.data_tree import DataTree, write_lines
-from knowswap_mm.datasets.publishers.picture import Picture
+from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 
 
 class PictureTree(DataTree):
@@ -43,6 +43,9 @@ class PictureTree(DataTree):
             SourceError: If a picture cannot be decoded, or two have one name.
             FileExistsError: If the folder holds something else.
         """
+        if nested := sorted({p.class_name for p in pictures if '/' in p.class_name}):
+            problems = [f'class {name!r:.80} leads out of the folder of a class' for name in nested]
+            raise SourceError(self.source, problems)
         names = [f'{p.split}/{p.class_name}/{p.path.name}' for p in pictures]
         roles = dict(roles or {})
 
@@ -55,7 +58,8 @@ class PictureTree(DataTree):
             self._finish(folder, pictures)
             return dict(Counter(f'{p.split}/{p.class_name}' for p in pictures))
 
-        return self._write(names, dict(request, way=way, roles=roles), build)
+        paths = [picture.path for picture in pictures]
+        return self._write(names, paths, dict(request, way=way, roles=roles), build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:

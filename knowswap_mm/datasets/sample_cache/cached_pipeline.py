@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,19 @@ class CachedPipeline:
         name (str): What these steps do, see :func:`fingerprint`.
         declared (bool): Whether the config vouches for one of these steps. Then they are watched
             for random numbers, and the whole record tells their result.
+        check (Callable): Looks at a record before its files are opened, and may raise an error.
     """
 
     def __init__(
-        self, steps: Sequence[Any], count: int, pack: PackFile, name: str, declared: bool = False
+        self,
+        steps: Sequence[Any],
+        count: int,
+        pack: PackFile,
+        name: str,
+        declared: bool = False,
+        check: Callable[[dict[str, Any]], None] = lambda data_info: None,
     ) -> None:
+        self.check = check
         self.kept_steps, self.other_steps = list(steps[:count]), list(steps[count:])
         self.pack, self.name, self.declared = pack, name, declared
         self._keys: dict[int, bytes] = {}
@@ -69,12 +77,14 @@ class CachedPipeline:
         if key is None:
             key = self._key(data_info) if self._storable else None
             if key is None:
-                return _run(self.kept_steps, data_info)
+                return self._make(data_info)
             self._keys[number] = key
         data = self.pack.get(key)
         if data is not None:
             try:
                 changed, removed = decode(data)
+                if not isinstance(changed, dict) or not isinstance(removed, list):
+                    changed, removed = None, ()
             except Exception:  # bytes with a good checksum, written by something else
                 changed, removed = None, ()
             if changed is not None:
@@ -87,7 +97,7 @@ class CachedPipeline:
     def _keep(self, data_info: dict[str, Any], key: bytes) -> dict[str, Any] | None:
         before = {name: _frozen(value) for name, value in data_info.items()}
         state = _random_state() if self.declared else None
-        results = _run(self.kept_steps, data_info)
+        results = self._make(data_info)
         if self.declared and _random_state() != state:
             names = [type(step).__name__ for step in self.kept_steps]
             fix = 'take the step that does so out of the list'
@@ -106,6 +116,11 @@ class CachedPipeline:
         except NotStorable as error:
             self._give_up(str(error))
         return results
+
+    def _make(self, data_info: dict[str, Any]) -> dict[str, Any] | None:
+        """What the kept steps make of a record, whose files are looked at before."""
+        self.check(data_info)
+        return _run(self.kept_steps, data_info)
 
     def _key(self, data_info: dict[str, Any]) -> bytes | None:
         """Tells the result of the kept steps: their configs, the record, the files it names."""

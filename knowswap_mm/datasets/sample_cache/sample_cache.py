@@ -26,6 +26,7 @@ from knowswap_mm.datasets.sample_cache.disk_file import DiskFile
 from knowswap_mm.datasets.sample_cache.memory_file import MemoryFile
 from knowswap_mm.datasets.sample_cache.pack_file import PackFile
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.value_checks import check_texts
 
 _KEY = 'dataset.cache'
 _UNITS = dict(KB=10**3, MB=10**6, GB=10**9, TB=10**12, KiB=2**10, MiB=2**20, GiB=2**30, TiB=2**40)
@@ -114,7 +115,9 @@ class SampleCache:
         for view, (steps, name) in found.items():
             declared = any(is_declared(step, self.declared) for step in steps)
             every = view.host.pipeline.transforms
-            view.cached_pipeline = CachedPipeline(every, len(steps), pack, name, declared)
+            view.cached_pipeline = CachedPipeline(
+                every, len(steps), pack, name, declared, view.picture_check
+            )
             kept = ', '.join(type(step).__name__ for step in steps)
             text = f'{view.key}: results of {kept} are kept ({self.where}, '
             print_log(f'{text}at most {self.size / 1e9:g} GB).', logger='current')
@@ -164,9 +167,7 @@ def _bytes(size: str | int) -> int:
 
 
 def _classes(names: Sequence[str]) -> tuple[type, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        fix = "give a list of transform types, e.g. ['MyResize']"
-        raise ConfigError(f'{_KEY}.deterministic', names, 'no list of names', fix)
+    check_texts(f'{_KEY}.deterministic', names, 'MyResize')
     found = [TRANSFORMS.get(name) for name in names]
     for name, kind in zip(names, found, strict=True):
         if not inspect.isclass(kind):

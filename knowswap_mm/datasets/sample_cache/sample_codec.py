@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from knowswap_mm.datasets.sample_cache.not_storable import NotStorable
+from knowswap_mm.pickle_check import check_pickle
 
 #: Classes of the hosts that may stand in a sample; their contents are arrays and plain values.
 _CLASSES = {
@@ -82,6 +83,8 @@ class _Reader(pickle.Unpickler):
             return np.frombuffer(place[2], place[1])[0]
         kind, number, dtype, shape, turned, offset = place
         if number not in self._seen:
+            if offset < 0 or any(side < 0 for side in shape):
+                raise pickle.UnpicklingError(f'an array of shape {shape} at {offset}')
             dtype = np.dtype(dtype)
             count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             array = self._data[offset : offset + count].view(dtype).reshape(shape)
@@ -123,10 +126,13 @@ def decode(data: np.ndarray) -> Any:
 
     Raises:
         pickle.UnpicklingError: If it was something else.
+        ValueError: If it is cut off.
     """
     (length,) = _LENGTH.unpack_from(data)
     start = _aligned(_LENGTH.size + length)
-    return _Reader(io.BytesIO(data[_LENGTH.size : _LENGTH.size + length]), data[start:]).load()
+    plain = data[_LENGTH.size : _LENGTH.size + length].tobytes()
+    check_pickle(plain)
+    return _Reader(io.BytesIO(plain), data[start:]).load()
 
 
 def _aligned(number: int) -> int:

@@ -10,6 +10,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.registry import EVALUATORS, HOOKS
+from knowswap_mm.value_checks import check_mapping, check_texts
 
 
 @HOOKS.register_module()
@@ -28,6 +29,10 @@ class AuditHook(Hook):
     def __init__(
         self, references: Sequence[str] = (), auditor: Mapping[str, Any] | None = None
     ) -> None:
+        key = 'custom_hooks.AuditHook'
+        check_texts(f'{key}.references', references, 'retrained.pth')
+        if auditor is not None:
+            check_mapping(f'{key}.auditor', auditor, 'dict(samples=500)')
         self.references, self.auditor = list(references), auditor
 
     def after_train(self, runner: Any) -> None:

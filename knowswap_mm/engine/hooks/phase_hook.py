@@ -18,6 +18,7 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.value_checks import check_flag
 
 RESULTS_FILE = 'swap_results.json'
 ADAPTER_FOLDER = 'adapter'
@@ -52,6 +53,11 @@ class PhaseHook(Hook):
         save_adapter: bool = True,
         save_phase_adapters: bool = True,
     ) -> None:
+        key = 'custom_hooks.PhaseHook'
+        check_flag(f'{key}.evaluate_start', evaluate_start)
+        check_flag(f'{key}.save_phases', save_phases)
+        check_flag(f'{key}.save_adapter', save_adapter)
+        check_flag(f'{key}.save_phase_adapters', save_phase_adapters)
         self.evaluate_start = evaluate_start
         self.save_phases = save_phases
         self.save_adapter = save_adapter

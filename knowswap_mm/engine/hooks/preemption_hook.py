@@ -17,6 +17,7 @@ from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.value_checks import check_texts
 
 
 @HOOKS.register_module()
@@ -44,7 +45,8 @@ class PreemptionHook(Hook):
     def __init__(self, signals: Sequence[str] = ('SIGTERM',), interval: int = 20) -> None:
         key = 'custom_hooks.PreemptionHook'
         known = signal.Signals.__members__
-        if isinstance(signals, str) or any(name not in known for name in signals):
+        check_texts(f'{key}.signals', signals, 'SIGTERM')
+        if any(name not in known for name in signals):
             raise ConfigError(f'{key}.signals', signals, 'no list of signals', "e.g. ['SIGTERM']")
         if type(interval) is not int or interval < 1:
             raise ConfigError(f'{key}.interval', interval, 'not a whole number >= 1', 'e.g. 20')

@@ -44,7 +44,7 @@ class SaliencyMaskHook(Hook):
 
     def __init__(self, share: float = 0.5, samples: int = 1024, batch_size: int = 128) -> None:
         where = 'custom_hooks.SaliencyMaskHook'
-        if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        if type(share) not in (int, float) or not 0 < share <= 1:
             raise ConfigError(f'{where}.share', share, 'not in (0, 1]', 'e.g. 0.5')
         for key, value in (('samples', samples), ('batch_size', batch_size)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

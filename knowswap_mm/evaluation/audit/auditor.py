@@ -22,6 +22,7 @@ from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.lora import LoRAGroups
 from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
 from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS
+from knowswap_mm.value_checks import check_mapping, check_text, check_texts, check_whole
 
 PARTS = (
     'Answers',
@@ -70,9 +71,19 @@ class Auditor:
         workers: int = 0,
         device: str | None = None,
     ) -> None:
-        if type(samples) is not int or samples < 1:
-            raise ConfigError('audit.samples', samples, 'not a whole number >= 1', 'e.g. 1000')
-        if not isinstance(margin, (int, float)) or not 0 <= margin < 1:
+        check_whole('audit.samples', samples, 1, 1000)
+        check_whole('audit.seed', seed, 0)
+        check_whole('audit.workers', workers, 0)
+        check_texts('audit.skip', skip, 'Similarity')
+        if settings is not None:
+            check_mapping('audit.settings', settings, 'dict(LinearProbe=dict(folds=3))')
+        if reader is not None:
+            check_mapping('audit.reader', reader, "dict(features='maps')")
+        if parts is not None and not isinstance(parts, (list, tuple)):
+            raise ConfigError('audit.parts', parts, 'no list', "e.g. ['LinearProbe']")
+        if device is not None:
+            check_text('audit.device', device, 'cuda')
+        if type(margin) not in (int, float) or not 0 <= margin < 1:
             raise ConfigError('audit.margin', margin, 'not in [0, 1)', 'e.g. 0.1')
         chosen = PARTS if parts is None else parts
         settings = settings or {}
@@ -219,6 +230,8 @@ def _build_part(
     part: Mapping[str, Any] | str, settings: Mapping[str, Mapping[str, Any]]
 ) -> AuditPart:
     named = isinstance(part, str)
+    if not named:
+        check_mapping('audit.parts', part, "dict(type='knowswap_mm.LinearProbe')")
     config = dict(settings.get(part, {}), type=f'knowswap_mm.{part}') if named else dict(part)
     kind = AUDITS.get(str(config.get('type')))
     if kind is None or not issubclass(kind, AuditPart):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ class ModelFile:
             path (str | Path): The file; it may be missing.
             base (bool): See the class.
         """
-        path = Path(path).resolve()
-        found = path.stat() if path.is_file() else None
+        path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
+        found = path.stat() if os.path.isfile(path) else None
         stamp = None if found is None else (found.st_size, found.st_mtime_ns)
         shape = {key: value for key, value in config['model'].items() if key not in _OF_TRAINING}
         return str(path), stamp, repr(shape), base

@@ -54,10 +54,10 @@ class DistillationForgettingLoss(WeightedSumLoss):
         group_exclude: Sequence[str] = (),
     ) -> None:
         super().__init__(group_by, group_exclude)
-        if not isinstance(temperature, (int, float)) or not 0 < temperature < float('inf'):
+        if type(temperature) not in (int, float) or not 0 < temperature < float('inf'):
             key = 'model.loss.temperature'
             raise ConfigError(key, temperature, 'not a finite number > 0', 'e.g. 2.0')
-        if not isinstance(retain_distance, (int, float)) or not 0 <= retain_distance < float('inf'):
+        if type(retain_distance) not in (int, float) or not 0 <= retain_distance < float('inf'):
             key = 'model.loss.retain_distance'
             raise ConfigError(key, retain_distance, 'not a finite number >= 0', 'e.g. 1.0')
         self.temperature, self.retain_distance = temperature, retain_distance

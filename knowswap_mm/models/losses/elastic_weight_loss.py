@@ -44,7 +44,7 @@ class ElasticWeightLoss(SwappingLoss):
         self, strength: float = 1.0, group_by: str = 'block', group_exclude: Sequence[str] = ()
     ) -> None:
         super().__init__(group_by, group_exclude)
-        if not isinstance(strength, (int, float)) or not 0 <= strength < math.inf:
+        if type(strength) not in (int, float) or not 0 <= strength < math.inf:
             key = 'model.loss.strength'
             raise ConfigError(key, strength, 'not a finite number >= 0', 'e.g. 1.0')
         self.strength = strength

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -18,6 +19,7 @@ from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
+from knowswap_mm.value_checks import check_between, check_whole
 
 
 @AUDITS.register_module()
@@ -36,6 +38,10 @@ class LinearProbe(AuditPart):
     """
 
     def __init__(self, folds: int = 5, strength: float = 1.0, max_iter: int = 1000) -> None:
+        key = 'audit.parts.LinearProbe'
+        check_whole(f'{key}.folds', folds, 2, 5)
+        check_between(f'{key}.strength', strength, 0, math.inf, 1)
+        check_whole(f'{key}.max_iter', max_iter, 1, 1000)
         self.folds, self.strength, self.max_iter = folds, strength, max_iter
 
     def run(self, case: Case) -> list[Finding | Table]:

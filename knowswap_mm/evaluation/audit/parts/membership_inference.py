@@ -15,6 +15,7 @@ from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.evaluation.audit.units import Units
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
+from knowswap_mm.value_checks import check_whole
 
 #: The largest probability below 1 keeps log(1 - p) finite.
 _MOST = 1 - np.finfo(np.float64).eps
@@ -35,6 +36,7 @@ class MembershipInference(AuditPart):
     """
 
     def __init__(self, resamples: int = 1000) -> None:
+        check_whole('audit.parts.MembershipInference.resamples', resamples, 1, 1000)
         self.resamples = resamples
 
     def run(self, case: Case) -> list[Finding | Table]:

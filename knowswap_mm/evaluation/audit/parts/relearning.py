@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation.audit.audit_data import TEST, TRAIN
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.estimate import Estimate
@@ -19,6 +18,7 @@ from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.evaluation.audit.subject import Subject, read_units
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET, RETAIN
+from knowswap_mm.value_checks import check_between, check_whole
 
 #: Half the largest distance between two looks, as a binary logarithm: log2(1.5) / 2.
 _GRID = 0.3
@@ -55,13 +55,15 @@ class Relearning(AuditPart):
         regained: float = 0.9,
         samples: int = 300,
     ) -> None:
-        for name, value in (
-            ('lr', lr), ('steps', steps), ('batch_size', batch_size // 2), ('repeats', repeats),
-            ('regained', regained), ('samples', samples),
-        ):  # fmt: skip
-            if not 0 < value < math.inf:
-                key = f'audit.parts.Relearning.{name}'
-                raise ConfigError(key, value, 'not a finite number > 0', 'e.g. 32')
+        for name, value, check, *limits in (
+            ('lr', lr, check_between, 0, math.inf, 1e-4),
+            ('steps', steps, check_whole, 1, 256),
+            ('batch_size', batch_size, check_whole, 2, 32),
+            ('repeats', repeats, check_whole, 1, 3),
+            ('regained', regained, check_between, 0, 1, 0.9),
+            ('samples', samples, check_whole, 1, 300),
+        ):
+            check(f'audit.parts.Relearning.{name}', value, *limits)
         self.lr, self.steps, self.batch_size = lr, steps, batch_size
         self.repeats, self.regained, self.samples = repeats, regained, samples
 

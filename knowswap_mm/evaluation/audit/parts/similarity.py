@@ -9,6 +9,7 @@ from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.registry import AUDITS
+from knowswap_mm.value_checks import check_whole
 
 
 @AUDITS.register_module()
@@ -23,6 +24,7 @@ class Similarity(AuditPart):
     """
 
     def __init__(self, samples: int = 500) -> None:
+        check_whole('audit.parts.Similarity.samples', samples, 1, 500)
         self.samples = samples
 
     def run(self, case: Case) -> list[Finding | Table]:

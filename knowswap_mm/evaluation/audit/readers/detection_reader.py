@@ -17,6 +17,7 @@ from knowswap_mm.evaluation.audit.readers.unit_reader import UnitReader, trainin
 from knowswap_mm.evaluation.audit.units import Units
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.registry import AUDITS
+from knowswap_mm.value_checks import check_between
 
 
 @AUDITS.register_module()
@@ -47,6 +48,8 @@ class DetectionReader(UnitReader):
     batch_size = 1
 
     def __init__(self, overlap: float = 0.5, score: float = 0.3, features: str = 'head') -> None:
+        check_between('audit.reader.overlap', overlap, 0, 1, 0.5)
+        check_between('audit.reader.score', score, 0, 1, 0.3)
         self.overlap, self.score = overlap, score
         self.features = check_features(features)
 

@@ -19,6 +19,7 @@ from knowswap_mm.evaluation.audit.readers.unit_reader import UnitReader, trainin
 from knowswap_mm.evaluation.audit.units import Units
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.registry import AUDITS
+from knowswap_mm.value_checks import check_whole
 
 
 @AUDITS.register_module()
@@ -48,6 +49,7 @@ class SegmentationReader(UnitReader):
     batch_size = 1
 
     def __init__(self, min_pixels: int = 16, features: str = 'head') -> None:
+        check_whole('audit.reader.min_pixels', min_pixels, 1, 16)
         self.min_pixels = min_pixels
         self.features = check_features(features)
 

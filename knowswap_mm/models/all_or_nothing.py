@@ -1,0 +1,77 @@
+"""Loading that leaves a model as it was when the weights do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """Give a model its weights back when loading others fails.
+
+    ``nn.Module`` copies what fits before it raises an error at what does not.
+
+    Args:
+        model (nn.Module): The model that is loaded in the block.
+
+    Raises:
+        RuntimeError: If a tensor that was finite holds NaN or an infinity afterwards.
+    """
+    kept = {key: value.detach().to('cpu', copy=True) for key, value in _parts(model).items()}
+    try:
+        yield
+        broken = [
+            key
+            for key, value in _parts(model).items()
+            if key in kept and _is_broken(value) and not _is_broken(kept[key])
+        ]
+        if broken:
+            raise RuntimeError(
+                f'{len(broken)} tensors hold numbers that are not finite: {broken[:5]}. Fix: use '
+                'a checkpoint from before the training diverged'
+            )
+    except BaseException:
+        with torch.no_grad():
+            for key, value in _parts(model).items():
+                if key in kept and kept[key].shape == value.shape:
+                    value.copy_(kept[key])
+        raise
+
+
+def check_types(weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Refuse weights that a copy would turn into other numbers without a word.
+
+    Args:
+        weights (Mapping[str, Tensor]): Weights under the model's names; others are passed over.
+        model (nn.Module): The model.
+
+    Raises:
+        RuntimeError: If whole or complex numbers stand where the model has fractions, or the other
+            way round. Floating types of other precision fit.
+    """
+    wanted = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    wrong = [
+        f'{key} has type {value.dtype} instead of {wanted[key].dtype}'
+        for key, value in weights.items()
+        if key in wanted and _kind(value) != _kind(wanted[key])
+    ]
+    if wrong:
+        raise RuntimeError('; '.join(wrong[:5]))
+
+
+def _parts(model: nn.Module) -> dict[str, Tensor]:
+    """What is stored; a state dict may show tensors that are made of several (new head rows)."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _is_broken(tensor: Tensor) -> bool:
+    # One that is not finite makes the sum so, which is far faster than to ask each of them.
+    return not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all())

@@ -1,0 +1,1 @@
+"""Files that are hostile, damaged or of another kind; each is a named case."""

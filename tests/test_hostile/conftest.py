@@ -1,0 +1,44 @@
+"""Fixtures of the tests with files and values from elsewhere."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import RUNNERS
+
+from tests.swap_configs import plain_config_texts, pretrain_host, swap_config, write_config
+
+sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
+
+
+@pytest.fixture(scope='session')
+def host(picture_tree, tmp_path_factory):
+    """A plain checkpoint of the host, trained on the old classes."""
+    return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def fast_configs():
+    """No formatting of config texts."""
+    with plain_config_texts():
+        yield
+
+
+@pytest.fixture(scope='module')
+def config(picture_tree, host, tmp_path_factory):
+    """A small swap."""
+    return swap_config(picture_tree, tmp_path_factory.mktemp('run'), host=host)
+
+
+@pytest.fixture(scope='module')
+def config_file(config, tmp_path_factory):
+    """Its config as a file."""
+    return write_config(config, tmp_path_factory.mktemp('config') / 'config.py')
+
+
+@pytest.fixture(scope='module')
+def trained(picture_tree, host, tmp_path_factory):
+    """Folder of a finished swap."""
+    folder = tmp_path_factory.mktemp('trained')
+    RUNNERS.build(swap_config(picture_tree, folder, host=host)).train()
+    return folder
