@@ -31,6 +31,8 @@ from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
+#: Default hooks of our configs that only look at a run.
+_SEEING = ('block_profile', 'pictures', 'report')
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -69,6 +71,9 @@ class SwapRunner(Runner):
             if not any(hook['type'] == name for hook in hooks):
                 hooks.append(dict(type=name))
         cfg['custom_hooks'] = hooks
+        for name in _SEEING:  # None takes a hook away; mmengine knows that of its own hooks only
+            if name in (given := cfg.get('default_hooks') or {}) and given[name] is None:
+                del given[name]
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
             checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'

@@ -43,12 +43,12 @@ class BlockNorms:
     @torch.no_grad()
     def gradients(self) -> Tensor:
         """Norm of the gradient of all LoRA matrices of a block, ``(blocks,)``; 0 without one."""
-        found = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
         norms = [self._nothing] * len(self._parameters)
-        for (position, _), norm in zip(
-            found, torch._foreach_norm([g for _, g in found]), strict=True
-        ):
-            norms[position] = norm.float()
+        found = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
+        if found:  # an expand phase has none
+            positions, gradients = zip(*found, strict=True)
+            for position, norm in zip(positions, torch._foreach_norm(gradients), strict=True):
+                norms[position] = norm.float()
         return (self._of_parameters @ torch.stack(norms).square()).sqrt()
 
     @torch.no_grad()

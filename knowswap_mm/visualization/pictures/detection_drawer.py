@@ -30,7 +30,7 @@ class DetectionDrawer(Drawer):
     ) -> Drawing:
         """The annotated objects of the role."""
         objects = [each for each in record['instances'] if not each.get('ignore_flag')]
-        boxes = [(each['bbox'], each['bbox_label'], None) for each in objects]
+        boxes = [(each['bbox'], each['bbox_label']) for each in objects]
         return _draw(image, boxes, classes)
 
     def prediction(
@@ -39,32 +39,28 @@ class DetectionDrawer(Drawer):
         """The boxes of which the model is sure enough."""
         found = sample.pred_instances
         found = found[found.scores >= self.score]
-        boxes = zip(
-            found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True
-        )
+        boxes = zip(found.bboxes.tolist(), found.labels.tolist(), strict=True)
         return _draw(image, list(boxes), classes)
 
 
 def _draw(
     image: np.ndarray,
-    boxes: Sequence[tuple[Sequence[float], int, float | None]],
+    boxes: Sequence[tuple[Sequence[float], int]],
     classes: Sequence[str],
 ) -> Drawing:
     picture, factor = resized(image)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
-    for box, label, score in boxes:
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    for box, label in boxes:
         colour = class_colour(label)
         left, top, right, bottom = (factor * each for each in box)
         right, bottom = max(right, left), max(bottom, top)
         pen.rectangle((left, top, right, bottom), outline=colour, width=3)
-        text = class_name(label, classes) + (f' {score:.2f}' if score is not None else '')
-        place = pen.textbbox((0, 0), text, font=font)
-        width, height = place[2] + 6, place[3] + 4
-        x = min(max(left, 0), max(picture.width - width, 0))
-        y = top - height if top >= height else min(top, picture.height - height)
-        pen.rectangle((x, y, x + width, y + height), fill=colour)
-        pen.text((x + 3, y + 1), text, fill='white', font=font, stroke_width=1, stroke_fill='black')
-    counts = Counter(label for _, label, _ in boxes)
+        text = class_name(label, classes)
+        place = pen.textbbox((0, 0), text, font=font, stroke_width=2)
+        x = min(max(left, 2), max(picture.width - place[2], 0))
+        y = top - place[3] - 2 if top > place[3] + 2 else min(top + 3, picture.height - place[3])
+        pen.text((x, y), text, fill='white', font=font, stroke_width=2, stroke_fill='black')
+    counts = Counter(label for _, label in boxes)
     parts = [
         f'{count} × {class_name(label, classes)}' if count > 1 else class_name(label, classes)
         for label, count in sorted(counts.items())

@@ -87,8 +87,10 @@ def class_name(label: int, classes: Sequence[str]) -> str:
 
 
 def class_colour(label: int) -> str:
-    """Colour of a class, the same in all pictures: hues around the circle by the golden angle."""
+    """Colour of a class, the same in all pictures: hues by the golden angle, in three shades."""
     import colorsys
 
-    red, green, blue = colorsys.hls_to_rgb((0.06 + 0.381966 * label) % 1, 0.5, 0.85)
+    red, green, blue = colorsys.hls_to_rgb(
+        (0.06 + 0.381966 * label) % 1, (0.5, 0.66, 0.36)[label % 3], 0.85
+    )
     return '#' + ''.join(f'{round(255 * part):02x}' for part in (red, green, blue))

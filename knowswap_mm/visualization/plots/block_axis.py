@@ -41,7 +41,7 @@ def label_blocks(axes: Axes, blocks: Sequence[str], names: bool = False) -> None
             axes.axvspan(first - 0.5, last + 0.5, color=BAND, alpha=0.14, linewidth=0)
         if names:
             place = axes.get_xaxis_transform()
-            text = part.removesuffix('_decoder').replace('_', ' ')
+            text = part.split('_')[-1]
             axes.text((first + last) / 2, 1.03, text, transform=place, ha='center', color=INK)
         first = last + 1
     axes.set_xlim(0.5, len(blocks) + 0.5)

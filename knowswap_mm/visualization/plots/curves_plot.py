@@ -31,7 +31,8 @@ def plot_curves(
         curves (Sequence[Curve]): What to draw; those without points are left out.
         phases (Sequence[Mapping]): ``kind``, ``begin``, ``length`` and ``bound`` of each phase.
         ylabel (str): What the values are, with their unit.
-        log (bool): Whether the axis is logarithmic; with values below zero it is so on both sides.
+        log (bool): Whether the axis is logarithmic where values differ in size; with values below
+            zero it is so on both sides.
         limits (tuple | None): Ends of the axis.
         bounds (bool): Whether the bound of each phase that has one is drawn.
 
@@ -58,8 +59,7 @@ def plot_curves(
         if bounds:
             _bounds(axes, phases)
         if log:
-            lowest = min((y for curve in curves for _, y in curve.points), default=1)
-            axes.set_yscale('symlog', linthresh=0.01) if lowest < 0 else axes.set_yscale('log')
+            _set_log(axes, [y for curve in curves for _, y in curve.points])
         if limits:
             axes.set_ylim(*limits)
         axes.set_xlabel('iteration')
@@ -68,6 +68,23 @@ def plot_curves(
         axes.set_axisbelow(True)
         figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
     return figure
+
+
+def _set_log(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis with few, plain labels; none for values of one size."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    lowest, highest = min(values, default=1), max(values, default=1)
+    if lowest <= 0:
+        axes.set_yscale('symlog', linthresh=0.01)
+        return
+    if highest < 10 * lowest:
+        return
+    axes.set_yscale('log')
+    few = highest > 1e3 * lowest
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5), numticks=10))
+    axes.yaxis.set_major_formatter('{x:g}')
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _bands(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:

@@ -41,10 +41,12 @@ class Gallery(Block):
             (sum(d['file'] is not None for _, d in each) for each in self.samples), default=1
         )
         items = Markup('\n').join(
-            Markup('<li><div class="shots">{}</div></li>').format(self._shots(sample))
+            Markup('<li><div class="{}">{}</div></li>').format(
+                'shots several' if drawn > 1 else 'shots', self._shots(sample)
+            )
             for sample in self.samples
         )
-        cell = '9rem' if drawn < 2 else 'min(100%, 26rem)'
+        cell = '9rem' if drawn < 2 else f'min(100%, {8.5 * drawn + 1:g}rem)'
         box = Markup('<ul class="samples" style="--cell: {}" aria-label="{}">\n{}\n</ul>')
         return box.format(cell, self.label, items)
 

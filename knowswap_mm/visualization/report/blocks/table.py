@@ -40,7 +40,7 @@ class Table(Block):
         body = Markup('\n').join(self._row(row, numeric) for row in self.rows)
         return Markup(
             '<div class="scroll" tabindex="0" role="region" aria-label="{caption}">\n<table>'
-            '<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+            '<caption><span>{caption}</span></caption>\n<thead><tr>{head}</tr></thead>\n'
             '<tbody>\n{body}\n</tbody></table></div>'
         ).format(caption=self.caption, head=head, body=body)
 

@@ -33,6 +33,6 @@ class Answer(Section):
         return blocks
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def _listed(names: Sequence[str], most: int = 20) -> str:
     shown = ', '.join(names[:most])
     return shown if len(names) <= most else f'{shown} and {len(names) - most} more'
