@@ -18,6 +18,7 @@ from knowswap_mm.datasets.generators import find_source
 from knowswap_mm.engine.hooks.phase_hook import RESULTS_FILE
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.visualization import plot_phases
+from knowswap_mm.visualization.report.report import HTML_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The host of each task, as the configs under configs/demo name it.
@@ -84,6 +85,7 @@ def main() -> None:
     print(f'forgotten: {", ".join(classes["forget"])}')
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
+    print(f'report                 {work_dir / HTML_FILE}')
     print(f'picture                {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')

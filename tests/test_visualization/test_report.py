@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.evaluation.audit.parts.similarity import TITLE
 from knowswap_mm.visualization.report import Report
 from tests.swap_configs import train
 from tests.test_visualization.pages import Page
@@ -249,7 +250,18 @@ def test_audits_are_taken_in(copied):
                 remark='',
             )
         ],
-        tables=[dict(title='Drift', text='How far.', header=['block', 'x'], rows=[['a', 0.123]])],
+        tables=[
+            dict(title='Drift', text='How far.', header=['block', 'x'], rows=[['a', 0.123]]),
+            dict(
+                title=TITLE,
+                text='How alike.',
+                header=['block', 'after, learn', 'after, forget', 'reference, forget'],
+                rows=[
+                    ['backbone.layers.0', 0.99, None, 0.4],
+                    ['backbone.layers.1', 0.9, 0.25, 0.4],
+                ],
+            ),
+        ],
     )
     for name in ('audit/phase1_learn', 'audit/phase2_forget'):
         (copied / name).mkdir(parents=True)
@@ -260,3 +272,5 @@ def test_audits_are_taken_in(copied):
     for text in ('audit/phase1_learn', '0.700 [0.600, ?]', '0.123', 'Audit: Not forgotten'):
         assert text in page.text
     assert 'for an audit to say' not in page.text
+    plots = [svg['aria-label'] for svg in page.of('svg') if 'Alignment' in svg['aria-label']]
+    assert len(plots) == 2 and plots[0].endswith('Lowest: learn 0.90, forget 0.25.')

@@ -10,6 +10,9 @@ from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.registry import AUDITS
 
+#: By which the report finds the table.
+TITLE = 'Representation similarity'
+
 
 @AUDITS.register_module()
 class Similarity(AuditPart):
@@ -43,7 +46,7 @@ class Similarity(AuditPart):
             rows.append([block, *cells])
         return [
             Table(
-                'Representation similarity',
+                TITLE,
                 'Centred kernel alignment (linear, without bias; Song et al. 2012, Kornblith et '
                 'al. 2019) of the output of each adapted block with that of the model before the '
                 'swap, on test samples. 1: same geometry; 0: none.',
