@@ -10,17 +10,19 @@ from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.visualization.report.outcome import Outcome
 
 ORDER = {'yes': 0, 'in part': 1, 'no': 2}
+ALL = 'It worked, as far as the answers tell.'
 SOME = 'It worked in part.'
 percent = st.floats(0, 100)
 
 
-def outcome(before, after, kinds=('learn', 'forget'), finished=True):
+def outcome(before, after, kinds=('learn', 'forget'), finished=True, audits=None):
     results = SwapResults('m', 100.0)
     phases = [dict(name=f'phase{n + 1}_{kind}', kind=kind) for n, kind in enumerate(kinds)]
     if before is not None:
         results.add('start', 0, {f'{role}/m': v for role, v in before.items()})
     results.add(phases[-1]['name'], 7, {f'{role}/m': v for role, v in after.items()})
-    return Outcome.of(SimpleNamespace(results=results, phases=phases, finished=finished, total=9))
+    run = dict(results=results, phases=phases, finished=finished, total=9, audits=audits or {})
+    return Outcome.of(SimpleNamespace(**run))
 
 
 BEFORE = dict(learn=0.0, forget=90.0, retain=80.0)
@@ -29,7 +31,7 @@ BEFORE = dict(learn=0.0, forget=90.0, retain=80.0)
 @pytest.mark.parametrize(
     ('after', 'words', 'headline'),
     [
-        (dict(learn=64.0, forget=4.5, retain=76.0), ['yes'] * 3, 'It worked.'),
+        (dict(learn=64.0, forget=4.5, retain=76.0), ['yes'] * 3, ALL),
         (dict(learn=63.9, forget=4.5, retain=76.0), ['in part', 'yes', 'yes'], SOME),
         (dict(learn=64.0, forget=4.6, retain=75.9), ['yes', 'in part', 'in part'], SOME),
         (dict(learn=31.9, forget=0.0, retain=90.0), ['no', 'yes', 'yes'], 'It did not work.'),
@@ -68,3 +70,18 @@ def test_nothing_is_judged_without_a_start_or_an_end():
     found = outcome(BEFORE, after, finished=False)
     assert (found.word, found.roles) == ('unknown', {})
     assert found.headline == 'Not finished: evaluated last at iteration 7 of 9.'
+
+
+@pytest.mark.parametrize(
+    ('verdict', 'kinds', 'word'),
+    [
+        ('recovered', ('learn', 'forget'), 'in part'),
+        ('not recovered', ('learn', 'forget'), 'yes'),
+        ('recovered', ('learn',), 'yes'),
+    ],
+)
+def test_an_audit_has_the_last_word_on_forgetting(verdict, kinds, word):
+    after = dict(learn=64.0, forget=4.5, retain=76.0)
+    audits = dict(audit=dict(headline='x', findings=[dict(verdict=verdict)]))
+    found = outcome(BEFORE, after, kinds, audits=audits)
+    assert found.word == word and ('recovers' in found.headline) is (word == 'in part')

@@ -73,7 +73,15 @@ class Outcome:
             return cls(NO, 'It did not work.', roles)
         if PARTLY in words:
             return cls(PARTLY, 'It worked in part.', roles)
-        return cls(YES, 'It worked.', roles)
+        if FORGET in roles and _recovered(record):
+            headline = 'The answers are as asked, but an audit recovers what was to be forgotten.'
+            return cls(PARTLY, headline, roles)
+        return cls(YES, 'It worked, as far as the answers tell.', roles)
+
+
+def _recovered(record: RunRecord) -> bool:
+    findings = [f for audit in record.audits.values() for f in audit.get('findings', ())]
+    return any(finding.get('verdict') == 'recovered' for finding in findings)
 
 
 def _at_least(value: float, level: float | None, shares: tuple[float, float]) -> str | None:

@@ -15,8 +15,8 @@ from knowswap_mm.visualization.report.blocks.block import Block, markdown_text
 #: The only files that are taken into a page.
 _TYPES = {'.webp': 'image/webp', '.png': 'image/png', '.jpg': 'image/jpeg'}
 _MARKS = {
-    True: Markup(' <span class="right" role="img" aria-label="right">✓</span>'),
-    False: Markup(' <span class="wrong" role="img" aria-label="wrong">✗</span>'),
+    True: Markup('&nbsp;<span class="right" role="img" aria-label="right">✓</span>'),
+    False: Markup('&nbsp;<span class="wrong" role="img" aria-label="wrong">✗</span>'),
 }
 
 
@@ -46,7 +46,7 @@ class Gallery(Block):
             )
             for sample in self.samples
         )
-        cell = '9rem' if drawn < 2 else f'min(100%, {8.5 * drawn + 1:g}rem)'
+        cell = '10rem' if drawn < 2 else f'min(100%, {8.5 * drawn + 1:g}rem)'
         box = Markup('<ul class="samples" style="--cell: {}" aria-label="{}">\n{}\n</ul>')
         return box.format(cell, self.label, items)
 
