@@ -8,6 +8,7 @@ from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -33,6 +34,12 @@ OPTIM_WRAPPERS = Registry(
     scope=_SCOPE,
     locations=['knowswap_mm.engine'],
 )
+LOG_PROCESSORS = Registry(
+    'log processor',
+    parent=MMENGINE_LOG_PROCESSORS,
+    scope=_SCOPE,
+    locations=['knowswap_mm.engine'],
+)
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']
 )
@@ -48,3 +55,9 @@ AUDITS = Registry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audi
 HOST_FIXES = Registry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
 #: Changes that make a host faster.
 ACCELERATIONS = Registry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])
+#: Draw the samples and predictions of a task.
+DRAWERS = Registry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.pictures'])
+#: Sections of the report of a run.
+REPORT_SECTIONS = Registry(
+    'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']
+)

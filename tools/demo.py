@@ -19,6 +19,7 @@ from knowswap_mm.engine.schedule_file import read_schedule
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import SwapError
 from knowswap_mm.visualization import plot_phases
+from knowswap_mm.visualization.report.report import HTML_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The host of each task, as the configs under configs/demo name it.
@@ -88,6 +89,7 @@ def main() -> None:
     print(f'forgotten: {", ".join(classes["forget"])}')
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
+    print(f'report                 {work_dir / HTML_FILE}')
     print(f'picture                {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')

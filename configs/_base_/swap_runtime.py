@@ -9,7 +9,15 @@ test_cfg = dict(type='TestLoop')
 default_hooks = dict(
     # Logs what mmengine's RuntimeInfoHook logs, without waiting for the device in every iteration.
     runtime_info=dict(type='knowswap_mm.DeviceScalarsHook'),
+    # At the iteration of the run, as the curves of the training.
+    logger=dict(log_metric_by_epoch=False),
+    # Gradients and adapters by transformer block: block_profile.json.
+    block_profile=dict(type='knowswap_mm.BlockProfileHook'),
+    # What the model says of a few samples of each role, at the start and after each phase.
+    pictures=dict(type='knowswap_mm.RolePicturesHook'),
+    # report.html, report.md and report.json at the end.
+    report=dict(type='knowswap_mm.ReportHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
 )
-log_processor = dict(by_epoch=False, window_size=20)
+log_processor = dict(type='knowswap_mm.SwapLogProcessor', by_epoch=False, window_size=20)
 custom_hooks = [dict(type='knowswap_mm.PhaseHook')]

@@ -25,6 +25,7 @@ class ClassificationRoleView(RoleView):
     """
 
     audit_reader = 'knowswap_mm.ClassificationReader'
+    drawer = 'knowswap_mm.ClassificationDrawer'
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
         """Host indices of the pictures with one of the labels."""

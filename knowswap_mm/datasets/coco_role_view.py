@@ -50,6 +50,7 @@ class CocoRoleView(RoleView):
     """
 
     audit_reader = 'knowswap_mm.DetectionReader'
+    drawer = 'knowswap_mm.DetectionDrawer'
 
     def __init__(
         self,

@@ -41,11 +41,13 @@ class RoleView(metaclass=ABCMeta):
 
     Attributes:
         audit_reader (str | None): Type of the reader with which an audit understands the task.
+        drawer (str | None): Type of the :class:`Drawer` that draws its samples for the report.
         cached_pipeline (CachedPipeline | None): What runs in place of the host's pipeline, see
             :class:`SampleCache`.
     """
 
     audit_reader: str | None = None
+    drawer: str | None = None
     cached_pipeline: CachedPipeline | None = None
 
     def __init__(

@@ -49,6 +49,7 @@ class SemanticRoleView(RoleView):
     """
 
     audit_reader = 'knowswap_mm.SegmentationReader'
+    drawer = 'knowswap_mm.SegmentationDrawer'
 
     def __init__(
         self,

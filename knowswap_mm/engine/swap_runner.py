@@ -35,6 +35,8 @@ from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
+#: Default hooks of our configs that only look at a run.
+_SEEING = ('block_profile', 'pictures', 'report')
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -80,6 +82,9 @@ class SwapRunner(Runner):
             if not any(hook['type'] == kind for hook in hooks):
                 hooks.append(dict(arguments, type=kind))
         cfg['custom_hooks'] = hooks
+        for name in _SEEING:  # None takes a hook away; mmengine knows that of its own hooks only
+            if name in (given := cfg.get('default_hooks') or {}) and given[name] is None:
+                del given[name]
         checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint and checkpoint.get('type') == 'CheckpointHook':
             checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'

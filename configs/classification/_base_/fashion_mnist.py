@@ -54,10 +54,10 @@ test_dataloader = dict(
         ),
     ),
 )
-val_evaluator = dict(type='knowswap_mm.RoleMetric', metric=[dict(type='Accuracy', topk=(1,))])
-test_evaluator = dict(
+val_evaluator = dict(
     type='knowswap_mm.RoleMetric',
     metric=[dict(type='Accuracy', topk=(1,)), dict(type='knowswap_mm.PerClassAccuracy')],
 )
+test_evaluator = val_evaluator
 # Relearning: the learning rate of a fine-tuning of this small ViT.
 audit = dict(settings=dict(Relearning=dict(lr=3e-4, steps=96, batch_size=64)))

@@ -3,6 +3,7 @@
 # object without a box would be background, in a forget picture even inside a loss that is
 # ascended. When it is evaluated, objects of other roles do no harm: their classes do not count.
 _base_ = ['./evaluation.py']
+val_evaluator = dict(metric=dict(classwise=True))
 old_root = 'data/shape_scenes/old/'
 new_root = 'data/shape_scenes/new/'
 train_pipeline = [

@@ -2,6 +2,7 @@
 # A picture trains with the pixels of its role alone; the others are unlabelled (mixed='ignore_pixels'). When it is
 # evaluated, all keep their labels, so that a class predicted in the wrong place counts against it.
 _base_ = ['./evaluation.py']
+val_evaluator = dict(metric=dict(classwise=True))
 old_root = 'data/shape_scenes/old/'
 new_root = 'data/shape_scenes/new/'
 textures = ['gradient', 'stripes', 'checker', 'clouds']

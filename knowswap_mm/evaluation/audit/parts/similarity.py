@@ -11,6 +11,9 @@ from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.value_checks import check_whole
 
+#: By which the report finds the table.
+TITLE = 'Representation similarity'
+
 
 @AUDITS.register_module()
 class Similarity(AuditPart):
@@ -45,7 +48,7 @@ class Similarity(AuditPart):
             rows.append([block, *cells])
         return [
             Table(
-                'Representation similarity',
+                TITLE,
                 'Centred kernel alignment (linear, without bias; Song et al. 2012, Kornblith et '
                 'al. 2019) of the output of each adapted block with that of the model before the '
                 'swap, on test samples. 1: same geometry; 0: none.',

@@ -1,0 +1,112 @@
+"""Values over the iterations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from knowswap_mm.visualization.plots.colours import BAND, INK, MUTED, RC
+from knowswap_mm.visualization.plots.curve import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: A phase below this share of the run is too short for its name.
+_NAMED = 0.07
+
+
+def plot_curves(
+    curves: Sequence[Curve],
+    phases: Sequence[Mapping[str, Any]],
+    ylabel: str,
+    *,
+    log: bool = False,
+    limits: tuple[float, float] | None = None,
+    bounds: bool = False,
+) -> Figure:
+    """Draw curves over the iterations, with a band for each phase.
+
+    Args:
+        curves (Sequence[Curve]): What to draw; those without points are left out.
+        phases (Sequence[Mapping]): ``kind``, ``begin``, ``length`` and ``bound`` of each phase.
+        ylabel (str): What the values are, with their unit.
+        log (bool): Whether the axis is logarithmic where values differ in size; with values below
+            zero it is so on both sides.
+        limits (tuple | None): Ends of the axis.
+        bounds (bool): Whether the bound of each phase that has one is drawn.
+
+    Returns:
+        Figure: The plot.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    curves = [curve for curve in curves if curve.points]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(5.4, 2.7), layout='constrained')
+        axes = figure.subplots()
+        for curve in curves:
+            axes.plot(
+                *zip(*curve.points, strict=True),
+                color=curve.colour,
+                marker=curve.marker,
+                linestyle=curve.dashes,
+                label=curve.label,
+                clip_on=False if limits else True,
+            )
+        _bands(axes, phases)
+        if bounds:
+            _bounds(axes, phases)
+        if log:
+            _set_log(axes, [y for curve in curves for _, y in curve.points])
+        if limits:
+            axes.set_ylim(*limits)
+        axes.set_xlabel('iteration')
+        axes.set_ylabel(ylabel)
+        axes.grid(axis='y', linewidth=0.6)
+        axes.set_axisbelow(True)
+        figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
+    return figure
+
+
+def _set_log(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis with few, plain labels; none for values of one size."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    lowest, highest = min(values, default=1), max(values, default=1)
+    if lowest <= 0:
+        axes.set_yscale('symlog', linthresh=0.01)
+        return
+    if highest < 10 * lowest:
+        return
+    axes.set_yscale('log')
+    few = highest > 1e3 * lowest
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5), numticks=10))
+    axes.yaxis.set_major_formatter('{x:g}')
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _bands(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
+    total = max((phase['begin'] + phase['length'] for phase in phases), default=0)
+    if not total:
+        return
+    axes.set_xlim(0, total)
+    for number, phase in enumerate(phases):
+        begin, end = phase['begin'], phase['begin'] + phase['length']
+        if number % 2:
+            axes.axvspan(begin, end, color=BAND, alpha=0.14, linewidth=0)
+        if phase['length'] >= _NAMED * total:
+            place = axes.get_xaxis_transform()
+            axes.text(
+                (begin + end) / 2, 1.02, phase['kind'], transform=place, ha='center', color=INK
+            )
+
+
+def _bounds(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
+    label = 'bound'
+    for phase in phases:
+        if phase.get('bound') is not None and phase['kind'] in ('forget', 'joint'):
+            ends = (phase['begin'], phase['begin'] + phase['length'])
+            axes.hlines(phase['bound'], *ends, color=MUTED, linestyle='--', label=label)
+            label = '_again'

@@ -1,0 +1,7 @@
+"""The report of a run."""
+
+from knowswap_mm.visualization.report.outcome import Outcome
+from knowswap_mm.visualization.report.report import Report
+from knowswap_mm.visualization.report.run_record import RunRecord
+
+__all__ = ['Outcome', 'Report', 'RunRecord']

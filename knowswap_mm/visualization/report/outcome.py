@@ -1,0 +1,100 @@
+"""Did it work?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knowswap_mm.engine.swap_results import START
+from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.visualization.report.run_record import RunRecord
+
+YES, PARTLY, NO = 'yes', 'in part', 'no'
+#: Share of the host's level before the swap that learned classes must reach: for yes, in part.
+LEARNED = (0.8, 0.4)
+#: Share of their level before that forgotten classes may keep.
+FORGOTTEN = (0.05, 0.5)
+#: Share of their level before that retained classes may lose.
+LOST = (0.05, 0.15)
+RULES = (
+    'Learned means at least 80 % of the level that the retained classes had before the swap (in '
+    'part: 40 %). Forgotten means at most 5 % of the level before (in part: 50 %). Retained means '
+    'that at most 5 % of the level before were lost (in part: 15 %). A level is the primary metric.'
+)
+CAVEAT = (
+    'This speaks of answers. Whether the knowledge behind them is gone is for an audit to say '
+    '(tools/audit.py).'
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of each role, by simple rules (:data:`RULES`).
+
+    Attributes:
+        word (str): ``yes``, ``in part``, ``no``, or ``unknown``.
+        headline (str): The answer in one line.
+        roles (dict[str, tuple[str, str]]): By role the word, and a sentence with the numbers.
+    """
+
+    word: str
+    headline: str
+    roles: dict[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Outcome:
+        """Judge a run by its last state.
+
+        Args:
+            record (RunRecord): The run.
+        """
+        if not record.finished:
+            done = max((each['iteration'] for each in record.results.states.values()), default=0)
+            headline = f'Not finished: evaluated last at iteration {done} of {record.total}.'
+            return cls('unknown', headline, {})
+        end = record.phases[-1]['name']
+        kinds = {phase['kind'] for phase in record.phases}
+        before = {r: record.results.value(START, r) for r in (LEARN, FORGET, RETAIN)}
+        after = {r: record.results.value(end, r) for r in (LEARN, FORGET, RETAIN)}
+        roles: dict[str, tuple[str, str]] = {}
+        if kinds & {'learn', 'joint', 'expand'} and after[LEARN] is not None:
+            word = _at_least(after[LEARN], before[RETAIN], LEARNED)
+            roles[LEARN] = (word, _sentence('Learned', before[LEARN], after[LEARN]))
+        if kinds & {'forget', 'joint'} and after[FORGET] is not None:
+            word = _at_most(after[FORGET], before[FORGET], FORGOTTEN)
+            roles[FORGET] = (word, _sentence('Forgotten', before[FORGET], after[FORGET]))
+        if after[RETAIN] is not None:
+            lost = None if before[RETAIN] is None else before[RETAIN] - after[RETAIN]
+            word = _at_most(lost, before[RETAIN], LOST)
+            roles[RETAIN] = (word, _sentence('Retained', before[RETAIN], after[RETAIN]))
+        words = [word for word, _ in roles.values()]
+        if not words or None in words:
+            return cls('unknown', 'Not judged: there is no evaluation before the swap.', roles)
+        if NO in words:
+            return cls(NO, 'It did not work.', roles)
+        if PARTLY in words:
+            return cls(PARTLY, 'It worked in part.', roles)
+        if FORGET in roles and _recovered(record):
+            headline = 'The answers are as asked, but an audit recovers what was to be forgotten.'
+            return cls(PARTLY, headline, roles)
+        return cls(YES, 'It worked, as far as the answers tell.', roles)
+
+
+def _recovered(record: RunRecord) -> bool:
+    findings = [f for audit in record.audits.values() for f in audit.get('findings', ())]
+    return any(finding.get('verdict') == 'recovered' for finding in findings)
+
+
+def _at_least(value: float, level: float | None, shares: tuple[float, float]) -> str | None:
+    if not level:
+        return None
+    return YES if value >= shares[0] * level else PARTLY if value >= shares[1] * level else NO
+
+
+def _at_most(value: float | None, level: float | None, shares: tuple[float, float]) -> str | None:
+    if value is None or not level:
+        return None
+    return YES if value <= shares[0] * level else PARTLY if value <= shares[1] * level else NO
+
+
+def _sentence(what: str, before: float | None, after: float) -> str:
+    return f'{what}: {"?" if before is None else f"{before:.1f}"} → {after:.1f}'

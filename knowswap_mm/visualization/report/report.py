@@ -1,0 +1,88 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.visualization.report.blocks import Block
+from knowswap_mm.visualization.report.page import render_page
+from knowswap_mm.visualization.report.run_record import RunRecord
+
+HTML_FILE, MARKDOWN_FILE, JSON_FILE = 'report.html', 'report.md', 'report.json'
+
+
+class Report:
+    """Answers of a run: did it work, what did it cost, what changed where?
+
+    Its sections are the classes in :data:`REPORT_SECTIONS`, by their ``order``; a section that has
+    nothing to say is left out.
+
+    Args:
+        record (RunRecord): The run.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        REPORT_SECTIONS.import_from_location()
+        kinds = sorted(REPORT_SECTIONS.module_dict.values(), key=lambda kind: kind.order)
+        self.sections: list[tuple[Any, list[Block]]] = []
+        for kind in kinds:
+            section = kind()
+            if blocks := section.blocks(record):
+                self.sections.append((section, blocks))
+
+    @classmethod
+    def of_run(cls, folder: str | Path) -> Report:
+        """Read a run and make its report.
+
+        Args:
+            folder (str | Path): Work dir of the run.
+
+        Raises:
+            ConfigError: If the folder holds no results of a swap.
+        """
+        return cls(RunRecord(folder))
+
+    @property
+    def title(self) -> str:
+        """Name of the run."""
+        return f'Knowledge swap: {self.record.folder.resolve().name}'
+
+    def html(self) -> str:
+        """One page without any reference to another file."""
+        return render_page(self.title, self.sections)
+
+    def markdown(self) -> str:
+        """The same in Markdown, without the plots; pictures are links into the run's folder."""
+        parts = [f'# {self.title}']
+        for section, blocks in self.sections:
+            parts += [f'## {section.title}', *(block.markdown() for block in blocks)]
+        return '\n\n'.join(part for part in parts if part) + '\n'
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, by section."""
+        data: dict[str, Any] = dict(title=self.title)
+        for section, blocks in self.sections:
+            found = [block.data() for block in blocks]
+            data[section.name] = [each for each in found if each is not None]
+        return data
+
+    def write(self, folder: str | Path | None = None) -> Path:
+        """Write the three files, each whole or not at all.
+
+        Args:
+            folder (str | Path | None): Where to; the folder of the run by default.
+
+        Returns:
+            Path: The page.
+        """
+        folder = Path(folder or self.record.folder)
+        numbers = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float) + '\n'
+        texts = {JSON_FILE: numbers, MARKDOWN_FILE: self.markdown(), HTML_FILE: self.html()}
+        for name, text in texts.items():
+            write_atomic(folder / name, lambda file, text=text: file.write(text.encode()))
+        return folder / HTML_FILE

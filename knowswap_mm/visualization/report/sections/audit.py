@@ -1,0 +1,52 @@
+"""Is it really gone?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
+from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.sections.section import Section
+
+
+@REPORT_SECTIONS.register_module()
+class Audit(Section):
+    """The audits in the folder of the run, with what they found."""
+
+    name, title, order = 'audit', 'Audit', 40
+
+    def blocks(self, record: RunRecord) -> Sequence[Block]:
+        """For each audit its headline, the attacks, and the other tables on demand."""
+        blocks: list[Block] = []
+        for place, audit in record.audits.items():
+            if len(record.audits) > 1:
+                blocks.append(Paragraph(place, 'heading'))
+            blocks.append(Paragraph(str(audit['headline'])))
+            rows = [
+                [
+                    finding['attack'],
+                    *(_estimate(finding.get(key)) for key in ('before', 'after', 'floor')),
+                    finding['verdict'],
+                ]
+                for finding in audit.get('findings', ())
+            ]
+            caption = 'What each attack finds of the forgotten classes: more means more knowledge'
+            header = ['attack', 'before', 'after', 'floor', 'verdict']
+            blocks.append(Table(caption, header, rows))
+            for table in audit.get('tables', ()):
+                cells = [[_estimate(cell) for cell in row] for row in table['rows']]
+                inner = Table(table['title'], table['header'], cells, digits=3)
+                blocks.append(Details(table['title'], [Paragraph(table['text'], 'note'), inner]))
+        return blocks
+
+
+def _estimate(value: Any) -> Any:
+    """A number with its interval, whose open ends are null in the json."""
+    if not isinstance(value, dict):
+        return value
+    ends = ['?' if value.get(end) is None else f'{value[end]:.3f}' for end in ('low', 'high')]
+    if ends[0] == ends[1] != '?':
+        return f'{value["value"]:.3f}'
+    return f'{value["value"]:.3f} [{ends[0]}, {ends[1]}]'

@@ -1,0 +1,79 @@
+"""The metrics of the roles over the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knowswap_mm.engine.swap_results import START
+from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.roles import ROLES
+from knowswap_mm.visualization.plots import Curve, plot_curves
+from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
+from knowswap_mm.visualization.report.class_values import class_values
+from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.sections.section import Section
+
+_HINT = (
+    'Values of single classes were not measured. They are there if val_evaluator gives them: '
+    'knowswap_mm.PerClassAccuracy for a classifier, classwise=True for a detector or a segmentor.'
+)
+
+
+@REPORT_SECTIONS.register_module()
+class Phases(Section):
+    """Roles over the iterations, the state after each phase, and every class on demand."""
+
+    name, title, order = 'phases', 'Learn, forget, retain', 20
+
+    def blocks(self, record: RunRecord) -> Sequence[Block]:
+        """Plot, table, tables by class."""
+        results = record.results
+        curves = {role: self._curve(record, role) for role in ROLES}
+        curves = {role: points for role, points in curves.items() if points}
+        shown = '; '.join(
+            f'{role} {points[0][1]:.1f} to {points[-1][1]:.1f}' for role, points in curves.items()
+        )
+        plot = plot_curves(
+            [Curve.of_role(role, points, marked=True) for role, points in curves.items()],
+            record.phases,
+            f'{results.primary}, %',
+            limits=(0, 100),
+        )
+        alt = f'{results.primary} of the roles over the iterations, in percent: {shown}.'
+        rows = []
+        for state, entry in results.states.items():
+            mean = results.states[state]['metrics'].get('swap/h_mean')
+            mean = None if mean is None or state == START else 100 * mean / results.scale
+            values = [results.value(state, role) for role in ROLES]
+            rows.append([state, entry['iteration'], *values, mean])
+        table = Table(
+            f'{results.primary} by role in percent; H-mean joins what was forgotten and retained',
+            ['state', 'iteration', *ROLES, 'H-mean'],
+            rows,
+        )
+        return [Figure('roles', plot, alt, values=curves), table, self._by_class(record)]
+
+    @staticmethod
+    def _curve(record: RunRecord, role: str) -> list[tuple[int, float]]:
+        results = record.results
+        scale = 100 / results.scale
+        found = record.scalars.evaluated(f'{role}/{results.primary}')
+        points = {step: scale * value for step, value in found}
+        for state, entry in results.states.items():
+            value = results.value(state, role)
+            if value is not None:
+                points[entry['iteration']] = value
+        return sorted(points.items())
+
+    @staticmethod
+    def _by_class(record: RunRecord) -> Block:
+        tables = []
+        states = list(record.results.states)
+        for role in ROLES:
+            metric, values = class_values(record, role)
+            if values:
+                rows = [[name, *(found.get(state) for state in states)]
+                        for name, found in values.items()]  # fmt: skip
+                caption = f'{role}: {metric} of each class, in percent'
+                tables.append(Table(caption, ['class', *states], rows))
+        return Details('Every class', tables) if tables else Paragraph(_HINT, 'note')

@@ -1,0 +1,63 @@
+"""What the model said before and what it says now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knowswap_mm.engine.swap_results import START
+from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.roles import ROLES
+from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph
+from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.sections.section import Section
+
+
+@REPORT_SECTIONS.register_module()
+class Samples(Section):
+    """A few validation samples of each role, before and after; between on demand."""
+
+    name, title, order = 'samples', 'Samples', 25
+
+    def blocks(self, record: RunRecord) -> Sequence[Block]:
+        """A gallery for each role."""
+        index = record.pictures
+        if index is None:
+            return []
+        states = index['states']
+        first, last = states[0], states[-1]
+        shown = [('before' if first['state'] == START else first['state'], first)]
+        if last is not first:
+            shown.append(('after', last))
+        blocks: list[Block] = []
+        for role in ROLES:
+            chosen = [n for n, sample in enumerate(index['samples']) if sample['role'] == role]
+            if not chosen:
+                continue
+            blocks.append(Paragraph(role, 'heading'))
+            blocks.append(self._gallery(record, role, chosen, shown))
+        if len(states) > 2:
+            every = [(state['state'], state) for state in states]
+            inner = [
+                self._gallery(
+                    record,
+                    role,
+                    [n for n, sample in enumerate(index['samples']) if sample['role'] == role],
+                    every,
+                )
+                for role in ROLES
+            ]
+            inner = [gallery for gallery in inner if gallery.samples]
+            blocks.append(Details('After each phase', inner))
+        return blocks
+
+    @staticmethod
+    def _gallery(record: RunRecord, role: str, chosen: list[int], shown: list) -> Gallery:
+        samples = record.pictures['samples']
+        rows = [
+            [
+                ('truth', samples[number]['truth']),
+                *((name, state['predictions'][number]) for name, state in shown),
+            ]
+            for number in chosen
+        ]
+        return Gallery(f'Samples of the role {role}', record.folder / 'pictures', rows)
