@@ -34,6 +34,7 @@ SHARE = [*POSITIVE, 1.5]
 PHASE, SALIENCY = 'custom_hooks.PhaseHook', 'custom_hooks.SaliencyMaskHook'
 AUDIT, PARTS = 'custom_hooks.AuditHook', 'audit.parts'
 COMPILED = 'model.accelerations.CompiledBlocks'
+GRAPHED = 'model.accelerations.GraphedBackbone'
 ROLE = 'dataset.roles.forget'
 
 #: By class and argument: bad values, and the key that the message begins with.
@@ -87,6 +88,14 @@ MATRIX = {
     ('PhaseHook', 'save_phases'): (NO_FLAG, f'{PHASE}.save_phases'),
     ('PhaseHook', 'save_adapter'): (NO_FLAG, f'{PHASE}.save_adapter'),
     ('PhaseHook', 'save_phase_adapters'): (NO_FLAG, f'{PHASE}.save_phase_adapters'),
+    ('NonfiniteHook', 'action'): ([None, 'go on', 5, []], 'swap.nonfinite.action'),
+    ('NonfiniteHook', 'limit'): (NO_COUNT, 'swap.nonfinite.limit'),
+    ('NonfiniteHook', 'interval'): (NO_COUNT, 'swap.nonfinite.interval'),
+    ('BlockProfileHook', 'parts'): (NO_COUNT, 'custom_hooks.BlockProfileHook.parts'),
+    ('RolePicturesHook', 'samples'): (NO_COUNT, 'custom_hooks.RolePicturesHook.samples'),
+    ('RolePicturesHook', 'every_evaluation'): (NO_FLAG, 'custom_hooks.RolePicturesHook.every'),
+    ('GraphedBackbone', 'limit'): (NO_COUNT, f'{GRAPHED}.limit'),
+    ('GraphedBackbone', 'after'): (NO_COUNT, f'{GRAPHED}.after'),
     ('PreemptionHook', 'signals'): ([*NO_TEXTS, ['SIGNONE']], 'custom_hooks.PreemptionHook.sig'),
     ('PreemptionHook', 'interval'): (NO_COUNT, 'custom_hooks.PreemptionHook.interval'),
     ('SaliencyMaskHook', 'share'): (SHARE, f'{SALIENCY}.share'),

@@ -11,6 +11,7 @@ from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.swap_results import START
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.value_checks import check_flag
 
 
 @HOOKS.register_module()
@@ -36,6 +37,7 @@ class RolePicturesHook(Hook):
         if type(samples) is not int or samples < 1:
             key = 'custom_hooks.RolePicturesHook.samples'
             raise ConfigError(key, samples, 'not a whole number >= 1', 'e.g. 4')
+        check_flag('custom_hooks.RolePicturesHook.every_evaluation', every_evaluation)
         self.samples, self.every_evaluation = samples, every_evaluation
         self._failed = False
 
