@@ -155,7 +155,8 @@ FILLED_IN = {
     ('SwapSampler', 'world_size'), ('RoleView', 'role'),
     ('SwapOptimWrapper', 'optimizer'), ('SwapOptimWrapper', 'accumulative_counts'),
     ('SwapOptimWrapper', 'clip_grad'), ('CocoRoleMetric', 'prefix'),
-    ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'), ('SegmentationDrawer', 'share'),
+    ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'),
+    ('SegmentationDrawer', 'share'),
 }  # fmt: skip
 #: Not registered, but written by name in configs.
 BESIDE = (SampleCache, LoRAInjector)
