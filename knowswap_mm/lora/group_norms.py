@@ -19,14 +19,14 @@ class GroupNorms(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, membership: Tensor, sizes: Tensor, epsilon: float, *matrices: Tensor
+        ctx: Any, membership: Tensor, owners: Tensor, epsilon: float, *matrices: Tensor
     ) -> Tensor:
         """Compute the norms.
 
         Args:
             ctx: Of autograd.
             membership (Tensor): 1 where a matrix is in a group, ``(groups, matrices)``.
-            sizes (Tensor): Elements of each matrix, ``(matrices,)``, on their device.
+            owners (Tensor): The number of the matrix of each element, ``(elements,)``.
             epsilon (float): Keeps the division by a norm of zero away.
             *matrices (Tensor): The matrices.
 
@@ -35,17 +35,18 @@ class GroupNorms(torch.autograd.Function):
         """
         squares = torch.stack(torch._foreach_norm(matrices)).float().square()
         norms = (membership @ squares + epsilon).sqrt()
-        ctx.save_for_backward(membership, sizes, norms, *matrices)
+        ctx.save_for_backward(membership, owners, norms, *matrices)
         return norms
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients of the matrices; they are parts of one tensor."""
-        membership, sizes, norms, *matrices = ctx.saved_tensors
+        membership, owners, norms, *matrices = ctx.saved_tensors
         factors = (gradient / norms) @ membership
         flat = torch.cat([matrix.flatten() for matrix in matrices])
-        flat = flat * torch.repeat_interleave(factors, sizes, output_size=len(flat))
+        # Taken by index: torch's repetition waits for the device to look at the counts.
+        flat = flat * factors.index_select(0, owners)
         parts = zip(flat.split([matrix.numel() for matrix in matrices]), matrices, strict=True)
         gradients = [part.view_as(matrix).to(matrix.dtype) for part, matrix in parts]
         return None, None, None, *gradients

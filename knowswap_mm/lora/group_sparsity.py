@@ -29,13 +29,14 @@ class GroupSparsity(nn.Module):
         matrix[groups.membership, torch.arange(len(groups.parameters))] = 1
         self.register_buffer('membership', matrix, persistent=False)
         sizes = torch.tensor([parameter.numel() for parameter in groups.parameters])
-        self.register_buffer('sizes', sizes, persistent=False)
+        owners = torch.arange(len(sizes), dtype=torch.int32).repeat_interleave(sizes)
+        self.register_buffer('owners', owners, persistent=False)
 
     def group_norms(self) -> Tensor:
         """Norm of each group, shape ``(groups,)``, in fp32."""
         parameters = self.groups.parameters
         with torch.autocast(parameters[0].device.type, enabled=False):
-            return GroupNorms.apply(self.membership, self.sizes, self.EPSILON, *parameters)
+            return GroupNorms.apply(self.membership, self.owners, self.EPSILON, *parameters)
 
     def forward(self) -> Tensor:
         """The scalar term S."""
