@@ -11,7 +11,7 @@ from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.acceleration.compiled_block import CompiledBlock
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
-from knowswap_mm.value_checks import check_flag, check_texts
+from knowswap_mm.value_checks import check_flag, check_texts, check_whole
 
 _MODES = (None, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
@@ -62,8 +62,7 @@ class CompiledBlocks(Acceleration):
         if mode is not None and backend != 'inductor':
             fix = "leave it out, or use the backend 'inductor'"
             raise ConfigError(f'{key}.mode', mode, f'{backend} has no modes', fix)
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise ConfigError(f'{key}.limit', limit, 'not a whole number >= 1', 'e.g. 64')
+        check_whole(f'{key}.limit', limit, 1, 64)
         self.blocks, self.limit = tuple(blocks), limit
         self.settings = dict(backend=backend, mode=mode, fullgraph=fullgraph, dynamic=dynamic)
 

@@ -7,8 +7,8 @@ from torch import nn
 from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.acceleration.graphed_module import GraphedModule
 from knowswap_mm.acceleration.mixed_class import mixed_class
-from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
+from knowswap_mm.value_checks import check_whole
 
 
 @ACCELERATIONS.register_module()
@@ -30,9 +30,7 @@ class GraphedBackbone(Acceleration):
 
     def __init__(self, limit: int = 8, after: int = 3) -> None:
         for name, value in (('limit', limit), ('after', after)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                key = f'model.accelerations.GraphedBackbone.{name}'
-                raise ConfigError(key, value, 'not a whole number >= 1', 'e.g. 4')
+            check_whole(f'model.accelerations.GraphedBackbone.{name}', value, 1, 4)
         self.limit, self.after = limit, after
 
     def apply(self, host: nn.Module) -> int:

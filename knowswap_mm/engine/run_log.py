@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from knowswap_mm.engine.atomic_file import write_atomic
+from knowswap_mm.engine.atomic_file import write_json
 from knowswap_mm.version import __version__
 
 RUN_FILE = 'starts.json'
@@ -75,8 +75,7 @@ class RunLog:
         self._write()
 
     def _write(self) -> None:
-        text = json.dumps(self._entries, indent=1) + '\n'
-        write_atomic(self.path, lambda file: file.write(text.encode()))
+        write_json(self.path, self._entries, indent=1)
 
 
 def command_line() -> str:

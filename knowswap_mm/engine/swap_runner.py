@@ -19,7 +19,8 @@ from torch import nn
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
-from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook, nonfinite_settings
+from knowswap_mm.engine.complete_hooks import complete_hooks
+from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
@@ -35,8 +36,6 @@ from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
-#: Default hooks of our configs that only look at a run.
-_SEEING = ('block_profile', 'pictures', 'report')
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -74,20 +73,7 @@ class SwapRunner(Runner):
             loader = cfg.get(name)
             if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
-        hooks = list(cfg.get('custom_hooks') or [])
-        settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
-        added = dict(Phase={}, Nonfinite=settings, Preemption={}, Stall={})
-        for name, arguments in added.items():
-            kind = f'knowswap_mm.{name}Hook'
-            if not any(hook['type'] == kind for hook in hooks):
-                hooks.append(dict(arguments, type=kind))
-        cfg['custom_hooks'] = hooks
-        for name in _SEEING:  # None takes a hook away; mmengine knows that of its own hooks only
-            if name in (given := cfg.get('default_hooks') or {}) and given[name] is None:
-                del given[name]
-        checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-        if checkpoint and checkpoint.get('type') == 'CheckpointHook':
-            checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
+        complete_hooks(cfg)
         try:
             return super().from_cfg(cfg)
         except SwapError:

@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.value_checks import check_mapping
+from knowswap_mm.value_checks import check_mapping, check_whole
 
 #: The linears of mmcv's FFN, which ViT, Swin, DINO and Mask2Former share.
 FFN_LINEARS = r'.*ffn\.layers\.(0\.0|1)'
@@ -50,8 +50,7 @@ class LoRAInjector:
         a_init: float = math.sqrt(50),
         adapter_name: str = 'default',
     ) -> None:
-        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise ConfigError('model.lora.rank', rank, 'not a whole number >= 1', 'e.g. 8')
+        check_whole('model.lora.rank', rank, 1, 8)
         if not _is_number(alpha) or not 0 < alpha < math.inf:
             raise ConfigError('model.lora.alpha', alpha, 'not a finite number > 0', 'e.g. 1')
         if not _is_number(dropout) or not 0 <= dropout < 1:

@@ -9,6 +9,7 @@ from typing import Any
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.schedule.swap_phase import PHASE_KINDS, SwapPhase
+from knowswap_mm.value_checks import check_whole
 
 _KEYS = {
     'kind', 'iters', 'epochs', 'epoch_role', 'split', 'weights', 'bound', 'merge_learned',
@@ -135,8 +136,7 @@ class PhaseParser:
             given = dict(iters=iters, epochs=epochs)
             raise ConfigError(where, given, 'the length of the phase is not clear', fix)
         key, value = ('iters', iters) if epochs is None else ('epochs', epochs)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f'{where}.{key}', value, 'not a whole number >= 1', 'e.g. 5')
+        check_whole(f'{where}.{key}', value, 1, 5)
         if epochs is None:
             return iters, None
         if not split[role]:

@@ -8,9 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.engine.block_profile import BlockProfile
-from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.block_norms import BlockNorms
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.value_checks import check_whole
 
 
 @HOOKS.register_module()
@@ -34,9 +34,7 @@ class BlockProfileHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self, parts: int = 4) -> None:
-        if type(parts) is not int or parts < 1:
-            key = 'custom_hooks.BlockProfileHook.parts'
-            raise ConfigError(key, parts, 'not a whole number >= 1', 'e.g. 4')
+        check_whole('custom_hooks.BlockProfileHook.parts', parts, 1, 4)
         self.parts = parts
         self.profile: BlockProfile | None = None
         self._resumed: dict[str, Any] | None = None

@@ -11,6 +11,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import ElasticWeightLoss
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import RETAIN
+from knowswap_mm.value_checks import check_whole
 
 
 @HOOKS.register_module()
@@ -28,9 +29,7 @@ class FisherHook(Hook):
     """
 
     def __init__(self, samples: int = 512) -> None:
-        if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-            key = 'custom_hooks.FisherHook.samples'
-            raise ConfigError(key, samples, 'not a whole number >= 1', 'e.g. 512')
+        check_whole('custom_hooks.FisherHook.samples', samples, 1, 512)
         self.samples = samples
 
     def before_train(self, runner: Any) -> None:

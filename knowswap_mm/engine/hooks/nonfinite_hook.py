@@ -17,6 +17,7 @@ from knowswap_mm.engine.atomic_file import write_json
 from knowswap_mm.engine.training_step import GRADIENT_NORM, TrainingStep, fetch
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.value_checks import check_whole
 
 ACTIONS = ('stop', 'skip')
 _KEY = 'swap.nonfinite'
@@ -61,8 +62,7 @@ class NonfiniteHook(Hook):
         if action not in ACTIONS:
             raise ConfigError(f'{_KEY}.action', action, 'unknown action', f'use one of {ACTIONS}')
         for name, value in (('limit', limit), ('interval', interval)):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f'{_KEY}.{name}', value, 'not a whole number >= 1', 'e.g. 10')
+            check_whole(f'{_KEY}.{name}', value, 1, 10)
         self.action, self.limit, self.interval = action, limit, interval
         self._steps: list[TrainingStep] = []
         self._row = 0

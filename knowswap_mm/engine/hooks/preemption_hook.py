@@ -17,7 +17,7 @@ from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
-from knowswap_mm.value_checks import check_texts
+from knowswap_mm.value_checks import check_texts, check_whole
 
 
 @HOOKS.register_module()
@@ -48,8 +48,7 @@ class PreemptionHook(Hook):
         check_texts(f'{key}.signals', signals, 'SIGTERM')
         if any(name not in known for name in signals):
             raise ConfigError(f'{key}.signals', signals, 'no list of signals', "e.g. ['SIGTERM']")
-        if type(interval) is not int or interval < 1:
-            raise ConfigError(f'{key}.interval', interval, 'not a whole number >= 1', 'e.g. 20')
+        check_whole(f'{key}.interval', interval, 1, 20)
         self.signals = [known[name] for name in signals]
         self.interval = interval
         self._asked = 0

@@ -9,9 +9,8 @@ from mmengine.hooks import Hook
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.swap_results import START
-from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
-from knowswap_mm.value_checks import check_flag
+from knowswap_mm.value_checks import check_flag, check_whole
 
 
 @HOOKS.register_module()
@@ -34,9 +33,7 @@ class RolePicturesHook(Hook):
     priority = 'LOW'
 
     def __init__(self, samples: int = 4, every_evaluation: bool = False) -> None:
-        if type(samples) is not int or samples < 1:
-            key = 'custom_hooks.RolePicturesHook.samples'
-            raise ConfigError(key, samples, 'not a whole number >= 1', 'e.g. 4')
+        check_whole('custom_hooks.RolePicturesHook.samples', samples, 1, 4)
         check_flag('custom_hooks.RolePicturesHook.every_evaluation', every_evaluation)
         self.samples, self.every_evaluation = samples, every_evaluation
         self._failed = False

@@ -13,6 +13,7 @@ from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import FORGET
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.value_checks import check_whole
 
 _KEY = 'saliency'
 
@@ -47,8 +48,7 @@ class SaliencyMaskHook(Hook):
         if type(share) not in (int, float) or not 0 < share <= 1:
             raise ConfigError(f'{where}.share', share, 'not in (0, 1]', 'e.g. 0.5')
         for key, value in (('samples', samples), ('batch_size', batch_size)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f'{where}.{key}', value, 'not a whole number >= 1', 'e.g. 128')
+            check_whole(f'{where}.{key}', value, 1, 128)
         self.share, self.samples, self.batch_size = share, samples, batch_size
         self.masks: dict[str, Tensor] = {}
         self._phase: int | None = None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 
 
-def class_values(record: RunRecord, role: str) -> tuple[str, dict[str, dict[str, float]]]:
+def class_values(record: RunFolder, role: str) -> tuple[str, dict[str, dict[str, float]]]:
     """The metric that a role has of its classes, whatever the task calls it.
 
     It is the one with a value for the most classes among the names that hold a class: with the
     class ``bag``, ``class/bag`` and ``coco/bag_precision`` are such names.
 
     Args:
-        record (RunRecord): The run.
+        record (RunFolder): The run.
         role (str): The role.
 
     Returns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from knowswap_mm.engine.swap_results import START
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 
 YES, PARTLY, NO = 'yes', 'in part', 'no'
 #: Share of the host's level before the swap that learned classes must reach: for yes, in part.
@@ -41,11 +41,11 @@ class Outcome:
     roles: dict[str, tuple[str, str]]
 
     @classmethod
-    def of(cls, record: RunRecord) -> Outcome:
+    def of(cls, record: RunFolder) -> Outcome:
         """Judge a run by its last state.
 
         Args:
-            record (RunRecord): The run.
+            record (RunFolder): The run.
         """
         if not record.finished:
             done = max((each['iteration'] for each in record.results.states.values()), default=0)
@@ -79,7 +79,7 @@ class Outcome:
         return cls(YES, 'It worked, as far as the answers tell.', roles)
 
 
-def _recovered(record: RunRecord) -> bool:
+def _recovered(record: RunFolder) -> bool:
     findings = [f for audit in record.audits.values() for f in audit.get('findings', ())]
     return any(finding.get('verdict') == 'recovered' for finding in findings)
 

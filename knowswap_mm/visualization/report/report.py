@@ -10,7 +10,7 @@ from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.visualization.report.blocks import Block
 from knowswap_mm.visualization.report.page import render_page
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 
 HTML_FILE, MARKDOWN_FILE, JSON_FILE = 'report.html', 'report.md', 'report.json'
 
@@ -22,10 +22,10 @@ class Report:
     nothing to say is left out.
 
     Args:
-        record (RunRecord): The run.
+        record (RunFolder): The run.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunFolder) -> None:
         self.record = record
         REPORT_SECTIONS.import_from_location()
         kinds = sorted(REPORT_SECTIONS.module_dict.values(), key=lambda kind: kind.order)
@@ -45,7 +45,7 @@ class Report:
         Raises:
             ConfigError: If the folder holds no results of a swap.
         """
-        return cls(RunRecord(folder))
+        return cls(RunFolder(folder))
 
     @property
     def title(self) -> str:

@@ -7,7 +7,6 @@ from scipy import stats
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
-from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation.audit.audit_data import TEST, TRAIN
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.estimate import Estimate
@@ -16,6 +15,7 @@ from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
+from knowswap_mm.value_checks import check_whole
 
 
 @AUDITS.register_module()
@@ -35,9 +35,7 @@ class PrototypeProbe(AuditPart):
 
     def __init__(self, shots: int = 5, draws: int = 20) -> None:
         for name, value in (('shots', shots), ('draws', draws)):
-            if type(value) is not int or value < 1:
-                key = f'audit.parts.PrototypeProbe.{name}'
-                raise ConfigError(key, value, 'not a whole number >= 1', 'e.g. 5')
+            check_whole(f'audit.parts.PrototypeProbe.{name}', value, 1, 5)
         self.shots, self.draws = shots, draws
 
     def run(self, case: Case) -> list[Finding | Table]:

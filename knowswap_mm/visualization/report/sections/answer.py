@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph
 from knowswap_mm.visualization.report.outcome import CAVEAT, RULES, Outcome
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
@@ -17,7 +17,7 @@ class Answer(Section):
 
     name, title, order = 'answer', 'Did it work?', 10
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """Verdict, classes and rules."""
         outcome = Outcome.of(record)
         items = [*outcome.roles.values()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
@@ -17,7 +17,7 @@ class Audit(Section):
 
     name, title, order = 'audit', 'Audit', 40
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """For each audit its headline, the attacks, and the other tables on demand."""
         blocks: list[Block] = []
         for place, audit in record.audits.items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Table
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
@@ -16,7 +16,7 @@ class Configuration(Section):
 
     name, title, order = 'configuration', 'How to have it again', 90
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """The commands of all starts, the schedule, and the config on demand."""
         commands = '\n'.join(str(entry.get('command')) for entry in record.log)
         blocks: list[Block] = [Code(commands, 'command')] if commands else []

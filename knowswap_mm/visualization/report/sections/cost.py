@@ -9,7 +9,7 @@ from statistics import median
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import Block, Figure, Table
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
@@ -19,7 +19,7 @@ class Cost(Section):
 
     name, title, order = 'cost', 'What it cost', 60
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """A table, and the time of a step over the iterations."""
         log = record.scalars
         times, loading, memory = (log.curve(key) for key in ('time', 'data_time', 'memory'))

@@ -8,7 +8,7 @@ from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import FORGET, ROLES
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import Block, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 _HINT = "No scalars were logged. They are if vis_backends has dict(type='LocalVisBackend')."
@@ -20,7 +20,7 @@ class Losses(Section):
 
     name, title, order = 'losses', 'Losses and learning rate', 30
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """Plots of what was logged, and how often the bound was reached."""
         log = record.scalars
         if not log.training:
@@ -68,7 +68,7 @@ class Losses(Section):
         return blocks
 
     @staticmethod
-    def _bounds(record: RunRecord) -> Table | None:
+    def _bounds(record: RunFolder) -> Table | None:
         hits, losses = record.scalars.curve('forget/bound_hit'), record.scalars.curve('forget/raw')
         rows = []
         for phase in record.phases:

@@ -10,7 +10,7 @@ from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
 from knowswap_mm.visualization.report.class_values import class_values
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 _HINT = (
@@ -25,7 +25,7 @@ class Phases(Section):
 
     name, title, order = 'phases', 'Learn, forget, retain', 20
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """Plot, table, tables by class."""
         results = record.results
         curves = {role: self._curve(record, role) for role in ROLES}
@@ -54,7 +54,7 @@ class Phases(Section):
         return [Figure('roles', plot, alt, values=curves), table, self._by_class(record)]
 
     @staticmethod
-    def _curve(record: RunRecord, role: str) -> list[tuple[int, float]]:
+    def _curve(record: RunFolder, role: str) -> list[tuple[int, float]]:
         results = record.results
         scale = 100 / results.scale
         found = record.scalars.evaluated(f'{role}/{results.primary}')
@@ -66,7 +66,7 @@ class Phases(Section):
         return sorted(points.items())
 
     @staticmethod
-    def _by_class(record: RunRecord) -> Block:
+    def _by_class(record: RunFolder) -> Block:
         tables = []
         states = list(record.results.states)
         for role in ROLES:

@@ -8,7 +8,7 @@ from knowswap_mm.engine.swap_results import START
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
@@ -18,7 +18,7 @@ class Samples(Section):
 
     name, title, order = 'samples', 'Samples', 25
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """A gallery for each role."""
         index = record.pictures
         if index is None:
@@ -51,7 +51,7 @@ class Samples(Section):
         return blocks
 
     @staticmethod
-    def _gallery(record: RunRecord, role: str, chosen: list[int], shown: list) -> Gallery:
+    def _gallery(record: RunFolder, role: str, chosen: list[int], shown: list) -> Gallery:
         samples = record.pictures['samples']
         rows = [
             [

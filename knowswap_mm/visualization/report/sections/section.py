@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from knowswap_mm.visualization.report.blocks import Block
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 
 
 class Section(metaclass=ABCMeta):
@@ -24,9 +24,9 @@ class Section(metaclass=ABCMeta):
     order: ClassVar[int]
 
     @abstractmethod
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """What the section shows; nothing if the run has nothing for it.
 
         Args:
-            record (RunRecord): The run.
+            record (RunFolder): The run.
         """

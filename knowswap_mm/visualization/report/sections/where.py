@@ -9,7 +9,7 @@ from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.plots import plot_blocks, plot_similarity
 from knowswap_mm.visualization.plots.depths import depth, mean_gradient, relative_change
 from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.run_record import RunRecord
+from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 #: Title of the audit's table.
@@ -27,12 +27,12 @@ class Where(Section):
 
     name, title, order = 'where', 'Where it changed', 50
 
-    def blocks(self, record: RunRecord) -> Sequence[Block]:
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
         """Plots and numbers, of what was watched and of what an audit found."""
         return [*self._profile(record), *self._similarity(record)]
 
     @staticmethod
-    def _profile(record: RunRecord) -> list[Block]:
+    def _profile(record: RunFolder) -> list[Block]:
         profile = record.profile
         if profile is None:
             return []
@@ -62,7 +62,7 @@ class Where(Section):
         ]
 
     @staticmethod
-    def _similarity(record: RunRecord) -> list[Block]:
+    def _similarity(record: RunFolder) -> list[Block]:
         blocks: list[Block] = []
         for number, (place, audit) in enumerate(record.audits.items()):
             for table in audit.get('tables', ()):

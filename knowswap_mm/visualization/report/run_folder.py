@@ -18,7 +18,7 @@ from knowswap_mm.visualization.report.scalar_log import ScalarLog
 _SCHEDULE_FILE = 'schedule.json'
 
 
-class RunRecord:
+class RunFolder:
     """Reads the files of a run; none of them is executed, and all but the results may be missing.
 
     Args:
