@@ -89,14 +89,17 @@ def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
         )
 
 
-def kill(process: subprocess.Popen, name: str) -> None:
-    """Sends the signal to the run and all that it started, and waits for the end."""
+def kill(process: subprocess.Popen, name: str, folder: Path) -> None:
+    """Sends the signal to the run, or its launcher, and waits until nothing of it is left."""
     number = signal.SIGKILL if name == 'KILL' else signal.SIGTERM
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         pass
     process.wait()
+    # Processes of torchrun are in sessions of their own; workers of loaders end a moment later.
+    while subprocess.run(['pgrep', '-f', f'{folder} '], stdout=subprocess.DEVNULL).returncode == 0:
+        time.sleep(0.1)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -129,7 +132,7 @@ def campaign(args: argparse.Namespace) -> dict[str, object]:
             try:
                 code = process.wait(chance.uniform(0.2, 1.0) * duration if left else None)
             except subprocess.TimeoutExpired:
-                kill(process, args.signal)
+                kill(process, args.signal, folder)
                 found['kills'], left = found['kills'] + 1, left - 1
                 found['partial_files'] += any(folder.glob('*.partial'))
                 continue
@@ -137,6 +140,7 @@ def campaign(args: argparse.Namespace) -> dict[str, object]:
         found['runs'] += 1
         if code:
             found['lost'] += 1
+            print(f'{folder} ended with {code}: {(folder / "output.log").read_text()[-3000:]}')
         elif not same(weights(folder), wanted):
             found['different'] += 1
         else:

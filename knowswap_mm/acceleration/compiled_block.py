@@ -24,13 +24,15 @@ class CompiledBlock(nn.Module):
     """
 
     _compiled: Callable[..., Any] | None = None
+    _evaluates = False
 
     @classmethod
-    def adopt(cls, block: nn.Module, **settings: Any) -> None:
+    def adopt(cls, block: nn.Module, evaluation: bool, **settings: Any) -> None:
         """Mix this class into that of a block.
 
         Args:
             block (nn.Module): The block; its class is changed.
+            evaluation (bool): Whether it is compiled for evaluation, too.
             **settings: Arguments of ``torch.compile``.
         """
         for module in block.modules():
@@ -38,6 +40,7 @@ class CompiledBlock(nn.Module):
             for name, value in vars(module).items():
                 if isinstance(value, np.generic):
                     setattr(module, name, value.item())
+        block._evaluates = evaluation
         block._compiled = _compiled_forward(type(block), tuple(sorted(settings.items())))
         block.__class__ = mixed_class(cls, type(block))
 
@@ -48,7 +51,8 @@ class CompiledBlock(nn.Module):
             *args: As for the block.
             **kwargs: Likewise.
         """
-        if self._compiled is None or torch.compiler.is_compiling():
+        as_before = self._compiled is None or not (self.training or self._evaluates)
+        if as_before or torch.compiler.is_compiling():
             return super().forward(*args, **kwargs)
         try:
             return self._compiled(self, *args, **kwargs)

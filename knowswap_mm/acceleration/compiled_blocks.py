@@ -33,6 +33,8 @@ class CompiledBlocks(Acceleration):
         fullgraph (bool): Whether a block that cannot be compiled as one graph is not compiled.
         dynamic (bool | None): Whether shapes may vary in one compiled code; None lets torch decide
             after the second shape.
+        evaluation (bool): Whether evaluation runs compiled code, too. Each size of batch is
+            compiled then, which pays with more than some ten thousand pictures.
         limit (int): How many times a class of blocks is compiled at most: for training and
             evaluation, shifted and unshifted windows, stages, shapes. Raises torch's own limit,
             which holds for the whole process.
@@ -48,11 +50,13 @@ class CompiledBlocks(Acceleration):
         mode: str | None = None,
         fullgraph: bool = False,
         dynamic: bool | None = False,
+        evaluation: bool = False,
         limit: int = 64,
     ) -> None:
         key = 'model.accelerations.CompiledBlocks'
         check_texts(f'{key}.blocks', blocks, 'SwinBlock')
         check_flag(f'{key}.fullgraph', fullgraph)
+        check_flag(f'{key}.evaluation', evaluation)
         if dynamic is not None:
             check_flag(f'{key}.dynamic', dynamic)
         if backend not in (known := torch.compiler.list_backends(None)):
@@ -63,7 +67,7 @@ class CompiledBlocks(Acceleration):
             fix = "leave it out, or use the backend 'inductor'"
             raise ConfigError(f'{key}.mode', mode, f'{backend} has no modes', fix)
         check_whole(f'{key}.limit', limit, 1, 64)
-        self.blocks, self.limit = tuple(blocks), limit
+        self.blocks, self.evaluation, self.limit = tuple(blocks), evaluation, limit
         self.settings = dict(backend=backend, mode=mode, fullgraph=fullgraph, dynamic=dynamic)
 
     def apply(self, host: nn.Module) -> int:
@@ -84,5 +88,5 @@ class CompiledBlocks(Acceleration):
             if any(kind.__name__ in self.blocks for kind in type(module).__mro__)
         ]
         for block in found:
-            CompiledBlock.adopt(block, **self.settings)
+            CompiledBlock.adopt(block, self.evaluation, **self.settings)
         return len(found)

@@ -11,6 +11,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from knowswap_mm.acceleration.own_leaves import own_leaves
 from knowswap_mm.acceleration.recorded_call import RecordedCall
 
 
@@ -76,7 +77,8 @@ class GraphedModule(nn.Module):
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
-            call = RecordedCall(super().forward, x, parameters, self._pool)
+            with own_leaves(self) as leaves:
+                call = RecordedCall(super().forward, x, leaves, parameters, self._pool)
         except (RuntimeError, TypeError, ValueError) as error:
             kind, reason = type(self).__bases__[1].__name__, str(error).strip().splitlines()
             warnings.warn(

@@ -26,7 +26,9 @@ class RecordedCall:
         function (Callable): Takes a tensor, returns a tuple of tensors; launches the same kernels
             whenever it is called and never waits for the device.
         x (Tensor): An input; all later ones have its shape and type.
-        parameters (Sequence[Tensor]): What gets gradients.
+        leaves (Sequence[Tensor]): What the function uses and gets gradients, see
+            :func:`own_leaves`.
+        parameters (Sequence[Tensor]): Whose memory they share, in the same order.
         pool (Any): Memory that several records share, of which one is used at a time.
 
     Raises:
@@ -37,6 +39,7 @@ class RecordedCall:
         self,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         x: Tensor,
+        leaves: Sequence[Tensor],
         parameters: Sequence[Tensor],
         pool: Any,
     ) -> None:
@@ -49,15 +52,20 @@ class RecordedCall:
             kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), False
         )
         with _undisturbed(x.device), cast:
-            self._record(function, pool)
+            self._record(function, leaves, pool)
 
-    def _record(self, function: Callable[[Tensor], tuple[Tensor, ...]], pool: Any) -> None:
+    def _record(
+        self,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        leaves: Sequence[Tensor],
+        pool: Any,
+    ) -> None:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 outputs = function(self._x)
-                self._gradients_of(outputs, [torch.zeros_like(output) for output in outputs])
+                _gradients_of(outputs, [torch.zeros_like(output) for output in outputs], leaves)
         torch.cuda.current_stream().wait_stream(stream)
         del outputs
         # Other threads, such as the one that pins batches, may go on meanwhile.
@@ -67,18 +75,11 @@ class RecordedCall:
             outputs = function(self._x)
         self._seeds = [torch.zeros_like(output) for output in outputs]
         with torch.cuda.graph(self._backward, **settings):
-            gradients = self._gradients_of(outputs, self._seeds)
+            gradients = _gradients_of(outputs, self._seeds, leaves)
             used = [gradient for gradient in gradients if gradient is not None]
             self._flat = torch.cat([gradient.flatten() for gradient in used])
         self._used = [gradient is not None for gradient in gradients]
         self._outputs = tuple(output.detach() for output in outputs)
-
-    def _gradients_of(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Tensor]
-    ) -> tuple[Tensor | None, ...]:
-        pairs = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
-        trained, given = zip(*pairs, strict=True)
-        return torch.autograd.grad(trained, self.parameters, given, allow_unused=True)
 
     @property
     def busy(self) -> bool:
@@ -114,6 +115,14 @@ class RecordedCall:
             next(parts).view_as(parameter).to(parameter.dtype) if used else None
             for parameter, used in zip(self.parameters, self._used, strict=True)
         ]
+
+
+def _gradients_of(
+    outputs: Sequence[Tensor], seeds: Sequence[Tensor], leaves: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    pairs = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
+    trained, given = zip(*pairs, strict=True)
+    return torch.autograd.grad(trained, leaves, given, allow_unused=True)
 
 
 @contextmanager

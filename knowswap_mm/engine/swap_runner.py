@@ -19,12 +19,15 @@ from torch import nn
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
+from knowswap_mm.engine.launcher import die_with_launcher
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_timeout
+from knowswap_mm.engine.release_workers import release_workers
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
@@ -103,6 +106,15 @@ class SwapRunner(Runner):
                 if isinstance(hook, (NonfiniteHook, StallHook)):
                     hook.explain(self, error)
             raise
+        finally:
+            release_workers(self)
+
+    def test(self) -> dict[str, float]:
+        """Evaluate."""
+        try:
+            return super().test()
+        finally:
+            release_workers(self)
 
     def _resolve(self) -> None:
         if not isinstance(self.swapper, KnowledgeSwapper):
@@ -118,7 +130,7 @@ class SwapRunner(Runner):
             fix = "use type='knowswap_mm.RoleDataset'"
             kind = type(dataset).__name__
             raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
-        self._check_class_count(dataset)
+        check_class_count(self.swapper.class_rows, dataset.classes)
         schedule = SwapSchedule.from_config(
             self.cfg['swap'],
             dataset.role_sizes,
@@ -148,17 +160,6 @@ class SwapRunner(Runner):
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
-
-    def _check_class_count(self, dataset: RoleDataset) -> None:
-        rows, classes = self.swapper.class_rows, dataset.classes
-        if rows.old != len(classes.old):
-            fix = f'set model.head.old_classes = {len(classes.old)} or mend swap.classes.old'
-            problem = f'swap.classes.old lists {len(classes.old)} classes'
-            raise ConfigError('model.head.old_classes', rows.old, problem, fix)
-        if rows.total < len(classes.names):
-            fix = f'give the head of model.host num_classes = {len(classes.names)}'
-            problem = f'there are {len(classes.names)} old and new classes'
-            raise ConfigError('model.host', rows.total, problem, fix)
 
     def _write_run_files(self, dataset: RoleDataset) -> None:
         if is_main_process():
@@ -367,6 +368,7 @@ class SwapRunner(Runner):
         """
         env_cfg, self.timeout = with_timeout(env_cfg)
         if self.launcher == 'pytorch':
+            die_with_launcher()
             start_gloo(env_cfg)
         super().setup_env(env_cfg)
         self.run_id = uuid.uuid4().hex

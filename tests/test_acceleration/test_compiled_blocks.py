@@ -80,8 +80,17 @@ def test_losses_gradients_and_outputs_are_equal(host, others, backend):
         torch.testing.assert_close(fast.eval()(PICTURES), plain.eval()(PICTURES))
 
 
+def test_evaluation_is_not_compiled_unless_asked_for():
+    swapper = swapper_of(backend='counting_test')
+    with torch.no_grad():
+        swapper.eval()(PICTURES)
+    assert not compiled_graphs
+    step(swapper.train(), *DATA)
+    assert compiled_graphs
+
+
 def test_equal_blocks_share_what_was_compiled():
-    swapper = swapper_of(vit_host(layers=6), backend='counting_test')
+    swapper = swapper_of(vit_host(layers=6), backend='counting_test', evaluation=True)
     with torch.no_grad():
         swapper.eval()(PICTURES)
         assert len(compiled_graphs) == 1

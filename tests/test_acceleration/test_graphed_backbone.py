@@ -5,9 +5,11 @@ import pytest
 import torch
 from steps import EXPAND, FORGET, LEARN, ROLES, assert_same, step
 from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
+from torch.nn.parallel import DistributedDataParallel
 
 from knowswap_mm.acceleration import GraphedBackbone
 from knowswap_mm.acceleration.graphed_module import GraphedModule, call_key
+from knowswap_mm.acceleration.own_leaves import own_leaves
 
 SWITCH = dict(type='knowswap_mm.GraphedBackbone', after=1)
 
@@ -89,6 +91,21 @@ def test_copies_have_no_records():
     assert twin(torch.zeros(2, 3, 16, 16))[0].shape == (2, 32)
 
 
+def test_own_leaves_share_memory_and_get_the_gradients():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    module[1].weight = module[0].weight
+    module[1].bias.requires_grad_(False)
+    kept = list(module.parameters())
+    with pytest.raises(RuntimeError, match='out of here'), own_leaves(module) as leaves:
+        assert [leaf.data_ptr() for leaf in leaves] == [p.data_ptr() for p in kept[:2]]
+        assert module[0].weight is module[1].weight is leaves[0]
+        module(torch.ones(1, 2)).sum().backward()
+        assert all(leaf.grad is not None for leaf in leaves)
+        raise RuntimeError('out of here')
+    assert all(a is b for a, b in zip(module.parameters(), kept, strict=True))
+    assert all(parameter.grad is None for parameter in kept)
+
+
 @pytest.mark.parametrize('name', ['limit', 'after'])
 @pytest.mark.parametrize('value', [0, True, '3', 1.5])
 def test_bad_settings_name_their_key(name, value, raises_config_error):
@@ -127,6 +144,27 @@ def test_trains_as_without(host, accelerations, precision):
         outputs = [swapper(data[0]['learn']) for swapper in pair]
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-3, atol=1e-3)
     assert records(pair[1]) == 1
+
+
+@on_gpu
+def test_trains_in_a_distributed_wrapper(tmp_path):
+    store = f'file://{tmp_path / "store"}'
+    torch.distributed.init_process_group('nccl', init_method=store, rank=0, world_size=1)
+    try:
+        pair, data = swappers(device='cuda'), to_gpu(batch(ROLES[LEARN]))
+        wrapped = [DistributedDataParallel(s, device_ids=[0]) for s in pair]
+        for _ in range(4):
+            found = []
+            for swapper, wrapper in zip(pair, wrapped, strict=True):
+                swapper.zero_grad()
+                terms = wrapper(*data, mode='loss')
+                sum(v for k, v in terms.items() if 'loss' in k).backward()
+                gradients = {n: p.grad for n, p in swapper.named_parameters() if p.requires_grad}
+                found.append((terms, {n: g.clone() for n, g in gradients.items()}))
+            assert_same(found[1], found[0], 1e-5)
+        assert records(pair[1]) == 1
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @on_gpu

@@ -138,6 +138,7 @@ MATRIX = {
     ('CompiledBlocks', 'backend'): ([None, 'fast', 5, []], f'{COMPILED}.backend'),
     ('CompiledBlocks', 'mode'): (['fast', 5, []], f'{COMPILED}.mode'),
     ('CompiledBlocks', 'fullgraph'): (NO_FLAG, f'{COMPILED}.fullgraph'),
+    ('CompiledBlocks', 'evaluation'): (NO_FLAG, f'{COMPILED}.evaluation'),
     ('CompiledBlocks', 'dynamic'): ([0, 'True', []], f'{COMPILED}.dynamic'),
     ('CompiledBlocks', 'limit'): (NO_COUNT, f'{COMPILED}.limit'),
     ('LoRAInjector', 'targets'): ([5, '(', [5], None, 'nothing', ['nothing']], 'model.lora.target'),

@@ -1,0 +1,126 @@
+"""What a run starts ends with it."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from knowswap_mm.engine.launcher import die_with_launcher
+from tests.processes import free_port
+from tests.runs import REPOSITORY, write_config
+from tests.swap_configs import learn, swap_config, train
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='prctl is of Linux')
+#: Starts a child as torchrun does, in a session of its own, and says its number.
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True,
+                         stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+CHILD = """
+import time
+from knowswap_mm.engine.launcher import die_with_launcher
+die_with_launcher()
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+def lives(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    # One that is dead, but not yet taken note of by the process that inherited it, does not live.
+    with open(f'/proc/{number}/stat') as file:
+        return file.read().rsplit(')', 1)[1].split()[0] != 'Z'
+
+
+def dies(number, seconds):
+    end = time.monotonic() + seconds
+    while lives(number) and time.monotonic() < end:
+        time.sleep(0.1)
+    return not lives(number)
+
+
+@LINUX
+@pytest.mark.parametrize('launched', [True, False])
+def test_a_process_dies_with_the_torchrun_that_started_it(launched):
+    environment = {k: v for k, v in os.environ.items() if k != 'TORCHELASTIC_RUN_ID'}
+    if launched:
+        environment['TORCHELASTIC_RUN_ID'] = 'none'
+    parent = subprocess.Popen(
+        [sys.executable, '-c', PARENT, CHILD],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=environment,
+    )
+    child = int(parent.stdout.readline())
+    try:
+        parent.kill()
+        parent.wait()
+        assert dies(child, 10 if launched else 0.5) == launched
+    finally:
+        if lives(child):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setattr(sys, 'platform', 'darwin')
+    monkeypatch.setattr('ctypes.CDLL', lambda *_, **__: pytest.fail('not here'))
+    die_with_launcher()
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_killed_launcher_leaves_nothing_running(picture_tree, host, tmp_path):
+    config = swap_config(picture_tree, tmp_path, [learn(iters=10**6)], host=host)
+    path = write_config(config, tmp_path / 'config.py')
+    with (tmp_path / 'output.txt').open('w') as output:
+        launcher = subprocess.Popen(
+            ['bash', str(REPOSITORY / 'tools' / 'dist_train.sh'), str(path), '2'],
+            env=os.environ | dict(PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1'),
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        end = time.monotonic() + 150
+        while 'Iter(train)' not in (said := (tmp_path / 'output.txt').read_text()):
+            assert launcher.poll() is None and time.monotonic() < end, said[-3000:]
+            time.sleep(0.5)
+        found = subprocess.run(
+            ['pgrep', '-P', str(launcher.pid)], capture_output=True, text=True, check=True
+        )
+        workers = [int(number) for number in found.stdout.split()]
+        assert len(workers) == 2
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert all(dies(worker, 10) for worker in workers)
+
+
+def test_workers_of_loaders_end_with_the_run(picture_tree, host, tmp_path):
+    loading = dict(num_workers=2, persistent_workers=True)
+    changes = {
+        f'{part}_dataloader__{key}': value
+        for part in ('train', 'val', 'test')
+        for key, value in loading.items()
+    }
+    config = swap_config(picture_tree, tmp_path, [learn(iters=3)], host=host, **changes)
+    runner, _ = train(config)
+    assert runner.train_dataloader.num_workers == 2 and runner.val_dataloader.num_workers == 2
+    assert multiprocessing.active_children() == []
+    first, second = runner.test(), runner.test()  # new ones start
+    assert first == second and first
+    assert multiprocessing.active_children() == []
