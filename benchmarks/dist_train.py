@@ -3,6 +3,9 @@
     python benchmarks/dist_train.py classification --processes 1 2 --amp
     python benchmarks/dist_train.py detection --processes 2 --kill-a-rank
 
+With `--kill-a-rank`, a further run loses one process, and one process with the whole batch goes on
+from its last checkpoint.
+
 Runs `tools/dist_train.sh` on one learn phase of the large hosts (`benchmarks/processes/`), random
 weights and generated pictures, the same number of pictures for each process. Time is the median
 of what the log says, without its first lines. Efficiency is the speed of all processes together
@@ -23,6 +26,7 @@ import time
 from pathlib import Path
 
 from end_to_end import write_pictures
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = dict(
@@ -43,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--iters', type=int, default=100)
     parser.add_argument('--skip', type=int, default=40, help='first iterations, not counted')
     parser.add_argument('--amp', action='store_true', help='bf16')
-    parser.add_argument('--kill-a-rank', action='store_true', help='in a further run')
+    parser.add_argument(
+        '--kill-a-rank', action='store_true', help='in a further run, which resumes'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/dist_train'))
     parser.add_argument('--cfg-options', nargs='*', default=[], help='as of tools/train.py')
     parser.add_argument('--out', type=Path, help='json file')
@@ -69,16 +75,19 @@ def options_of(args: argparse.Namespace) -> list[str]:
     return [*options, *args.cfg_options]
 
 
-def start(args: argparse.Namespace, folder: Path, count: int) -> subprocess.Popen:
-    """Starts a run."""
+def start(
+    args: argparse.Namespace, folder: Path, count: int, *more: str, resume: bool = False
+) -> subprocess.Popen:
+    """Starts a run, or goes on with one; ``more`` are further options of the config."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     config = f'benchmarks/processes/{CONFIGS[args.task]}.py'
     command = ['bash', 'tools/dist_train.sh', config, str(count), '--work-dir', str(folder)]
-    command += ['--amp'] * args.amp + ['--cfg-options', *options_of(args)]
+    command += ['--amp'] * args.amp + ['--resume'] * resume
+    command += ['--cfg-options', *options_of(args), *more]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'output.log').open('w') as log:
+    with (folder / 'output.log').open('a') as log:
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -114,11 +123,10 @@ def measured(args: argparse.Namespace, count: int) -> dict[str, object]:
     )
 
 
-def seconds_to_end(args: argparse.Namespace, count: int) -> float:
+def seconds_to_end(args: argparse.Namespace, folder: Path, count: int) -> float:
     """Kills one process of a training run; returns how long the others and the launcher live."""
-    folder = (args.work_dir / f'{args.task}_killed_{time.time_ns()}').resolve()
-    process = start(args, folder, count)
-    while not any(line.get('step', 0) >= 10 for line in lines_of(folder)):
+    process = start(args, folder, count, 'default_hooks.checkpoint.interval=10')
+    while not any(line.get('step', 0) >= 20 for line in lines_of(folder)):
         if process.poll() is not None:
             sys.exit((folder / 'output.log').read_text()[-3000:])
         time.sleep(0.5)
@@ -129,11 +137,28 @@ def seconds_to_end(args: argparse.Namespace, count: int) -> float:
     begin = time.perf_counter()
     code = process.wait()
     took = time.perf_counter() - begin
-    time.sleep(1)
-    left = subprocess.run(['pgrep', '-g', str(process.pid)], capture_output=True, check=False)
-    if not code or left.stdout:
-        sys.exit(f'The launcher ended with {code}; processes left: {left.stdout.split()}')
+    # Workers of loaders look for their dead parent every five seconds.
+    end = time.perf_counter() + 15
+    while left := subprocess.run(
+        ['pgrep', '-f', f'{folder} '], capture_output=True, text=True, check=False
+    ).stdout.split():
+        if time.perf_counter() > end:
+            sys.exit(f'Processes left: {left}')
+        time.sleep(0.2)
+    if not code:
+        sys.exit('The launcher says that all is well.')
     return took
+
+
+def resumed_at(args: argparse.Namespace, folder: Path, count: int) -> str:
+    """Goes on with one process, which has the pictures of all; returns what the log says of it."""
+    config = Config.fromfile(ROOT / f'benchmarks/processes/{CONFIGS[args.task]}.py')
+    batch = f'train_dataloader.batch_size={count * config.train_dataloader.batch_size}'
+    code = start(args, folder, 1, batch, resume=True).wait()
+    lines = (folder / 'output.log').read_text()
+    if code or not (folder / 'digest_rank0.txt').exists():
+        sys.exit(lines[-3000:])
+    return next(line for line in lines.splitlines() if 'Resumed at iteration' in line)
 
 
 def main() -> None:
@@ -150,8 +175,11 @@ def main() -> None:
               flush=True)  # fmt: skip
     result = dict(task=args.task, rows=rows)
     if args.kill_a_rank:
-        result['seconds_to_end'] = seconds_to_end(args, max(args.processes))
+        folder = (args.work_dir / f'{args.task}_killed_{time.time_ns()}').resolve()
+        count = max(args.processes)
+        result['seconds_to_end'] = seconds_to_end(args, folder, count)
         print(f'\nAfter a rank was killed, the job ended in {result["seconds_to_end"]:.1f} s.')
+        print(f'One process went on: {resumed_at(args, folder, count)}')
     if args.out:
         args.out.write_text(json.dumps(result) + '\n')
     sys.exit(not all(row['equal'] for row in rows))

@@ -13,7 +13,6 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from torch import nn
 
 from knowswap_mm.datasets import RoleDataset
@@ -24,14 +23,13 @@ from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
-from knowswap_mm.engine.launcher import die_with_launcher
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_timeout
-from knowswap_mm.engine.release_workers import release_workers
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
+from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
@@ -43,7 +41,7 @@ _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @RUNNERS.register_module()
-class SwapRunner(Runner):
+class SwapRunner(TidyRunner):
     """mmengine's runner with one source of truth for the phases: the config's ``swap`` field.
 
     Before training it builds the role data set, resolves ``swap`` into a :class:`SwapSchedule`, and
@@ -106,15 +104,6 @@ class SwapRunner(Runner):
                 if isinstance(hook, (NonfiniteHook, StallHook)):
                     hook.explain(self, error)
             raise
-        finally:
-            release_workers(self)
-
-    def test(self) -> dict[str, float]:
-        """Evaluate."""
-        try:
-            return super().test()
-        finally:
-            release_workers(self)
 
     def _resolve(self) -> None:
         if not isinstance(self.swapper, KnowledgeSwapper):
@@ -368,7 +357,6 @@ class SwapRunner(Runner):
         """
         env_cfg, self.timeout = with_timeout(env_cfg)
         if self.launcher == 'pytorch':
-            die_with_launcher()
             start_gloo(env_cfg)
         super().setup_env(env_cfg)
         self.run_id = uuid.uuid4().hex

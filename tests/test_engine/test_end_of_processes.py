@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from knowswap_mm.engine.launcher import die_with_launcher
+from knowswap_mm.engine.parent_death import die_with_launcher
 from tests.processes import free_port
 from tests.runs import REPOSITORY, write_config
 from tests.swap_configs import learn, swap_config, train
@@ -26,7 +26,7 @@ time.sleep(60)
 """
 CHILD = """
 import time
-from knowswap_mm.engine.launcher import die_with_launcher
+from knowswap_mm.engine.parent_death import die_with_launcher
 die_with_launcher()
 print('ready', flush=True)
 time.sleep(60)
@@ -80,34 +80,47 @@ def test_other_systems_are_left_alone(monkeypatch):
     die_with_launcher()
 
 
+def started(command, tmp_path, **variables):
+    """A process, with all that it started, once it trains."""
+    with (tmp_path / 'output.txt').open('w') as output:
+        process = subprocess.Popen(
+            command, env=os.environ | variables, cwd=REPOSITORY, stdout=output, stderr=output
+        )
+    end = time.monotonic() + 150
+    while 'Iter(train)' not in (said := (tmp_path / 'output.txt').read_text()):
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            pytest.fail(said[-3000:])
+        time.sleep(0.5)
+    return process, [child for child in descendants(process.pid)]
+
+
+def descendants(number):
+    found = subprocess.run(
+        ['pgrep', '-P', str(number)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    return [each for child in found for each in (int(child), *descendants(child))]
+
+
 @LINUX
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_a_killed_launcher_leaves_nothing_running(picture_tree, host, tmp_path):
-    config = swap_config(picture_tree, tmp_path, [learn(iters=10**6)], host=host)
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_a_killed_run_leaves_nothing_behind(picture_tree, host, tmp_path, ranks):
+    """Of torchrun and of a single process, each with two loader workers a rank."""
+    config = swap_config(
+        picture_tree, tmp_path, [learn(iters=10**6)], host=host, train_dataloader__num_workers=2
+    )
     path = write_config(config, tmp_path / 'config.py')
-    with (tmp_path / 'output.txt').open('w') as output:
-        launcher = subprocess.Popen(
-            ['bash', str(REPOSITORY / 'tools' / 'dist_train.sh'), str(path), '2'],
-            env=os.environ | dict(PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1'),
-            cwd=REPOSITORY,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        end = time.monotonic() + 150
-        while 'Iter(train)' not in (said := (tmp_path / 'output.txt').read_text()):
-            assert launcher.poll() is None and time.monotonic() < end, said[-3000:]
-            time.sleep(0.5)
-        found = subprocess.run(
-            ['pgrep', '-P', str(launcher.pid)], capture_output=True, text=True, check=True
-        )
-        workers = [int(number) for number in found.stdout.split()]
-        assert len(workers) == 2
-    finally:
-        launcher.kill()
-        launcher.wait()
-    assert all(dies(worker, 10) for worker in workers)
+    command = [sys.executable, 'tools/train.py', str(path)]
+    if ranks > 1:
+        command = ['bash', 'tools/dist_train.sh', str(path), str(ranks)]
+    variables = dict(PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1')
+    process, children = started(command, tmp_path, **variables)
+    process.kill()
+    process.wait()
+    assert len(children) >= (2 if ranks == 1 else 6)
+    assert all(dies(child, 3) for child in children)
 
 
 def test_workers_of_loaders_end_with_the_run(picture_tree, host, tmp_path):

@@ -1,0 +1,34 @@
+"""Processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's sys/prctl.h
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent is gone; elsewhere, do nothing.
+
+    The parent is, strictly, the thread that started this process.
+    """
+    if not sys.platform.startswith('linux'):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it died just before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_launcher() -> None:
+    """Let a process that torchrun started end with it; do nothing in any other one.
+
+    torchrun starts its processes in sessions of their own. If it is killed itself (out of memory,
+    ``kill -9``), they would train on unseen, beside those of the run that is started next, and
+    write into the same folder.
+    """
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        die_with_parent()
