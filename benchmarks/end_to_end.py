@@ -1,4 +1,4 @@
-"""A whole training run on JPEGs: how long the loop waits for data, and what evaluation takes.
+"""A whole training run on JPEGs: how long the device waits for data, and what evaluation takes.
 
     python benchmarks/end_to_end.py --amp --workers 14
 
@@ -56,7 +56,14 @@ def write_pictures(root: Path, args: argparse.Namespace) -> None:
 
 
 def train(root: Path, args: argparse.Namespace) -> Path:
-    """Runs the recipe; returns the file of its scalars."""
+    """Runs the recipe; returns the folder of the run."""
+    config = root / 'config.py'
+    config.write_text(
+        f"_base_ = ['{(ROOT / args.config).resolve()}']\n"
+        "custom_imports = dict(imports=['knowswap_mm', 'benchmarks.processes.device_wait_hook'],\n"
+        '                      allow_failed_imports=False)\n'
+        "custom_hooks = [dict(type='knowswap_mm.DeviceWaitHook')]\n"
+    )
     options = [
         *(f'{part}_dataloader.num_workers={args.workers}' for part in ('train', 'val', 'test')),
         *(
@@ -68,7 +75,7 @@ def train(root: Path, args: argparse.Namespace) -> Path:
         'swap.allow_random_host=True',
         *args.cfg_options,
     ]
-    command = [sys.executable, 'tools/train.py', args.config, '--work-dir', str(root / 'run')]
+    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(root / 'run')]
     command += ['--amp'] * args.amp
     log = root / 'output.log'
     with log.open('w') as output:
@@ -78,20 +85,25 @@ def train(root: Path, args: argparse.Namespace) -> Path:
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
+            env=os.environ | dict(PYTHONPATH=f'{ROOT}:{os.environ.get("PYTHONPATH", "")}'),
         )
     if done.returncode:
         sys.exit(log.read_text()[-3000:])
-    return next((root / 'run').glob('*/vis_data/scalars.json'))
+    return root / 'run'
 
 
-def summary(scalars: Path, wall: float, test_batches: int) -> dict[str, object]:
+def summary(run: Path, wall: float, test_batches: int) -> dict[str, object]:
     """Time and wait for data of the iterations between two lines of the log, and the sums."""
+    scalars = next(run.glob('*/vis_data/scalars.json'))
+    waits = {int(k): v for k, v in json.loads((run / 'device_waits.json').read_text()).items()}
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     steps = [line for line in lines if 'data_time' in line and 'loss' in line]
     tests = [line for line in lines if 'data_time' in line and 'loss' not in line]
     rows, last = [], 0
     for line in steps:
-        rows.append(dict(count=line['step'] - last, time=line['time'], wait=line['data_time']))
+        found = [waits.get(number, 0) for number in range(last, line['step'])]
+        host = dict(time=line['time'], host=line['data_time'])
+        rows.append(dict(host, count=len(found), wait=sum(found) / len(found) / 1000))
         last = line['step']
     training = sum(row['count'] * row['time'] for row in rows)
     evaluation = sum(test_batches * line['time'] for line in tests)
@@ -104,25 +116,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), args)
         begin = time.perf_counter()
-        scalars = train(Path(folder), args)
+        run = train(Path(folder), args)
         count = (FORGET + LEARN + RETAIN) * args.test_pictures
-        found = summary(scalars, time.perf_counter() - begin, -(-count // 256))
+        found = summary(run, time.perf_counter() - begin, -(-count // 256))
     rows, steps = found['rows'], found['steps']
     print(f'{steps} iterations in {found["training"]:.1f} s, evaluations '
           f'{found["evaluation"]:.1f} s, the whole process {found["wall"]:.1f} s; '
           f'{args.workers} workers\n')  # fmt: skip
-    print('| iterations | ms an iteration | ms of waiting for data | share |')
-    print('| --- | --- | --- | --- |')
+    print('| iterations | ms an iteration | host fetches data | device waits | share |')
+    print('| --- | --- | --- | --- | --- |')
     tenth, done, group = steps / 10, 0, []
     for row in rows:
         group.append(row)
         done += row['count']
         if done >= tenth or row is rows[-1]:
             total = sum(r['count'] for r in group)
-            each, wait = (
-                1000 * sum(r['count'] * r[key] for r in group) / total for key in ('time', 'wait')
+            each, host, wait = (
+                1000 * sum(r['count'] * r[key] for r in group) / total
+                for key in ('time', 'host', 'wait')
             )
-            print(f'| to {done} | {each:.1f} | {wait:.1f} | {100 * wait / each:.1f} % |')
+            share = f'{100 * wait / each:.1f} %'
+            print(f'| to {done} | {each:.1f} | {host:.1f} | {wait:.1f} | {share} |')
             tenth, group = tenth + steps / 10, []
     if args.out:
         args.out.write_text(json.dumps(dict(vars(args), out=None, **found)) + '\n')
