@@ -22,7 +22,7 @@ interval. *Before* is the model before the swap; the *floor* is a model that nev
 less, which gives the classes away, too. **not recovered**: surely no more, up to a tenth of the
 way from the floor to the model before. **unclear**: the interval allows both, or there is no
 reference. **no power**: the attack cannot tell the model before the swap from the floor either, so
-that its silence says nothing."""
+that its silence says nothing; or neither model relearned the classes within the limit of steps."""
 
 
 @dataclass
