@@ -51,17 +51,17 @@ class AuditReport:
         unclear = self.attacks(Verdict.UNCLEAR)
         blind = self.attacks(Verdict.NO_POWER)
         if recovered:
-            text = f'Not forgotten: recovered by {", ".join(recovered)}.'
+            text = f'Not forgotten: recovered by {"; ".join(recovered)}.'
         elif unclear:
-            text = f'Forgetting is not shown: undecided for {", ".join(unclear)}.'
+            text = f'Forgetting is not shown: undecided for {"; ".join(unclear)}.'
         elif not withstood:
             text = 'Forgetting is not shown: no attack behind the answers has decided.'
         else:
             text = 'Forgotten, as far as these attacks can tell.'
         if over := self.attacks(Verdict.OVER_FORGOTTEN):
-            text += f' Over-forgotten, and thereby recognisable: {", ".join(over)}.'
+            text += f' Over-forgotten, and thereby recognisable: {"; ".join(over)}.'
         if blind:
-            text += f' Without power here: {", ".join(blind)}.'
+            text += f' Without power here: {"; ".join(blind)}.'
         return text
 
     def to_dict(self) -> dict[str, Any]:
