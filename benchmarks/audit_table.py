@@ -132,6 +132,12 @@ def spread(values: list[float]) -> str:
     return f'{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}'
 
 
+def mean_steps(counts: list[int | None], limit: int | None) -> str:
+    """Mean of the steps to relearn; at least so many if a run did not get there in the limit."""
+    mean = statistics.mean(limit if count is None else count for count in counts)
+    return f'{">= " if None in counts else ""}{mean:.0f} steps'
+
+
 def rows_of(name: str, pages: list[dict | None]) -> list[str]:
     """The cells of all runs of one name."""
     pages = [page for page in pages if page is not None]
@@ -141,8 +147,8 @@ def rows_of(name: str, pages: list[dict | None]) -> list[str]:
     for position, finding in enumerate(pages[0]['findings']):
         found = [page['findings'][position] for page in pages]
         if finding['attack'] == 'relearning':
-            steps = [statistics.mean(each['details']['steps']['after']) for each in found]
-            shown = f'{statistics.mean(steps):.0f} steps'
+            counts = [count for each in found for count in each['details']['steps']['after']]
+            shown = mean_steps(counts, finding['details'].get('limit'))
         else:
             shown = spread([each['after']['value'] for each in found])
         verdicts = sorted({each['verdict'] for each in found})
@@ -169,7 +175,7 @@ def ends(pages: list[dict]) -> list[list[str]]:
             elif steps:
                 models = [m for m in steps if (m == 'before') == (key == 'before') and m != 'after']
                 counts = [count for model in models for count in steps[model]]
-                cells.append(f'{statistics.mean(counts):.0f} steps')
+                cells.append(mean_steps(counts, finding['details'].get('limit')))
             else:
                 cells.append(f'{end["value"]:.3f}')
         rows.append([*cells, '-'])

@@ -15,6 +15,8 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
+from knowswap_mm.own_registry import OwnRegistry
+
 _SCOPE = 'knowswap_mm'
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['knowswap_mm.models'])
@@ -50,14 +52,14 @@ EVALUATORS = Registry(
     locations=['knowswap_mm.evaluation.audit'],
 )
 #: Parts of an audit, and how each task is read.
-AUDITS = Registry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audit'])
+AUDITS = OwnRegistry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audit'])
 #: By the class name of a host: functions that make published checkpoints of it fit.
-HOST_FIXES = Registry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
+HOST_FIXES = OwnRegistry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
 #: Changes that make a host faster.
-ACCELERATIONS = Registry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])
+ACCELERATIONS = OwnRegistry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])
 #: Draw the samples and predictions of a task.
-DRAWERS = Registry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.pictures'])
+DRAWERS = OwnRegistry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.pictures'])
 #: Sections of the report of a run.
-REPORT_SECTIONS = Registry(
+REPORT_SECTIONS = OwnRegistry(
     'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,14 @@ class FaultHook(Hook):
         where (str): ``iteration``, ``evaluation``, ``writing`` (half of a checkpoint is on the
             disk) or ``naming`` (all of it is, under its temporary name).
         at (int): The iteration; of files, the first one after it.
+        workers (bool): Whether workers of data loaders get the signal, too, and before.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, name: str, where: str, at: int) -> None:
+    def __init__(self, name: str, where: str, at: int, workers: bool = False) -> None:
         self.signal, self.where, self.at = signal.Signals[name], where, at
+        self.workers = workers
 
     def before_train(self, runner: Any) -> None:
         """Look whether it has happened."""
@@ -36,6 +41,11 @@ class FaultHook(Hook):
     def _fire(self) -> None:
         if not self.mark.exists():
             self.mark.touch()
+            if self.workers:  # from another process, as a cluster does it
+                pids = [str(worker.pid) for worker in multiprocessing.active_children()]
+                assert pids
+                subprocess.run(['kill', f'-{self.signal.value}', *pids], check=True)
+                time.sleep(0.5)  # if one ends, torch says so here
             os.kill(os.getpid(), self.signal)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:

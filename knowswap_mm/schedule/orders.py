@@ -67,3 +67,33 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
         settings.setdefault('merge_learned', kind == 'forget' and learned_before)
         phases.append(dict(settings, kind=kind))
     return phases
+
+
+def changed_phases(
+    phases: list[dict[str, Any]], changes: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Change single phases of an order, as ``--cfg-options swap.phases.1.bound=20`` says.
+
+    Args:
+        phases (list[dict]): The phases of the order.
+        changes (Mapping): What to change, by the position of the phase.
+
+    Raises:
+        ConfigError: If the order has no such phase, or the change is not a dict.
+    """
+    changed = list(phases)
+    for position, change in changes.items():
+        key = f'swap.phases.{position}'
+        if int(position) >= len(phases):
+            fix = f'use 0 to {len(phases) - 1}'
+            raise ConfigError(key, change, f'the order has {len(phases)} phases', fix)
+        if not isinstance(change, Mapping):
+            raise ConfigError(key, change, 'not a dict', 'write e.g. dict(bound=20)')
+        phase = changed[int(position)]
+        changed[int(position)] = phase | {
+            name: {**phase[name], **value}
+            if isinstance(value, Mapping) and isinstance(phase.get(name), Mapping)
+            else value
+            for name, value in change.items()
+        }
+    return changed

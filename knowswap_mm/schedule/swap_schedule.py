@@ -10,7 +10,7 @@ from typing import Any
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
-from knowswap_mm.schedule.orders import phases_of_order
+from knowswap_mm.schedule.orders import changed_phases, phases_of_order
 from knowswap_mm.schedule.phase_parser import PhaseParser
 from knowswap_mm.schedule.swap_phase import SwapPhase
 from knowswap_mm.value_checks import check_flag, check_mapping, check_whole
@@ -40,7 +40,8 @@ class SwapSchedule:
 
         Args:
             swap (dict): Holds ``phases`` (a list of phase configs), or ``order`` together with
-                ``phase_settings`` (settings by kind).
+                ``phase_settings`` (settings by kind). With an ``order``, ``phases`` may be a dict
+                of changes by position.
             role_sizes (dict[str, int]): Samples per role.
             batch_size (int): Batch size of one process.
             world_size (int): Number of processes.
@@ -57,14 +58,18 @@ class SwapSchedule:
         check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
         check_whole('train_dataloader.batch_size', batch_size, 1, 160)
         phases, order = swap.get('phases'), swap.get('order')
+        by_position = isinstance(phases, Mapping) and all(str(key).isdecimal() for key in phases)
+        changes = phases if order is not None and by_position else {}
+        phases = None if changes else phases
         if (phases is None) == (order is None):
             fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
             raise ConfigError('swap', sorted(swap), 'needs exactly one of phases and order', fix)
         if phases is None:
             phases = phases_of_order(order, swap.get('phase_settings', {}))
+            phases = changed_phases(phases, changes)
         if isinstance(phases, dict):
             # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
-            if not all(str(key).isdecimal() for key in phases):
+            if not by_position:
                 raise ConfigError('swap.phases', phases, 'not a list of phases', 'write a list')
             phases = [phases[key] for key in sorted(phases, key=int)]
         if not isinstance(phases, (list, tuple)) or not phases:

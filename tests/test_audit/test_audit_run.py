@@ -66,7 +66,10 @@ def test_on_a_retrained_model_every_attack_reads_chance(audit, models):
     for finding in report.findings:
         difference = finding.after.minus(finding.floor)
         assert difference.low <= 0 <= difference.high, finding
-        assert str(finding.verdict) in ('not recovered', 'unclear'), finding
+        allowed = {'not recovered', 'unclear'}
+        if finding.attack == 'relearning':  # none of these models learns them anew so soon
+            allowed.add('no power')
+        assert str(finding.verdict) in allowed, finding
         if 'membership' in finding.attack:
             assert finding.after.low <= 0.5 <= finding.after.high
     assert not report.headline().startswith('Not forgotten')

@@ -60,6 +60,12 @@ def test_a_linear_probe_counts_forgotten_units_alone():
     assert found.value == 0.8
 
 
+def test_a_linear_probe_needs_units_for_its_folds(raises_config_error):
+    few = {FORGET: ([[0.0]] * 3, [0] * 3), RETAIN: ([[1.0]] * 4, [1] * 4)}
+    with raises_config_error('audit.settings.LinearProbe.folds', 5, 'more than 4 test pictures'):
+        LinearProbe().measure(Features({}, few), FIXED)
+
+
 class Counter(nn.Module):
     """A host that knows the forgotten class when its weight has come far enough."""
 
@@ -115,9 +121,9 @@ def test_steps_to_relearn_by_hand():
     )
     finding, table = part.run(case)
     # Five steps are needed, and it is looked at after the sixth; the reference does not get there.
-    assert finding.details['steps'] == dict(before=[0, 0], after=[6, 6], reference=[32, 32])
+    assert finding.details['steps'] == dict(before=[0, 0], after=[6, 6], reference=[None, None])
     assert finding.after.value == pytest.approx(-np.log2(7))
-    assert finding.floor.value == pytest.approx(-np.log2(33))
+    assert finding.floor.value == pytest.approx(-np.log2(17))
     assert finding.verdict is Verdict.RECOVERED
     assert table.rows == [
         ['before', '0, 0', 0],

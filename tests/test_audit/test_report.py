@@ -21,6 +21,7 @@ def report_of(*verdicts):
     ('verdicts', 'words'),
     [
         (['not recovered', 'recovered', 'unclear'], 'Not forgotten: recovered by attack 1.'),
+        (['recovered', 'recovered'], 'recovered by attack 0; attack 1.'),  # names hold commas
         (['not recovered', 'unclear'], 'Forgetting is not shown: undecided for attack 1.'),
         (['not recovered', 'not applicable'], 'Forgotten, as far as these attacks can tell.'),
         (['no power', 'not applicable'], 'not shown: no attack behind the answers'),

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,10 @@ from knowswap_mm.evaluation.audit.verdict import Verdict
 
 def near(value, half=0.02):
     return Estimate(value, value - half, value + half)
+
+
+def below(value):
+    return Estimate(value, -math.inf, value)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,10 @@ def near(value, half=0.02):
         (near(0.5), near(0.5), near(0.51), 'no power'),
         (near(0.3), near(0.5), near(0.51), 'over-forgotten'),
         (near(0.8), near(0.5), near(0.51), 'recovered'),
+        (below(0.1), below(0.1), near(0.9), 'no power'),
+        (below(0.1), near(0.1), near(0.9), 'not recovered'),
+        (near(0.3), below(0.1), near(0.9), 'recovered'),
+        (near(0.1), below(0.1), near(0.9), 'unclear'),
     ],
 )
 def test_verdicts(after, floor, before, verdict):

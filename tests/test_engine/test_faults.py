@@ -219,6 +219,27 @@ def test_signals_are_given_back(make_config, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'where', 'found'),
+    [
+        ('SIGTERM', 'iteration', 'iter_5.pth'),
+        ('SIGUSR1', 'iteration', 'iter_5.pth'),
+        ('SIGTERM', 'evaluation', 'phase1_learn.pth'),
+    ],
+)
+def test_a_cluster_signals_the_workers_of_data_loaders_as_well(
+    name, where, found, make_config, tmp_path
+):
+    fault = dict(type=FaultHook, name=name, where=where, at=4, workers=True)
+    listener = dict(type='knowswap_mm.PreemptionHook', signals=[name])
+    config = make_config(
+        tmp_path, custom_hooks=[fault, listener], train_dataloader__persistent_workers=True
+    )
+    assert die(config) == 128 + signal.Signals[name]
+    assert latest_checkpoint(tmp_path) == tmp_path / found
+
+
+@pytest.mark.slow
 def test_what_a_signal_saved_counts_as_a_checkpoint(make_config, tmp_path):
     fault = [dict(type=FaultHook, name='SIGTERM', where='iteration', at=4)]
     assert die(make_config(tmp_path, custom_hooks=fault)) == 128 + signal.SIGTERM

@@ -95,3 +95,33 @@ def test_settings_that_are_no_dict(settings, raises_config_error):
         phases_of_order('learn', settings)
     with raises_config_error('swap.phase_settings.learn', settings, 'not a dict', 'epochs'):
         phases_of_order('learn', dict(learn=settings))
+
+
+def test_one_phase_of_an_order_can_be_changed_by_its_position():
+    settings = dict(
+        SETTINGS, forget=dict(iters=3, bound=10.0, weights=dict(forget=0.2, retain=1.0))
+    )
+    swap = dict(order='forget-learn-forget', phase_settings=settings)
+    plain = SwapSchedule.from_config(swap, SIZES, 8)
+    swap['phases'] = {'2': dict(bound=20, weights=dict(forget=0.5))}
+    first, second, third = SwapSchedule.from_config(swap, SIZES, 8).phases
+    assert (first, second) == plain.phases[:2]
+    assert third.bound == 20 and third.weights['forget'] == 0.5 and third.weights['retain'] == 1
+    assert third.length == plain.phases[2].length and third.merge_learned
+    assert settings['forget']['bound'] == 10
+
+
+@pytest.mark.parametrize(
+    ('position', 'change', 'words'),
+    [('2', dict(bound=5), 'the order has 2 phases'), ('1', 5, 'not a dict')],
+)
+def test_bad_changes_of_a_phase(position, change, words, raises_config_error):
+    swap = dict(order='learn-forget', phase_settings=SETTINGS, phases={position: change})
+    with raises_config_error(f'swap.phases.{position}', change, words):
+        SwapSchedule.from_config(swap, SIZES, 8)
+
+
+def test_an_order_beside_a_list_of_phases_is_refused(raises_config_error):
+    swap = dict(order='learn', phase_settings=SETTINGS, phases=[dict(kind='learn', iters=2)])
+    with raises_config_error('swap', ['order', 'phase_settings', 'phases'], 'exactly one'):
+        SwapSchedule.from_config(swap, SIZES, 8)

@@ -104,6 +104,11 @@ def test_states_are_rows_and_what_is_finished_is_kept(main, runs, tmp_path, caps
     assert (tmp_path / 'audit_table.md').read_text() in capsys.readouterr().out
 
 
+def test_steps_to_relearn_are_a_lower_bound_if_a_run_did_not_get_there(module):
+    assert module.mean_steps([4, 8], 64) == '6 steps'
+    assert module.mean_steps([4, None], 64) == '>= 34 steps'
+
+
 def test_a_run_is_no_reference_of_its_own_states(main, runs, tmp_path):
     shutil.rmtree(Path(runs[0]['work_dir']) / 'audit', ignore_errors=True)
     main(write_results(tmp_path, runs[:1]), '--reference', 'swap', '--states')

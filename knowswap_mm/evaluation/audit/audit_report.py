@@ -22,7 +22,7 @@ interval. *Before* is the model before the swap; the *floor* is a model that nev
 less, which gives the classes away, too. **not recovered**: surely no more, up to a tenth of the
 way from the floor to the model before. **unclear**: the interval allows both, or there is no
 reference. **no power**: the attack cannot tell the model before the swap from the floor either, so
-that its silence says nothing."""
+that its silence says nothing; or neither model relearned the classes within the limit of steps."""
 
 
 @dataclass
@@ -51,17 +51,17 @@ class AuditReport:
         unclear = self.attacks(Verdict.UNCLEAR)
         blind = self.attacks(Verdict.NO_POWER)
         if recovered:
-            text = f'Not forgotten: recovered by {", ".join(recovered)}.'
+            text = f'Not forgotten: recovered by {"; ".join(recovered)}.'
         elif unclear:
-            text = f'Forgetting is not shown: undecided for {", ".join(unclear)}.'
+            text = f'Forgetting is not shown: undecided for {"; ".join(unclear)}.'
         elif not withstood:
             text = 'Forgetting is not shown: no attack behind the answers has decided.'
         else:
             text = 'Forgotten, as far as these attacks can tell.'
         if over := self.attacks(Verdict.OVER_FORGOTTEN):
-            text += f' Over-forgotten, and thereby recognisable: {", ".join(over)}.'
+            text += f' Over-forgotten, and thereby recognisable: {"; ".join(over)}.'
         if blind:
-            text += f' Without power here: {", ".join(blind)}.'
+            text += f' Without power here: {"; ".join(blind)}.'
         return text
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from knowswap_mm.evaluation.audit.estimate import Estimate
@@ -38,7 +39,7 @@ class Verdict(str, Enum):
         - ``not recovered``: surely less than the margin above it;
         - ``unclear``: the interval allows both, or there is no floor to compare with;
         - ``no power``: the attack cannot tell the model before the swap from the floor either, so
-          that its silence says nothing.
+          that its silence says nothing; or the difference has no bound on either side.
 
         Args:
             after (Estimate): The audited model.
@@ -52,6 +53,8 @@ class Verdict(str, Enum):
         powerful = scale.low > 0
         tolerated = margin * scale.value if powerful else SMALLEST
         above = after.minus(floor)
+        if math.isinf(above.low) and math.isinf(above.high):
+            return cls.NO_POWER
         if above.low > tolerated:
             return cls.RECOVERED
         if above.high < -tolerated:

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation.audit.audit_data import TEST
 from knowswap_mm.evaluation.audit.case import Case
 from knowswap_mm.evaluation.audit.estimate import Estimate
@@ -69,6 +70,10 @@ class LinearProbe(AuditPart):
                 C=self.strength, max_iter=self.max_iter, class_weight='balanced', random_state=0
             ),
         )
+        if (most := int(np.unique(labels, return_counts=True)[1].max())) < self.folds:
+            problem = f'no class has more than {most} test {case.reader.unit}s'
+            fix = 'raise audit.samples, or lower the folds'
+            raise ConfigError('audit.settings.LinearProbe.folds', self.folds, problem, fix)
         # A class with fewer units than folds is merely left out of some parts.
         folds = StratifiedKFold(self.folds, shuffle=True, random_state=case.seed)
         with warnings.catch_warnings():

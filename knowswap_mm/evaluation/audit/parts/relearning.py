@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from knowswap_mm.evaluation.audit.estimate import Estimate
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.parts.audit_part import AuditPart
 from knowswap_mm.evaluation.audit.subject import Subject, read_units
+from knowswap_mm.evaluation.audit.verdict import Verdict
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET, RETAIN
 from knowswap_mm.value_checks import check_between, check_whole
@@ -31,14 +33,15 @@ class Relearning(AuditPart):
     All weights of a copy of the model are trained (AdamW) on equal shares of forget and retain data
     until 90 % of the accuracy before the swap is regained. The reference, which never saw the
     classes, learns them anew in the same way. The statistic is minus the binary logarithm of the
-    steps: one more means half as many steps. A model that does not get there counts with twice the
-    largest number of steps.
+    steps: one more means half as many steps. A run that does not get there counts with the largest
+    number of steps, and the interval is open below: it may have needed any number of further steps.
+    If neither the audited model nor the reference gets there, the attack has no power.
 
     Args:
         lr (float): Learning rate.
-        steps (int): Largest number of steps.
+        steps (int): Largest number of steps; the reference should get there.
         batch_size (int): Samples a step, half of them to forget.
-        repeats (int): Runs with other orders of the data, for the interval.
+        repeats (int): Runs with other orders of the data, for the interval; one alone has none.
         regained (float): Share of the accuracy before the swap.
         samples (int): Test samples by which the accuracy is watched.
 
@@ -75,7 +78,7 @@ class Relearning(AuditPart):
         target = self.regained * known
         settings = (vars(self), case.seed, target)
 
-        def steps_of(subject: Subject) -> list[int]:
+        def steps_of(subject: Subject) -> list[int | None]:
             runs = range(self.repeats)
             return subject.remembered(
                 f'steps, {settings}',
@@ -86,24 +89,48 @@ class Relearning(AuditPart):
             'relearning',
             'minus the binary logarithm of the steps to regain '
             f'{100 * self.regained:.0f} % of the old accuracy; one more: half as many',
-            lambda subject: _estimate(steps_of(subject)),
-            remark='The floor is learning the classes anew.' if case.references else '',
+            lambda subject: regained_after(steps_of(subject), self.steps),
             settings=settings,
         )
         counts = {name: steps_of(subject) for name, subject in case.named}
-        finding.details['steps'] = counts
+        finding.details |= dict(steps=counts, limit=self.steps)
+        if case.references:
+            finding.remark = f'The floor is learning the classes anew.{self._open_ends(finding)}'
         return [finding, self._table(case, counts, target)]
 
-    def _table(self, case: Case, counts: dict[str, list[int]], target: float) -> Table:
+    def _open_ends(self, finding: Finding) -> str:
+        """What follows from intervals without an end, and what would close them."""
+        key, after, floor = 'audit.settings.Relearning', finding.after, finding.floor
+        if math.isinf(after.high) or math.isinf(floor.high):
+            return f' One run has no interval: set {key}.repeats to 2 or more.'
+        late = [
+            name
+            for name, end in (('the audited model', after), ('learning anew', floor))
+            if math.isinf(end.low)
+        ]
+        if not late:
+            return ''
+        text = f' Within {self.steps} steps not every run of {" and of ".join(late)} got there'
+        if len(late) == 2:
+            return f'{text}, so that they cannot be compared: raise {key}.steps (now {self.steps}).'
+        times = 2 ** abs(after.value - floor.value)
+        slower = (after.value < floor.value) == (late == ['the audited model'])
+        if slower and times > 1:
+            text += f': it takes at least {times:.1f} times as long as the other'
+        if finding.verdict is Verdict.UNCLEAR:
+            text += f'; raise {key}.steps (now {self.steps}) to tell'
+        return f'{text}.'
+
+    def _table(self, case: Case, counts: dict[str, list[int | None]], target: float) -> Table:
         available = len(case.data.positions(TRAIN, FORGET))
         rows = []
         for name, steps in counts.items():
-            median = float(np.median(steps))
-            seen = min(math.ceil(median * (self.batch_size // 2)), available)
-            shown = ', '.join(
-                str(n) if n <= self.steps else f'more than {self.steps}' for n in steps
-            )
-            rows.append([name, shown, seen if median <= self.steps else None])
+            median = float(np.median([math.inf if n is None else n for n in steps]))
+            seen = None
+            if math.isfinite(median):
+                seen = min(math.ceil(median * (self.batch_size // 2)), available)
+            shown = ', '.join(f'more than {self.steps}' if n is None else str(n) for n in steps)
+            rows.append([name, shown, seen])
         return Table(
             'Steps to relearn',
             f'Steps until {100 * target:.1f} % of the forgotten test {case.reader.unit}s are named '
@@ -113,8 +140,8 @@ class Relearning(AuditPart):
             rows,
         )
 
-    def _steps_of(self, subject: Subject, case: Case, target: float, repeat: int) -> int:
-        """Steps until the target is reached; twice the largest number if it is not."""
+    def _steps_of(self, subject: Subject, case: Case, target: float, repeat: int) -> int | None:
+        """Steps until the target is reached; None if it is not."""
 
         def reached(host: nn.Module) -> bool:
             return self._named(host, case) >= target
@@ -140,7 +167,7 @@ class Relearning(AuditPart):
             host.eval()
             if step in watched and reached(host):
                 return step
-        return 2 * self.steps
+        return None
 
     def _named(self, host: nn.Module, case: Case) -> float:
         """Share of the watched test units that a model names."""
@@ -155,11 +182,21 @@ class Relearning(AuditPart):
             yield from (positions[i] for i in rng.permutation(len(positions)))
 
 
-def _estimate(steps: list[int]) -> Estimate:
-    """Mean over the runs; the steps are known up to the distance between two looks."""
-    if not any(steps):  # nothing was to be regained
+def regained_after(steps: Sequence[int | None], limit: int) -> Estimate:
+    """Mean over the runs of minus the binary logarithm of the steps, each with one added.
+
+    The steps are known up to the distance between two looks. With a run that did not get there the
+    mean is an upper bound, so that the interval has no lower end.
+
+    Args:
+        steps (Sequence[int | None]): Steps of each run; None if the limit was not enough.
+        limit (int): Largest number of steps.
+    """
+    if not any(count is None or count > 0 for count in steps):  # nothing was to be regained
         return Estimate.exact(0.0)
-    return Estimate.of_mean([-math.log2(count + 1) for count in steps]).widened(_GRID)
+    counted = [limit if count is None else count for count in steps]
+    found = Estimate.of_mean([-math.log2(count + 1) for count in counted]).widened(_GRID)
+    return replace(found, low=-math.inf) if None in steps else found
 
 
 def watch_points(last: int) -> list[int]:
