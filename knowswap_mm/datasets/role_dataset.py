@@ -14,7 +14,6 @@ from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
 from knowswap_mm.datasets.sample_cache import SampleCache
 from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
-from knowswap_mm.datasets.worker_signals import leave_signals_to_main
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import ROLES
@@ -118,7 +117,6 @@ class RoleDataset(Dataset):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, address: SampleAddress | int) -> dict[str, Any]:
-        leave_signals_to_main()
         if not isinstance(address, tuple):
             return self._load_plain(int(address))
         seed = derive_seed(self.seed, address.source, address.role, address.draw)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's sys/prctl.h
 
@@ -30,5 +31,11 @@ def die_with_launcher() -> None:
     ``kill -9``), they would train on unseen, beside those of the run that is started next, and
     write into the same folder.
     """
-    if 'TORCHELASTIC_RUN_ID' in os.environ:
-        die_with_parent()
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        return
+    die_with_parent()
+    # It may have died before this process came here. Then the first process of the machine is the
+    # parent, which in a container may be torchrun itself.
+    if os.getppid() == 1 and sys.platform.startswith('linux'):
+        if b'torch' not in Path('/proc/1/cmdline').read_bytes():
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,8 @@ from typing import Any
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from knowswap_mm.engine.parent_death import die_with_launcher, die_with_parent
+from knowswap_mm.engine.loader_worker import start_worker
+from knowswap_mm.engine.parent_death import die_with_launcher
 
 _LOOPS = ('_train_loop', '_val_loop', '_test_loop')
 
@@ -18,8 +19,8 @@ class TidyRunner(Runner):
 
     - Loader workers that outlive an epoch end with the training or test. Otherwise they live until
       Python ends, where torch waits five seconds for each of them and then kills it.
-    - A worker whose process is killed ends as well. Otherwise it waits, for ever, for somebody to
-      take the batch that it has made.
+    - A worker whose process is killed ends as well, and no worker ends before, see
+      :func:`start_worker`.
     - Processes of a torchrun that is killed end with it, see :func:`die_with_launcher`.
 
     Args:
@@ -63,7 +64,7 @@ class TidyRunner(Runner):
         """
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if isinstance(loader, DataLoader) and loader is not dataloader:
-            loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+            loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         return loader
 
     def _release_workers(self) -> None:
@@ -76,9 +77,3 @@ class TidyRunner(Runner):
                 if hasattr(iterator, '_shutdown_workers'):
                     owner._iterator = None
                     iterator._shutdown_workers()
-
-
-def _start_worker(function: Any, number: int) -> None:
-    die_with_parent()
-    if function is not None:
-        function(number)

@@ -25,7 +25,8 @@ print(child.pid, flush=True)
 time.sleep(60)
 """
 CHILD = """
-import time
+import os, time
+time.sleep(float(os.environ.get('LATE', 0)))
 from knowswap_mm.engine.parent_death import die_with_launcher
 die_with_launcher()
 print('ready', flush=True)
@@ -71,6 +72,21 @@ def test_a_process_dies_with_the_torchrun_that_started_it(launched):
     finally:
         if lives(child):
             os.kill(child, signal.SIGKILL)
+
+
+@LINUX
+def test_a_process_that_is_late_sees_that_its_torchrun_is_gone():
+    """It was still importing when that was killed."""
+    script = 'import os\nif os.fork(): os._exit(0)\nos.setsid()\n' + CHILD
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=60,
+        env=os.environ | dict(TORCHELASTIC_RUN_ID='none', LATE='1'),
+    )
+    assert 'ready' not in done.stdout + done.stderr
 
 
 def test_other_systems_are_left_alone(monkeypatch):
