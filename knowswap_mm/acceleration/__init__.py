@@ -2,7 +2,6 @@
 
 from knowswap_mm.acceleration.accelerate import DEFAULTS, accelerate
 from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.batched_denoising_queries import BatchedDenoisingQueries
 from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
 from knowswap_mm.acceleration.batched_mask2former_losses import BatchedMask2FormerLosses
 from knowswap_mm.acceleration.class_token_only import ClassTokenOnly
@@ -28,7 +27,6 @@ __all__ = [
     'LinearPatches',
     'PackedAttention',
     'BatchedDINOLosses',
-    'BatchedDenoisingQueries',
     'BatchedMask2FormerLosses',
     'accelerate',
 ]
