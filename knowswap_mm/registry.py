@@ -61,3 +61,5 @@ DRAWERS = Registry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization
 REPORT_SECTIONS = Registry(
     'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']
 )
+#: Checks of an installation.
+DOCTOR_CHECKS = Registry('doctor check', scope=_SCOPE, locations=['knowswap_mm.doctor.checks'])

@@ -20,9 +20,13 @@ and `results.json` (all seeds, all states, and the last checkpoint of each run).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('--runs', nargs='+', required=True, metavar='NAME=CONFIG [OPTIONS]')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--split', choices=['val', 'test'], default='val')
+    parser.add_argument(
+        '--runs', nargs='+', required=True, metavar='NAME=CONFIG [OPTIONS]', help='what to train'
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='each run once a seed')
+    parser.add_argument(
+        '--split', choices=['val', 'test'], default='val', help='pictures to measure on'
+    )
     parser.add_argument('--roles', help='swap config that gives classes and data to plain configs')
     parser.add_argument('--parallel', type=int, default=1, help='runs at a time')
     parser.add_argument('--states', action='store_true', help='all states, not the last one alone')

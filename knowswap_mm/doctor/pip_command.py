@@ -1,0 +1,26 @@
+"""How something is installed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+#: Are compiled against the installed torch, which a build in isolation would not see.
+_COMPILED = ('onedl-mmcv',)
+
+
+def pip_command(*words: str) -> str:
+    """A command of the pip that belongs to this Python."""
+    return shlex.join([sys.executable, '-m', 'pip', *words])
+
+
+def pip_install(*requirements: str, options: tuple[str, ...] = ()) -> str:
+    """The command that installs requirements beside this Python.
+
+    Args:
+        *requirements (str): E.g. ``peft<0.22,>=0.21``.
+        options (tuple[str, ...]): More options of pip.
+    """
+    if any(requirement.startswith(_COMPILED) for requirement in requirements):
+        options = ('--no-build-isolation', *options)
+    return pip_command('install', *options, *requirements)
