@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.one_line import one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 
@@ -24,7 +26,8 @@ class Examination:
     @staticmethod
     def checks() -> dict[str, type[Check]]:
         """All checks by name."""
-        DOCTOR_CHECKS.import_from_location()
+        # Not by import_from_location, which logs, and needs a torch that works for it.
+        importlib.import_module('knowswap_mm.doctor.checks')
         kinds = sorted(DOCTOR_CHECKS.module_dict.values(), key=lambda kind: kind.order)
         return {kind.name: kind for kind in kinds}
 
@@ -48,6 +51,5 @@ class Examination:
         try:
             yield from kind(self.work_dir).findings()
         except Exception as error:  # what is broken may fail in any way
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
             fix = 'mend what the message says; if that is unclear, open an issue with it'
-            yield Finding('problem', f'{kind.name} cannot be checked ({reason})', fix)
+            yield Finding('problem', f'{kind.name} cannot be checked ({one_line(error)})', fix)

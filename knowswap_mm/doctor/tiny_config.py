@@ -78,8 +78,6 @@ def tiny_swap(data: Path) -> dict[str, Any]:
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1000),
         sampler_seed=dict(type='DistSamplerSeedHook'),
     )
-    evaluation = loader('val', dict(type='DefaultSampler', shuffle=False), 32)
-    evaluator = dict(type='knowswap_mm.RoleMetric', metric=dict(type='Accuracy', topk=(1,)))
     return dict(
         default_scope='mmpretrain',
         custom_imports=dict(imports=['knowswap_mm'], allow_failed_imports=False),
@@ -96,13 +94,10 @@ def tiny_swap(data: Path) -> dict[str, Any]:
             head=dict(policy='all', old_classes=OLD),
         ),
         train_dataloader=loader('train', dict(type='knowswap_mm.SwapSampler'), 8),
-        val_dataloader=evaluation,
-        test_dataloader=evaluation,
-        val_evaluator=evaluator,
-        test_evaluator=evaluator,
+        val_dataloader=loader('val', dict(type='DefaultSampler', shuffle=False), 32),
+        val_evaluator=dict(type='knowswap_mm.RoleMetric', metric=dict(type='Accuracy', topk=(1,))),
         train_cfg=dict(type='IterBasedTrainLoop'),
         val_cfg=dict(type='ValLoop'),
-        test_cfg=dict(type='TestLoop'),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)),
         default_hooks=hooks,
         log_processor=dict(by_epoch=False),

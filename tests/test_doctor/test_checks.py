@@ -201,6 +201,17 @@ def test_torch_pair(pair, state, words, fix, installed, tmp_path):
     assert states == [state] and words in texts and fix in fixes
 
 
+def test_torch_that_cannot_be_imported(installed, tmp_path, monkeypatch):
+    def fail(name):
+        raise ImportError('libtorch_cpu.so: undefined symbol')
+
+    installed(torch='2.13.0+cu130', torchvision='0.28.0')
+    monkeypatch.setattr('importlib.import_module', fail)
+    states, texts, fixes = look(TorchPair, tmp_path)
+    assert states == ['problem'] and 'cannot be imported (ImportError: libtorch_cpu.so' in texts
+    assert fixes.endswith('--index-url https://download.pytorch.org/whl/cu130 torch==2.13.0')
+
+
 @pytest.fixture
 def operators(monkeypatch):
     """Makes believe that torchvision's non-maximum suppression does this."""
@@ -349,7 +360,11 @@ def test_driver_that_is_too_old(gpu, tmp_path):
     [
         (512.0, 'ok', 'GPU 0: Card, 80 GiB, CUDA 13.0, driver 580.1'),
         (0.0, 'problem', 'computes wrongly'),
-        (RuntimeError('no kernel image is available'), 'problem', 'does not compute (no kernel'),
+        (
+            RuntimeError('no kernel image is available'),
+            'problem',
+            'does not compute (RuntimeError: no kernel',
+        ),
     ],
 )
 def test_what_a_gpu_computes(total, state, words, gpu, tmp_path, monkeypatch):

@@ -1,13 +1,17 @@
 """``knowswap doctor`` as a whole: once for real, and what it does with what checks say."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from knowswap_mm.command_line.main import main
 from knowswap_mm.doctor import Check, Examination, Finding
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Fake(Check):
@@ -63,6 +67,24 @@ def test_this_very_installation(tmp_path):
     ]  # fmt: skip
     assert 'a swap of two steps works' in found['findings'][-1]['text']
     assert not list(tmp_path.iterdir())
+
+
+def test_a_torch_that_is_broken(tmp_path):
+    """The doctor itself needs none."""
+    (tmp_path / 'torch').mkdir()
+    (tmp_path / 'torch' / '__init__.py').write_text('raise ImportError("libtorch.so: no symbol")')
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run(
+        [sys.executable, '-m', 'knowswap_mm', 'doctor', '--work-dir', str(tmp_path)],
+        env=dict(os.environ, PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    (problem,) = (line for line in done.stdout.splitlines() if line.startswith('problem '))
+    assert 'cannot be imported (ImportError: libtorch.so: no symbol)' in problem
+    assert 'swap: not tried, because of what is wrong above (torch' in done.stdout
 
 
 def test_one_problem_is_enough(checks, capsys):

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.one_line import one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 _BUILDS = 'install a torch that is built for CUDA, see https://pytorch.org/get-started/locally/'
@@ -69,8 +70,7 @@ class Device(Check):
         try:
             value = multiply(f'cuda:{number}')
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            return Finding('problem', f'{text} does not compute ({reason})', _BUILDS)
+            return Finding('problem', f'{text} does not compute ({one_line(error)})', _BUILDS)
         if value != 512:
             return Finding('problem', f'{text} computes wrongly', 'try another GPU, or the CPU')
         return Finding('ok', f'{text}, CUDA {torch.version.cuda}, driver {driver or "unknown"}')

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.one_line import one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 #: Module of each library, and the task that it is for.
@@ -29,8 +30,9 @@ class Hosts(Check):
             try:
                 importlib.import_module(name)
             except Exception as error:  # a version that does not fit fails in many ways
-                reason = f'{type(error).__name__}: {error}'.splitlines()[0]
                 fix = 'install the versions that `packages` above asks for; then: knowswap doctor'
-                yield Finding('problem', f'{task}: {name} cannot be imported ({reason})', fix)
+                yield Finding(
+                    'problem', f'{task}: {name} cannot be imported ({one_line(error)})', fix
+                )
             else:
                 yield Finding('ok', f'{task}: {name} can be imported')

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.one_line import one_line
 from knowswap_mm.doctor.pip_command import pip_install
 from knowswap_mm.registry import DOCTOR_CHECKS
 
@@ -27,8 +28,7 @@ class MmcvOperators(Check):
         try:
             yield from self._run(fix)
         except (ImportError, RuntimeError, NotImplementedError, AttributeError) as error:
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-            text = f'the operators of mmcv do not run with this torch ({reason})'
+            text = f'the operators of mmcv do not run with this torch ({one_line(error)})'
             yield Finding('problem', text, f'{fix} (compiles, 5 to 20 minutes)')
 
     @staticmethod

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.pip_command import pip_install
+from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.pip_command import pip_install, reinstall
 from knowswap_mm.doctor.requirement_list import installed_version
 from knowswap_mm.registry import DOCTOR_CHECKS
 
@@ -20,7 +22,7 @@ def numbers(version: str) -> tuple[int, int]:
 
 @DOCTOR_CHECKS.register_module()
 class TorchPair(Check):
-    """The versions of torch and torchvision belong together: 2.N and 0.(N + 15)."""
+    """Torch can be imported, and the version of torchvision belongs to it: 2.N and 0.(N + 15)."""
 
     name, order = 'torch', 40
 
@@ -30,6 +32,12 @@ class TorchPair(Check):
         if torch is None:
             fix = pip_install('torch', 'torchvision')
             yield Finding('problem', 'torch is not installed', fix)
+            return
+        try:
+            importlib.import_module('torch')
+        except Exception as error:  # a library that does not fit fails in many ways
+            text = f'torch {torch} cannot be imported ({one_line(error)})'
+            yield Finding('problem', text, reinstall('torch'))
             return
         major, minor = numbers(torch)
         wanted = (0, minor + 15)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.pip_command import pip_install
-from knowswap_mm.doctor.requirement_list import installed_version
+from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.pip_command import reinstall
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 
@@ -25,12 +25,15 @@ class TorchvisionOperators(Check):
 
     def findings(self) -> Iterator[Finding]:
         """See the class."""
+        fix = reinstall('torchvision')
         try:
             torch = importlib.import_module('torch')
             operators = importlib.import_module('torchvision.ops')
         except Exception as error:  # a library that does not fit fails in many ways
-            text = f'torchvision cannot be imported ({str(error).splitlines()[0]})'
-            yield Finding('problem', text, self._fix(shim='torchvision::' in str(error)))
+            text = f'torchvision cannot be imported ({one_line(error)})'
+            if 'torchvision::' in str(error):  # what the start-up shim declares
+                fix += ', or in the repository: python tools/setup/install_shim.py'
+            yield Finding('problem', text, fix)
             return
         boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]])
         try:
@@ -39,24 +42,10 @@ class TorchvisionOperators(Check):
             text = (
                 'torchvision is built for another torch; its operators, which no swap needs, fail'
             )
-            yield Finding('warning', text, self._fix())
+            yield Finding('warning', text, fix)
             return
         if kept == [0, 2]:
             yield Finding('ok', 'the operators of torchvision run')
         else:
             text = f'torchvision.ops.nms kept the boxes {kept} instead of [0, 2]'
-            yield Finding('problem', text, self._fix())
-
-    @staticmethod
-    def _fix(shim: bool = False) -> str:
-        version = (installed_version('torchvision') or '').partition('+')[0]
-        build = (installed_version('torch') or '').partition('+')[2]
-        options = ('--force-reinstall', '--no-deps')
-        if build:  # a torch of the publisher's own index, which has its torchvision
-            options += ('--index-url', f'https://download.pytorch.org/whl/{build}')
-        command = pip_install(f'torchvision=={version}', options=options)
-        return (
-            f'{command}, or in the repository: python tools/setup/install_shim.py'
-            if shim
-            else command
-        )
+            yield Finding('problem', text, fix)
