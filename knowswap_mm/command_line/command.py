@@ -40,10 +40,15 @@ class Command:
         )
 
     def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:
-        """Read a command line that holds the options of this command alone."""
+        """Read a command line that holds the options of this command alone.
+
+        Returns:
+            argparse.Namespace: The options, and in ``words`` what was typed.
+        """
+        words = sys.argv[1:] if args is None else list(args)
         parser = argparse.ArgumentParser(**self.parser_settings())
         self.add_arguments(parser)
-        return parser.parse_args(args)
+        return parser.parse_args(words, argparse.Namespace(words=words))
 
     def main(self, args: Sequence[str] | None = None) -> None:
         """Read the command line and do the work, as the files in ``tools/`` do."""

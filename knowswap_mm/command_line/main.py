@@ -6,7 +6,9 @@ import argparse
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Sequence
+from functools import partial
 
 from knowswap_mm import commands
 from knowswap_mm.command_line.command import Command
@@ -31,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         description='Knowledge swapping: learn new classes, forget some, keep the rest.',
         epilog=f'`{PROGRAM} COMMAND --help` shows the options of a command and examples.\n'
         f'`{PROGRAM} doctor` checks the installation.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=26),
     )
     parser.add_argument('--version', action='version', version=f'knowswap_mm {__version__}')
     places = parser.add_subparsers(title='commands', metavar='COMMAND')
@@ -53,7 +55,8 @@ def main(args: Sequence[str] | None = None) -> None:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    parsed = parser.parse_args(args)
+    words = sys.argv[1:] if args is None else list(args)
+    parsed = parser.parse_args(words, argparse.Namespace(words=words[1:]))
     if not hasattr(parsed, 'start'):
         parser.print_help()
         parser.exit(2)

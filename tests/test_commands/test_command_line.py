@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -34,6 +35,9 @@ TOOLS = {
     'model_converters/export.py': 'export',
     'model_converters/adapter.py': 'adapter',
     'model_converters/convert_checkpoint.py': 'convert',
+    'dataset_converters/classification.py': 'data-classification',
+    'dataset_converters/detection.py': 'data-detection',
+    'dataset_converters/segmentation.py': 'data-segmentation',
 }
 
 
@@ -69,8 +73,8 @@ def test_help_lists_every_command_in_order(capsys):
         main(['--help'])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    places = [text.index(f'\n    {name} ') for name in COMMANDS if name != 'block-profile']
-    assert places == sorted(places) and '\n    block-profile\n' in text
+    listed = text[text.index('\ncommands:') :]
+    assert re.findall(r'^    ([a-z]\S*) ', listed, re.MULTILINE) == list(COMMANDS)
 
 
 def test_without_a_command(capsys):
@@ -128,6 +132,13 @@ def test_examples_can_be_typed(name):
 
 def test_the_kinds_of_checkpoints_are_all():
     assert list(KINDS) == sorted(TABLES)
+
+
+@pytest.mark.parametrize('task', ['classification', 'detection', 'segmentation'])
+def test_the_data_sets_are_all(task):
+    command = importlib.import_module(f'knowswap_mm.commands.data_{task}')
+    work = importlib.import_module(f'knowswap_mm.datasets.publishers.convert_{task}')
+    assert list(command.DATASETS) == sorted(work.SOURCES)
 
 
 @pytest.mark.parametrize(
