@@ -74,7 +74,7 @@ def test_help_lists_every_command_in_order(capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     listed = text[text.index('\ncommands:') :]
-    assert re.findall(r'^    ([a-z]\S*) ', listed, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r'^ {4}([a-z]\S*)', listed, re.MULTILINE) == list(COMMANDS)
 
 
 def test_without_a_command(capsys):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
 from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.overlapping_boxes import KEPT, overlapping_boxes
 from knowswap_mm.doctor.pip_command import pip_install
 from knowswap_mm.registry import DOCTOR_CHECKS
 
@@ -38,10 +39,9 @@ class MmcvOperators(Check):
 
         from knowswap_mm.doctor.deformable_attention import worst_error
 
-        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]])
-        kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)[1].tolist()
-        if kept != [0, 2]:
-            yield Finding('problem', f'mmcv.ops.nms kept the boxes {kept}, not [0, 2]', fix)
+        kept = nms(*overlapping_boxes(), iou_threshold=0.5)[1].tolist()
+        if kept != KEPT:
+            yield Finding('problem', f'mmcv.ops.nms kept the boxes {kept}, not {KEPT}', fix)
             return
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         layer = MultiScaleDeformableAttention(32, num_heads=4, num_levels=1).to(device)

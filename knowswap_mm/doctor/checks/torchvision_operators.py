@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from knowswap_mm.doctor.check import Check
 from knowswap_mm.doctor.finding import Finding
 from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.overlapping_boxes import KEPT, overlapping_boxes
 from knowswap_mm.doctor.pip_command import reinstall
 from knowswap_mm.registry import DOCTOR_CHECKS
 
@@ -27,7 +28,6 @@ class TorchvisionOperators(Check):
         """See the class."""
         fix = reinstall('torchvision')
         try:
-            torch = importlib.import_module('torch')
             operators = importlib.import_module('torchvision.ops')
         except Exception as error:  # a library that does not fit fails in many ways
             text = f'torchvision cannot be imported ({one_line(error)})'
@@ -35,17 +35,16 @@ class TorchvisionOperators(Check):
                 fix += ', or in the repository: python tools/setup/install_shim.py'
             yield Finding('problem', text, fix)
             return
-        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]])
         try:
-            kept = operators.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist()
+            kept = operators.nms(*overlapping_boxes(), 0.5).tolist()
         except (RuntimeError, NotImplementedError):
             text = (
                 'torchvision is built for another torch; its operators, which no swap needs, fail'
             )
             yield Finding('warning', text, fix)
             return
-        if kept == [0, 2]:
+        if kept == KEPT:
             yield Finding('ok', 'the operators of torchvision run')
         else:
-            text = f'torchvision.ops.nms kept the boxes {kept} instead of [0, 2]'
+            text = f'torchvision.ops.nms kept the boxes {kept} instead of {KEPT}'
             yield Finding('problem', text, fix)
