@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
-    add_config_options(parser, 'overrides, e.g. swap.phases.0.epochs=2')
+    add_config_options(parser, 'overrides, e.g. swap.phase_settings.learn.epochs=2')
     add_launcher(parser)
 
 
@@ -86,7 +86,7 @@ COMMAND = Command(
     examples=(
         'knowswap train my_swap.py',
         'knowswap train my_swap.py --resume',
-        'knowswap train my_swap.py --cfg-options swap.phases.1.bound=20',
+        'knowswap train my_swap.py --cfg-options swap.phase_settings.forget.bound=20',
     ),
     add_arguments=add_arguments,
     run=run,
