@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('detection', 'segmentation', 'visualization', 'audit', 'tests')
+EXTRAS = ('detection', 'segmentation', 'visualization', 'audit', 'completion', 'tests')
 
 
 def read_version() -> str:
@@ -61,5 +61,6 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
+    entry_points={'console_scripts': ['knowswap = knowswap_mm.command_line.main:main']},
     zip_safe=False,
 )

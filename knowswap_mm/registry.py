@@ -63,3 +63,5 @@ DRAWERS = OwnRegistry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualizat
 REPORT_SECTIONS = OwnRegistry(
     'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']
 )
+#: Checks of an installation.
+DOCTOR_CHECKS = Registry('doctor check', scope=_SCOPE, locations=['knowswap_mm.doctor.checks'])

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from knowswap_mm.command_line.call import command_of
+from knowswap_mm.command_line.main import main
 from tests.swap_configs import OLD, forget, learn, plain_config_texts, swap_config, write_config
 
 TOOLS = Path(__file__).parents[1] / 'tools'
@@ -66,13 +68,21 @@ def run_tool(tool: Path, *arguments: object) -> None:
         runpy.run_path(str(tool), run_name='__main__')
 
 
+def run_command(command: list[str]) -> list[str]:
+    """Run in this process what a command of ours would start; returns it without its Python."""
+    assert command[:3] == command_of('')[:3]
+    with pytest.MonkeyPatch.context() as patch, plain_config_texts():
+        patch.setattr(sys, 'argv', ['knowswap', *command[3:]])
+        main(command[3:])
+    return command[3:]
+
+
 def continual(*arguments: object) -> list[list[str]]:
     """Run tools/continual.py; returns the commands that it ran."""
     done = []
 
     def call(command: list[str], **_: object) -> int:
-        done.append(command[1:])
-        run_tool(*command[1:])
+        done.append(run_command(command))
         return 0
 
     with pytest.MonkeyPatch.context() as patch:

@@ -81,8 +81,10 @@ class RunLog:
 def command_line() -> str:
     """The command of this process, with paths inside the current folder relative to it."""
     here = f'{os.getcwd()}{os.sep}'
-    parts = ['python', *(part.removeprefix(here) for part in sys.argv)]
-    return shlex.join(parts)
+    program, *arguments = (part.removeprefix(here) for part in sys.argv)
+    if Path(program).name in ('knowswap', '__main__.py'):
+        return shlex.join(['knowswap', *arguments])
+    return shlex.join(['python', program, *arguments])
 
 
 def read_run_log(folder: str | Path) -> list[dict[str, Any]]:

@@ -23,12 +23,6 @@ RECORD_FILE = 'run.json'
 REPEAT_FILE = 'repeat.sh'
 #: Beginnings of the variables that may change numbers; no others are written down.
 _VARIABLES = ('CUDA', 'NCCL', 'TORCH', 'PYTORCH', 'OMP', 'MKL', 'CUBLAS', 'GLOO', 'PYTHONHASHSEED')
-_WITHOUT_TOOL = (
-    'import sys, knowswap_mm; from mmengine.config import Config; '
-    'from mmengine.registry import RUNNERS; cfg = Config.fromfile(sys.argv[1]); '
-    'cfg.work_dir = sys.argv[3]; cfg.resume = False; cfg.launcher = sys.argv[5]; '
-    'cfg.randomness.seed = int(sys.argv[7].split("=")[1]); RUNNERS.build(cfg).train()'
-)
 
 
 class RunRecord:
@@ -84,14 +78,12 @@ class RunRecord:
 
     def repeat(self) -> str:
         """The text of ``repeat.sh``."""
-        world, script = get_world_size(), Path(sys.argv[0]).resolve()
+        world = get_world_size()
         python = f'"${{PYTHON:-{shlex.quote(sys.executable)}}}"'
-        with_tool = script.name == 'train.py' and script.is_file()
-        tool = shlex.quote(str(script)) if with_tool else f'-c {shlex.quote(_WITHOUT_TOOL)}'
-        command = f'{python} {tool}'
+        command = f'{python} -m '
         if world > 1:
-            together = f'-m torch.distributed.run --nproc_per_node={world}'
-            command = f'{python} {together} --master_port="${{PORT:-29500}}" --no-python {command}'
+            together = f'torch.distributed.run --nproc_per_node={world}'
+            command += f'{together} --master_port="${{PORT:-29500}}" -m '
         chosen = f'randomness.seed={self.runner.seed}'
         return (
             '#!/usr/bin/env bash\n'
@@ -102,7 +94,7 @@ class RunRecord:
             'mkdir -p "$1"\n'
             'new=$(cd "$1" && pwd)\n'
             f'cd {shlex.quote(os.getcwd())}\n'
-            f'exec {command} "$here"/{shlex.quote(self.config)} \\\n'
+            f'exec {command}knowswap_mm train "$here"/{shlex.quote(self.config)} \\\n'
             f'    --work-dir "$new" --launcher {"pytorch" if world > 1 else "none"} \\\n'
             f'    --cfg-options {chosen} resume=False\n'
         )

@@ -31,9 +31,9 @@ def read_schedule(folder: Path) -> dict[str, Any]:
     phases = found.get('phases') if isinstance(found, dict) else None
     classes = found.get('classes') if isinstance(found, dict) else None
     if not isinstance(phases, list) or not phases or not all(map(_is_phase, phases)):
-        raise FileError(path, 'has no list of phases', 'run tools/train.py in this folder again')
+        raise FileError(path, 'has no list of phases', 'run `knowswap train` in this folder again')
     if not isinstance(classes, dict) or not all(_is_names(classes.get(role)) for role in ROLES):
-        raise FileError(path, 'has no classes by role', 'run tools/train.py in this folder again')
+        raise FileError(path, 'has no classes by role', 'run `knowswap train` in this folder again')
     return found
 
 

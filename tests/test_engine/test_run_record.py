@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.datasets.data_manifest import _plain, data_manifest
-from knowswap_mm.engine.run_record import _WITHOUT_TOOL, RunRecord, git_state
+from knowswap_mm.engine.run_record import RunRecord, git_state
 from tests.swap_configs import (
     assert_same_weights,
     forget,
@@ -128,8 +127,9 @@ def drawn(config):
 
 
 @pytest.mark.slow
-def test_one_command_repeats_the_run(make_config, tmp_path, monkeypatch):
-    monkeypatch.setattr('sys.argv', [str(REPOSITORY / 'tools' / 'train.py')])
+@pytest.mark.parametrize('launcher', ['tools/train.py', 'notebook'])
+def test_one_command_repeats_the_run(launcher, make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', [launcher])
     train(drawn(make_config(tmp_path / 'run')))
     command = ['bash', str(tmp_path / 'run' / 'repeat.sh')]
     environment = os.environ | dict(PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1')
@@ -148,24 +148,12 @@ def test_one_command_repeats_the_run(make_config, tmp_path, monkeypatch):
     assert subprocess.run(command, capture_output=True).returncode == 2
 
 
-def test_a_run_without_a_tool_is_repeated_too(make_config, tmp_path, monkeypatch):
-    monkeypatch.setattr('sys.argv', ['notebook'])
-    train(drawn(make_config(tmp_path / 'run')))
-    text = (tmp_path / 'run' / 'repeat.sh').read_text()
-    command = shlex.split(text[text.index('exec ') :], comments=True)
-    assert command[2:4] == ['-c', _WITHOUT_TOOL]
-    seed = next(word for word in command if word.startswith('randomness.seed='))
-    folder, config = tmp_path / 'run', record_of(tmp_path / 'run')['config']
-    rest = ['--work-dir', str(tmp_path / 'new'), '--launcher', 'none', '--cfg-options', seed]
-    monkeypatch.setattr('sys.argv', ['-c', str(folder / config), *rest])
-    exec(_WITHOUT_TOOL, {})
-    left, right = (weights_of(tmp_path / name / END) for name in ('run', 'new'))
-    assert_same_weights(left, right)
-
-
 def test_several_processes_are_repeated_together(make_config, tmp_path, monkeypatch):
     runner, _ = train(make_config(tmp_path))
     monkeypatch.setattr('knowswap_mm.engine.run_record.get_world_size', lambda: 3)
     text = RunRecord(runner).repeat()
-    assert '-m torch.distributed.run --nproc_per_node=3' in text and '--launcher pytorch' in text
+    assert (
+        '-m torch.distributed.run --nproc_per_node=3' in text and ' -m knowswap_mm train ' in text
+    )
+    assert '--launcher pytorch' in text
     subprocess.run(['bash', '-n'], input=text, text=True, check=True)

@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
 from tiny_hosts import OLD, build_swapper
 
+from knowswap_mm.commands import adapter, convert
 from knowswap_mm.engine.data_only_loader import use_data_only_loader
 from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import CheckpointError, SwapError
@@ -37,7 +38,7 @@ def readers(config, runner, tmp_path_factory):
     """The functions by which each tool reads a weight file, and the models that they change."""
     tool = {
         name: runpy.run_path(str(CONVERTERS / f'{name}.py'))
-        for name in ('adapter', 'convert_checkpoint', 'extract_backbone', 'publish_weights')
+        for name in ('extract_backbone', 'publish_weights')
     }
     swapper, out = runner.swapper, tmp_path_factory.mktemp('out') / 'out.pth'
 
@@ -48,16 +49,16 @@ def readers(config, runner, tmp_path_factory):
         use_data_only_loader()
         return state_dict_of(_load_checkpoint(str(path), 'cpu'))
 
-    convert = dict(kind='official-vit', rows=None, adapter=None, config=None, alpha=1.0)
+    chosen = dict(kind='official-vit', rows=None, adapter=None, config=None, alpha=1.0)
     return dict(
         safe_load=lambda path: state_dict_of(safe_load(path)),
         train_and_test=lambda path: runner.load_checkpoint(str(path)),
         resume=lambda path: runner.resume(str(path)),
         plain_runner=by_mmengine,
-        adapter=lambda path: tool['adapter']['load'](swapper, path),
+        adapter=lambda path: adapter.load(swapper, path),
         audit=lambda path: ModelFile(config, path),
-        convert=lambda path: tool['convert_checkpoint']['convert'](arguments(path, **convert)),
-        revert=lambda path: tool['convert_checkpoint']['revert'](arguments(path, kind='timm-vit')),
+        convert=lambda path: convert.convert(arguments(path, **chosen)),
+        revert=lambda path: convert.revert(arguments(path, kind='timm-vit')),
         extract=lambda path: tool['extract_backbone']['extract'](arguments(path, prefix='b')),
         publish=lambda path: tool['publish_weights']['to_half'](
             tool['publish_weights']['read_checkpoint'](path)['state_dict']

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import json
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,35 +13,32 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from knowswap_mm.comparison import processes
+from knowswap_mm.comparison.read_runs import read_runs
+from knowswap_mm.comparison.results_table import table
+from tests.continual_runs import run_command
 from tests.swap_configs import plain_config, swap_config, write_config
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'compare.py'
 
 
-@pytest.fixture(scope='module')
-def module():
-    spec = importlib.util.spec_from_file_location('tool_compare', SCRIPT)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules['tool_compare'] = loaded  # dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 @pytest.fixture
-def main(module, monkeypatch):
-    """The command and the tools that it calls, all in this process: imports take long."""
+def main(monkeypatch):
+    """The command and those that it calls, all in this process: imports take long."""
+    spec = importlib.util.spec_from_file_location('tool_compare', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
-    def tool(command, output):
-        monkeypatch.setattr(sys, 'argv', list(map(str, command[1:])))
+    def execute(command, output):
         with contextlib.redirect_stdout(output):
             try:
-                runpy.run_path(sys.argv[0], run_name='__main__')
+                run_command(command)
             except SystemExit as error:
                 print(error)
                 return 1
         return 0
 
-    monkeypatch.setattr(module, 'execute', tool)
+    monkeypatch.setattr(processes, 'execute', execute)
     monkeypatch.setenv('LOCAL_RANK', '0')
 
     def call(*arguments):
@@ -115,15 +111,15 @@ def test_in_processes_of_their_own(picture_tree, host, tmp_path):
     assert rows[1].startswith('| broken | failed, seed 0: ') and 'rank = 0' in rows[1]
 
 
-def test_nothing_goes_on_alone(module, tmp_path):
+def test_nothing_goes_on_alone(tmp_path):
     with open(tmp_path / 'output.log', 'w') as output, ThreadPoolExecutor(1) as pool:
         sleeper = [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(250)']
-        future = pool.submit(module.execute, sleeper, output)
+        future = pool.submit(processes.execute, sleeper, output)
         while not (tmp_path / 'output.log').read_text():
             time.sleep(0.05)
-        module.stop_all()
+        processes.stop_all()
         assert future.result(timeout=60) == -signal.SIGTERM
-    assert not module.RUNNING
+    assert not processes.RUNNING
 
 
 def result(name, seed, learn, forget, retain, h_mean, seconds=10):
@@ -140,30 +136,30 @@ def result(name, seed, learn, forget, retain, h_mean, seconds=10):
     )
 
 
-def test_table(module):
+def test_table():
     results = [
         result('a', 0, 90.0, 2.0, 70.0, 60.0, 10),
         result('a', 1, 92.0, 4.0, 74.0, 64.0, 20),
         result('b', 0, 50.0, 1.0, 60.0, 55.0),
         dict(name='b', seed=1, error='it broke'),
     ]
-    lines = module.table(results).splitlines()[2:]
+    lines = table(results).splitlines()[2:]
     # The standard deviation of two values is their distance over the root of two.
     assert lines == [
         '| a | phase1_learn | 91.0 ± 1.4 | 3.0 ± 1.4 | 72.0 ± 2.8 | 62.0 ± 2.8 | 15 | 2 |',
         '| b | phase1_learn | 50.0 | 1.0 | 60.0 | 55.0 | 10 | 1 |',
         '| b | failed, seed 1: it broke | | | | | | |',
     ]
-    whole = module.table(results, all_states=True).splitlines()[2:]
+    whole = table(results, all_states=True).splitlines()[2:]
     assert whole[0] == '| a | start | 0.0 ± 0.0 | 99.0 ± 0.0 | 80.0 ± 0.0 | - | 15 | 2 |'
     assert len(whole) == 5
 
 
-def test_roles_that_were_not_measured(module):
+def test_roles_that_were_not_measured():
     run = result('a', 0, 90.0, 2.0, 70.0, 60.0)
     for state in run['states'].values():
         del state['metrics']['forget/accuracy/top1'], state['metrics']['swap/h_mean']
-    assert '| 90.0 | - | 70.0 | - |' in module.table([run])
+    assert '| 90.0 | - | 70.0 | - |' in table([run])
 
 
 @pytest.mark.parametrize(
@@ -175,15 +171,15 @@ def test_roles_that_were_not_measured(module):
         (['@missing.txt'], 'no such file'),
     ],
 )
-def test_bad_runs(runs, message, module):
+def test_bad_runs(runs, message):
     with pytest.raises(SystemExit, match=message):
-        module.read_runs(runs, [0])
+        read_runs(runs, [0])
 
 
-def test_two_runs_need_two_names(module, tmp_path):
+def test_two_runs_need_two_names(tmp_path):
     (tmp_path / 'a.py').write_text('')
     with pytest.raises(SystemExit, match='share the folder a_b_seed0'):
-        module.read_runs([f'a b={tmp_path / "a.py"}', f'a:b={tmp_path / "a.py"}'], [0, 1])
+        read_runs([f'a b={tmp_path / "a.py"}', f'a:b={tmp_path / "a.py"}'], [0, 1])
 
 
 def test_plain_configs_need_roles(main, picture_tree, tmp_path):

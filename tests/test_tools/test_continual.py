@@ -78,7 +78,7 @@ def test_an_interrupted_chain_goes_on(chain):
     (work / 'swap3' / 'all_classes.json').unlink()
     (work / 'swap3' / 'adapter' / 'manifest.json').unlink()
     commands = continual(*arguments)
-    assert [command[0].rsplit('/')[-1] for command in commands] == ['train.py', 'test.py']
+    assert [command[0] for command in commands] == ['train', 'test']
     assert states_of(work) == before
 
 

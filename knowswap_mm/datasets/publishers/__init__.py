@@ -8,7 +8,6 @@ from knowswap_mm.datasets.publishers.coco_folder import CocoFolder
 from knowswap_mm.datasets.publishers.coco_masks import CocoMasks
 from knowswap_mm.datasets.publishers.coco_stuff import CocoStuff
 from knowswap_mm.datasets.publishers.coco_tree import CocoTree
-from knowswap_mm.datasets.publishers.converter_command import ConverterCommand
 from knowswap_mm.datasets.publishers.cub import Cub
 from knowswap_mm.datasets.publishers.cub_boxes import CubBoxes
 from knowswap_mm.datasets.publishers.deepglobe import DeepGlobe
@@ -33,7 +32,6 @@ __all__ = [
     'CocoMasks',
     'CocoStuff',
     'CocoTree',
-    'ConverterCommand',
     'Cub',
     'CubBoxes',
     'DeepGlobe',

@@ -18,7 +18,7 @@ class BlockProfileHook(Hook):
     """Follows gradients and adapters of each transformer block, phase by phase.
 
     The result is ``block_profile.json`` in the work dir, which :class:`BlockProfile` describes;
-    ``tools/analysis_tools/block_profile.py`` and the report draw it. The gradients are those with
+    ``knowswap block-profile`` and the report draw it. The gradients are those with
     which the optimizer steps: averaged over the processes, and clipped if the config clips. Each
     step is counted, and none of it waits for the device before a phase ends. A model without
     adapters has no profile.

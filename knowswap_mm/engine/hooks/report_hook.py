@@ -16,7 +16,7 @@ class ReportHook(Hook):
     """Writes ``report.html``, ``report.md`` and ``report.json`` when the swap is done.
 
     It also notes command, machine, time and memory in ``starts.json``.
-    ``tools/analysis_tools/report.py WORK_DIR`` makes the report again from the files of the run. A
+    ``knowswap report WORK_DIR`` makes the report again from the files of the run. A
     report is worth no run: if it cannot be written, the log has a warning.
     """
 
@@ -55,5 +55,5 @@ class ReportHook(Hook):
         except Exception as error:  # whatever it is, the run is worth more
             runner.logger.warning(
                 f'{failed} ({type(error).__name__}: {error}). The run itself is whole. Try '
-                f'`python tools/analysis_tools/report.py {runner.work_dir}`.'
+                f'`knowswap report {runner.work_dir}`.'
             )

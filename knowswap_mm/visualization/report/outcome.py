@@ -22,7 +22,7 @@ RULES = (
 )
 CAVEAT = (
     'This speaks of answers. Whether the knowledge behind them is gone is for an audit to say '
-    '(tools/audit.py).'
+    '(knowswap audit).'
 )
 
 

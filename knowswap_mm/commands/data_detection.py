@@ -1,0 +1,45 @@
+"""``knowswap data-detection``."""
+
+from __future__ import annotations
+
+import argparse
+
+from knowswap_mm.command_line.arguments import add_data_arguments
+from knowswap_mm.command_line.command import Command
+
+#: The keys of ``SOURCES`` of the conversion, which takes long to import.
+DATASETS = ('coco', 'cub', 'stanford-dogs')
+TEXT = """
+Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
+from 1 in the order of `--learn` or `--classes`. `<out>` has pictures by split,
+`annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
+official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
+pictures with a class to forget, and its boxes alone) and `<out>/retain` (the pictures without).
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_data_arguments(parser, DATASETS)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert and say what was written."""
+    from knowswap_mm.datasets.publishers.conversion import run_conversion
+    from knowswap_mm.datasets.publishers.convert_detection import convert
+
+    run_conversion(args, convert)
+
+
+COMMAND = Command(
+    help='Turn a downloaded data set with boxes into COCO format.',
+    examples=(
+        'knowswap data-detection cub --source CUB_200_2011 --out data/cub --learn learn.txt',
+        'knowswap data-detection coco --source coco --out coco_small --forget cat --fraction 0.1',
+    ),
+    add_arguments=add_arguments,
+    run=run,
+    order=121,
+    text=TEXT,
+)
+main = COMMAND.main

@@ -1,0 +1,1 @@
+"""Swaps and baselines over seeds, several at a time, and one table of their results."""

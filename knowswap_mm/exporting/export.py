@@ -1,0 +1,163 @@
+"""The work of ``knowswap export``."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from safetensors.torch import save_file
+
+import knowswap_mm
+from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.exporting.export_check import ExportCheck
+from knowswap_mm.exporting.exported_host import ExportedHost
+from knowswap_mm.exporting.host_files import host_config, write_config
+from knowswap_mm.exporting.new_folder import new_folder, refuse_existing
+from knowswap_mm.exporting.role_tests import open_test_data, spread_samples, write_role_tests
+
+
+def export(args: argparse.Namespace) -> dict[str, Any]:
+    """Export and return what was written into export.json."""
+    if args.check < 0:
+        raise ConfigError('--check', args.check, 'no number of pictures', 'e.g. 8, or 0')
+    refuse_existing(args.out, '--out')
+    cfg = open_config(args.config)
+    for name in cfg.get('custom_imports', {}).get('imports', []):
+        __import__(name)
+    MMLogger.get_instance('export', log_level='ERROR')
+    checkpoint = safe_load(args.checkpoint)
+    names = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
+    if not names:
+        fix = 'give the .pth of a phase, as a swap writes it'
+        raise ConfigError('checkpoint', str(args.checkpoint), 'does not name its classes', fix)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        if cfg.get('data_preprocessor'):  # as the runner does
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        if cfg.model.get('data_preprocessor'):  # as the swapper does
+            cfg.model.host.setdefault('data_preprocessor', cfg.model.data_preprocessor)
+        swapper = MODELS.build(copy.deepcopy(cfg.model))
+        try:
+            swapper.load_state_dict(state_dict_of(checkpoint))
+        except RuntimeError as error:
+            raise CheckpointError(f'{args.checkpoint} does not fit the model: {error}') from None
+        data = read_test_data(args, cfg, names)
+        check = None
+        if args.check:
+            tensors = [tensor.name for tensor in swapper.class_rows.tensors]
+            check = ExportCheck(swapper.host, spread_samples(data, args.check), tensors)
+        keys = cfg.model.get('head', {}).get('count_keys', ('num_classes',))
+        exported = ExportedHost(swapper, cfg.model.host, names, keys)
+        if check:
+            precision, dtype = ('float16', torch.half) if args.half else ('float32', torch.float)
+            check.compare(build(exported.config, exported.state_dict(dtype)))
+            check.refuse_deviations(precision)
+        if args.drop:
+            exported.drop(names_to_drop(args, cfg))
+        with new_folder(args.out, '--out') as folder:
+            return write(folder, args, cfg, exported, data, check)
+
+
+def read_test_data(args: argparse.Namespace, cfg: Config, names: list[str]) -> RoleDataset | None:
+    """Read the test data, if they are needed."""
+    if not args.check and not args.test_data:
+        return None
+    try:
+        data = open_test_data(cfg)
+    except Exception as error:  # any data set may raise anything
+        key, value = ('--test-data', True) if args.test_data else ('--check', args.check)
+        fix = 'put the data where test_dataloader of the config says, or leave them out: --check 0'
+        fix += ' and no --test-data'
+        raise ConfigError(key, value, f'the test data cannot be read ({error})', fix) from error
+    if list(names) != list(data.classes.names):
+        fix = 'give the config of the run, or export without the test data: --check 0'
+        raise ConfigError('swap.classes', data.classes.names, f'the checkpoint has {names}', fix)
+    return data
+
+
+def names_to_drop(args: argparse.Namespace, cfg: Config) -> list[str]:
+    """The classes that --drop means."""
+    if args.drop != ['forgotten']:
+        return args.drop
+    names = read_class_names('swap.classes.forget', cfg.swap.classes.get('forget') or None)
+    if not names:
+        fix = 'name the classes after --drop'
+        raise ConfigError('swap.classes.forget', None, 'names no class', fix)
+    return names
+
+
+def build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Build a plain host and load it strictly."""
+    plain = MODELS.build(ConfigDict(copy.deepcopy(config)))  # hosts may write into it
+    try:
+        plain.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f'The merged weights do not fit the plain host: {error}') from None
+    return plain
+
+
+def write(
+    folder: Path,
+    args: argparse.Namespace,
+    cfg: Config,
+    exported: ExportedHost,
+    data: RoleDataset | None,
+    check: ExportCheck | None,
+) -> dict[str, Any]:
+    """Write everything into a folder."""
+    state = exported.state_dict(torch.half if args.half else torch.float)
+    meta = dict(dataset_meta=dict(classes=tuple(exported.classes)))
+    torch.save(dict(state_dict=state, meta=meta), folder / 'model.pth')
+    if args.safetensors:
+        save_file(state, folder / 'model.safetensors')
+    write_config(folder / 'config.py', host_config(cfg, exported.config, exported.classes))
+    # What lies on the disk is what was checked, and fits.
+    found = safe_load(folder / 'model.pth')['state_dict']
+    build(Config.fromfile(folder / 'config.py').model, found)
+    if any(not torch.equal(found[key], value) for key, value in state.items()):
+        raise CheckpointError(f'{args.out} cannot be read back as it was written. Fix: try again.')
+    classes, spare = exported.classes, len(exported.classes) - len(exported.label_map)
+    labels = dict(classes=classes, old_labels=[*exported.label_map, *[None] * spare])
+    write_json(folder / 'classes.json', labels)
+    if all(name == name.split('#')[0].strip() for name in classes):  # else no line can hold it
+        (folder / 'classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
+    record = dict(
+        checkpoint=args.checkpoint.name,
+        config=Path(args.config).name,
+        sha256={path.name: sha256(path) for path in sorted(folder.glob('model.*'))},
+        precision='float16' if args.half else 'float32',
+        label_map={str(old): new for old, new in exported.label_map.items()},
+        check=dict(pictures=len(check.samples), deviations=check.deviations) if check else None,
+        versions={
+            name: importlib.import_module(name).__version__
+            for name in dict.fromkeys(('torch', 'mmengine', cfg.default_scope))
+        },
+        exported_by=f'{knowswap_mm.__name__} {knowswap_mm.__version__}',
+    )
+    if args.test_data:
+        record['tests'] = write_role_tests(folder, cfg, data, exported.label_map, classes)
+    write_json(folder / 'export.json', record)
+    return dict(record, classes=classes)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a json file."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
