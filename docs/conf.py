@@ -1,6 +1,7 @@
 """The site: `make docs`. Its pages are the md files of the repository as they stand."""
 
 import importlib
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,13 @@ from mmengine.registry import Registry
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+import knowswap_mm  # noqa: E402
 from knowswap_mm import __version__, registry  # noqa: E402
+
+# Whatever the package registers is registered when its module is imported.
+for module in pkgutil.walk_packages(knowswap_mm.__path__, 'knowswap_mm.'):
+    if not module.name.endswith('.__main__'):
+        importlib.import_module(module.name)
 
 project = 'knowswap_mm'
 author = copyright = 'knowswap_mm contributors'
@@ -45,13 +52,14 @@ html_css_files = ['wide_tables.css']
 autodoc_typehints = 'none'
 autodoc_class_signature = 'mixed'
 napoleon_use_rtype = False
+napoleon_use_ivar = True
+add_module_names = False
 
 
 def describe(name: str) -> str:
     """RST of all classes of a registry of ours, or of one class of the package."""
     if name.isupper():
         found: Registry = getattr(registry, name)
-        found.import_from_location()
         kinds = [kind for kind in found.module_dict.values() if isinstance(kind, type)]
         kinds = [kind for kind in kinds if kind.__module__.startswith('knowswap_mm.')]
     else:

@@ -79,7 +79,13 @@ def check_python(command, arguments):
 
 
 def check_entry_point(arguments):
-    parser_of(REPOSITORY / 'knowswap', 'knowswap_mm').parse_known_args(arguments)
+    parser = parser_of(REPOSITORY / 'knowswap', 'knowswap_mm')
+    if len(arguments) == 1:  # the prose names a command
+        arguments = [*arguments, '--help']
+    try:
+        parser.parse_args(arguments)
+    except SystemExit as end:
+        assert end.code == 0, f'knowswap does not take {arguments}'
 
 
 COMMANDS = [command for page in PAGES for command in commands_of(page)]
