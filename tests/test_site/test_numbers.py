@@ -91,21 +91,77 @@ def test_detection_seed_0_is_that_of_its_file():
         assert numbers == wanted
 
 
+#: What a file calls the runs that the pages give other names.
+NAMES = {
+    'learn-forget, official recipe': 'official learn-forget',
+    'saliency mask and random labels': 'saliency',
+    'gradient ascent without a bound': 'gradient ascent',
+    'EWC': 'ewc',
+    'retrain (against the other two)': 'retrain',
+}
+
+
+def kept_name(name):
+    name = name.split(':')[0]
+    return NAMES.get(name, name)
+
+
 def test_baselines_are_those_of_their_file():
     """The state at the end of each run."""
     kept = table_with(RESULTS / 'fashion_baselines.md', 'run', 'state')
     last = {row[0]: row[2:5] for row in kept if row[1] != 'start'}
-    shown = table_with(DOCS / 'results.md', 'run', 'learn', 'forget', 'retain', 'seconds')
-    other = {'learn-forget, official recipe': 'official learn-forget',
-             'saliency mask and random labels': 'saliency',
-             'gradient ascent without a bound': 'gradient ascent'}  # fmt: skip
-    compared = 0
-    for name, *cells in shown:
-        short = other.get(name, name.split(':')[0]).replace('EWC', 'ewc')
-        if short in last:
-            assert cells[:3] == last[short], name
-            compared += 1
-    assert compared == len(last)
+    rows = table_with(DOCS / 'results.md', 'run', 'learn', 'forget', 'retain', 'seconds')
+    shown = {kept_name(name): cells[:3] for name, *cells in rows}
+    assert {name: shown.get(name) for name in last} == last
+
+
+def test_head_rows_are_those_of_their_file():
+    kept = table_with(RESULTS / 'fashion_val_seed1.md', 'run', 'state')
+    last = {row[0]: row[2:5] for row in kept}
+    short = dict(frozen='frozen', new_rows='new', all='all')
+    for policy, share, *cells in table_with(DOCS / 'results.md', 'head policy'):
+        if policy == 'before the swap':
+            assert cells == kept[0][2:5]
+        else:
+            name = f'LF {short[policy]}' + ('' if share == '-' else f' ms.{share[-1]}')
+            assert cells == last[name], name
+
+
+def test_audits_are_those_of_their_file():
+    """In percent, but for AUCs; a verdict for each seed instead of a word for all."""
+    kept = {row[0]: row[1:] for row in table_with(RESULTS / 'fashion_audit.md', 'run', 'answers')}
+    rows = table_with(DOCS / 'results.md', 'run', 'answers', 'linear probe', '5 shots')
+    assert {kept_name(name) for name, *_ in rows} == set(kept)
+    for name, *cells in rows:
+        found = kept[kept_name(name)]
+        places = zip(
+            cells, (found[i] for i in (0, 1, 2, 3, 6, 7)), (100,) * 3 + (1, 1, 100), strict=True
+        )
+        for cell, wanted, factor in places:
+            if cell:
+                numbers, digits = re.findall(r'\d+\.\d+', cell), 1 if factor == 100 else 3
+                each = re.findall(r'\d+\.\d+', wanted)
+                assert numbers == [f'{float(n) * factor:.{digits}f}' for n in each], (name, cell)
+
+
+def test_readme_names_what_the_detector_measured():
+    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+    found = re.search(
+        r'ended at AP ([\d.]+) \(learn; ([\d.]+) if nothing is to be forgotten\), ([\d.]+) '
+        r'\(forget; ([\d.]+) before\) and ([\d.]+) \(retain; ([\d.]+) before\)',
+        text,
+    )
+    runs = runs_of('dino-mini_test_seed0.json')
+    swap, reference = runs['learn-forget', 0], runs['reference, learn with all retained', 0]
+    wanted = (
+        in_percent(swap, 'phase2_forget', 'learn'),
+        in_percent(reference, 'phase1_learn', 'learn'),
+        in_percent(swap, 'phase2_forget', 'forget'),
+        in_percent(swap, 'start', 'forget'),
+        in_percent(swap, 'phase2_forget', 'retain'),
+        in_percent(swap, 'start', 'retain'),
+    )
+    assert found.groups() == tuple(map(percent, wanted))
 
 
 def test_data_tables_are_those_of_their_files():
@@ -148,3 +204,21 @@ def test_config_reference_has_all_keys():
     assert keys['key of swap.classes'] == set(class_roles._KEYS)
     assert keys['key of a phase'] == phase_parser._KEYS
     assert keys['key of model'] == {'type', *inspect.signature(KnowledgeSwapper).parameters}
+
+
+def test_what_keeps_the_numbers_is_there():
+    text = (DOCS / 'numbers.md').read_text()
+    named = re.findall(r'`((?:benchmarks|weights|tools|docs)/[\w./*-]+)`', text)
+    assert len(named) > 10
+    for name in named:
+        assert list(REPOSITORY.glob(name)), name
+
+
+def test_messages_of_the_questions_are_those_of_the_code():
+    text = (DOCS / 'faq.md').read_text().split('## Messages')[1].split('## ')[0]
+    quoted = re.findall(r'^\*\*`(.+)`\.\*\*', text, re.MULTILINE)
+    assert len(quoted) >= 3
+    folders = (REPOSITORY / 'knowswap_mm', REPOSITORY / 'tools')
+    code = '\n'.join(path.read_text() for f in folders for path in f.rglob('*.py'))
+    for message in quoted:
+        assert message in code, message
