@@ -128,6 +128,6 @@ def parser_of(tool: Path, module: str | None = None) -> argparse.ArgumentParser:
 
 def tools() -> list[Path]:
     """All command line tools of the repository."""
-    folders = (REPOSITORY / 'tools', REPOSITORY / 'benchmarks', REPOSITORY / 'docs' / 'draw')
+    folders = (REPOSITORY / 'tools', REPOSITORY / 'benchmarks', REPOSITORY / 'docs' / 'scripts')
     paths = (path for folder in folders for path in sorted(folder.rglob('*.py')))
     return [path for path in paths if "__name__ == '__main__'" in path.read_text(encoding='utf-8')]

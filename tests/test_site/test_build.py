@@ -13,6 +13,8 @@ from tests.doc_blocks import DOCS, REPOSITORY
 pytest.importorskip('sphinx', reason='`make docs` or `make test` installs requirements/docs.txt')
 pytest.importorskip('myst_parser')
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -27,7 +29,6 @@ def site(tmp_path_factory):
     return folder / 'html'
 
 
-@pytest.mark.slow
 def test_each_page_is_there_and_in_the_table_of_contents(site):
     index = (site / 'docs' / 'index.html').read_text()
     for page in DOCS.glob('*.md'):
@@ -36,7 +37,6 @@ def test_each_page_is_there_and_in_the_table_of_contents(site):
     assert 'url=docs/index.html' in (site / 'index.html').read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'name', ['RUNNERS', 'MODELS', 'ACCELERATIONS', 'DATASETS', 'METRICS', 'HOOKS', 'AUDITS']
 )
@@ -57,7 +57,6 @@ def test_the_config_reference_has_all_registered_classes(site, name):
         assert ' '.join(first_words) in words, kind
 
 
-@pytest.mark.slow
 def test_links_between_pages_lead_to_places(site):
     """Of all pages, to a page and a place on it."""
     wrong = []

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import runpy
 import statistics
 
 import pytest
@@ -178,20 +177,6 @@ def test_data_tables_are_those_of_their_files():
     assert [row[0] for row in rows] == [each['cache'] for each in path]
     for (_, *cells), each in zip(rows, path, strict=True):
         assert [c.replace(',', '') for c in cells] == [f'{n:.0f}' for n in each['pictures_per_s']]
-
-
-def test_model_zoo_is_up_to_date():
-    tool = runpy.run_path(str(REPOSITORY / 'tools' / 'setup' / 'model_zoo.py'))
-    assert tool['page']() == tool['PAGE'].read_text(), 'Fix: python tools/setup/model_zoo.py'
-
-
-def test_model_zoo_has_all_weights_and_their_checksums():
-    text = (DOCS / 'model_zoo.md').read_text()
-    cards = sorted((REPOSITORY / 'weights').glob('*.json'))
-    assert re.findall(r'^## (.+)$', text, re.MULTILINE) == [card.stem for card in cards]
-    for card in cards:
-        assert json.loads(card.read_text())['file_sha256'] in text
-        assert f'`weights/{card.stem}.safetensors`' in text
 
 
 def test_config_reference_has_all_keys():

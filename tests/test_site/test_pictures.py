@@ -40,7 +40,7 @@ def texts(svg):
 def test_concepts_are_drawn_by_their_script(tmp_path, monkeypatch, capsys):
     """The same words and the same curves; other versions of matplotlib may write other numbers."""
     monkeypatch.setattr(sys, 'argv', ['concepts.py', '--out', str(tmp_path / 'drawn.svg')])
-    runpy.run_path(str(DOCS / 'draw' / 'concepts.py'), run_name='__main__')
+    runpy.run_path(str(DOCS / 'scripts' / 'concepts.py'), run_name='__main__')
     drawn, kept = ((p).read_text() for p in (tmp_path / 'drawn.svg', DOCS / 'images/concepts.svg'))
     assert texts(drawn) == texts(kept)
     curves = [re.findall(r'd="(M [^"]+)" clip-path', svg) for svg in (drawn, kept)]
@@ -71,7 +71,7 @@ def test_before_after_shows_first_and_last_state(tmp_path, monkeypatch, capsys):
     out = tmp_path / 'drawn.png'
     words = ['before_after.py', str(folder.parent), '--samples', '0', '2', '--out', str(out)]
     monkeypatch.setattr(sys, 'argv', words)
-    runpy.run_path(str(DOCS / 'draw' / 'before_after.py'), run_name='__main__')
+    runpy.run_path(str(DOCS / 'scripts' / 'before_after.py'), run_name='__main__')
     pixels = np.asarray(Image.open(out).convert('RGB')).astype(int)
     half = len(pixels) // 2
     red, green, blue = (
@@ -85,4 +85,4 @@ def test_before_after_shows_first_and_last_state(tmp_path, monkeypatch, capsys):
 def test_before_after_needs_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['before_after.py', str(tmp_path), '--samples', '0'])
     with pytest.raises(SystemExit, match='name the folder of a run'):
-        runpy.run_path(str(DOCS / 'draw' / 'before_after.py'), run_name='__main__')
+        runpy.run_path(str(DOCS / 'scripts' / 'before_after.py'), run_name='__main__')

@@ -1,6 +1,6 @@
 """Draws the picture of docs/concepts.md.
 
-    python docs/draw/concepts.py
+    python docs/scripts/concepts.py
 
 The curves are the figures of the demo's table in the README. The ground is white wherever the
 picture is shown, so that it reads the same in a light and in a dark theme.

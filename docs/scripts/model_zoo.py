@@ -1,8 +1,8 @@
 """Writes `docs/model_zoo.md`: the weights that ship with the code, and what swaps of them measured.
 
-    python tools/setup/model_zoo.py
-    python tools/setup/model_zoo.py --check
-    python tools/setup/model_zoo.py --demos work_dirs/demo work_dirs/demo_detection
+    python docs/scripts/model_zoo.py
+    python docs/scripts/model_zoo.py --check
+    python docs/scripts/model_zoo.py --demos work_dirs/demo work_dirs/demo_detection
 
 The last one takes over what demos measured, before it writes the page.
 
@@ -53,7 +53,7 @@ under `configs/demo/` are one run each on validation pictures (`benchmarks/resul
 others are means over seeds on test pictures, as [results.md](results.md) has them with each seed
 and the command for all of them. A dash stands where a run gives no class that role.
 
-This page is written by `tools/setup/model_zoo.py`; a test compares it with what it is made of.
+This page is written by `docs/scripts/model_zoo.py`; a test compares it with what it is made of.
 """
 
 
@@ -206,7 +206,7 @@ def main() -> None:
     if PAGE.is_file() and PAGE.read_text(encoding='utf-8') == text:
         print(f'{PAGE.name} is up to date')
     elif args.check:
-        sys.exit(f'docs/{PAGE.name} is not up to date. Fix: python tools/setup/model_zoo.py')
+        sys.exit(f'docs/{PAGE.name} is not up to date. Fix: python docs/scripts/model_zoo.py')
     else:
         PAGE.write_text(text, encoding='utf-8')
         print(f'docs/{PAGE.name} written')

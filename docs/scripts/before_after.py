@@ -1,7 +1,7 @@
 """Draws the picture of the README: one sample of each role, before and after a swap.
 
 make demo-detection
-python docs/draw/before_after.py work_dirs/demo_detection --samples 1 7 9
+python docs/scripts/before_after.py work_dirs/demo_detection --samples 1 7 9
 """
 
 import argparse
