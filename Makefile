@@ -58,7 +58,7 @@ bench: setup ## Measure the time of a training step
 	@touch $@
 
 docs: .venv/.docs-stamp ## Build the site of docs/ into docs/_build/html
-	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -c docs . docs/_build/html
+	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "The site is docs/_build/html/index.html"
 
 clean: ## Remove caches and build files

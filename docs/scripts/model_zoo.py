@@ -153,9 +153,8 @@ def section(card_file: Path, swaps: list[tuple[str, str, list[str]]], about: dic
     lines = [
         f'## {card_file.stem}',
         '',
-        '| | |',
-        '| --- | --- |',
         f'| weights | `{name}`, {weights.stat().st_size / 2**20:.1f} MiB, {card["dtype"]} |',
+        '| --- | --- |',
         f'| SHA-256 | `{card["file_sha256"]}` |',
         f'| parameters | {card["parameters"]:,} |',
         f'| classes | {", ".join(card["classes"])} |',

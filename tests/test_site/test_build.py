@@ -24,6 +24,7 @@ def site(tmp_path_factory):
         r'-m (sphinx -W .*) docs/_build/html', (REPOSITORY / 'Makefile').read_text()
     )
     words = [sys.executable, '-m', *command.group(1).split(), str(folder / 'html')]
+    words = [word.replace('docs/_build', str(folder)) for word in words]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return folder / 'html'
