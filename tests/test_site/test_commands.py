@@ -53,8 +53,9 @@ def arguments_of_script(path, arguments):
     """Without the number of processes, or the partition and the name of the job."""
     if path.name.startswith('slurm'):
         return arguments[2:]
-    count = next(i for i, word in enumerate(arguments) if word.isdecimal() or word == 'N')
-    return arguments[:count] + arguments[count + 1 :]
+    config, count, *rest = arguments
+    assert count.isdecimal() or count.isupper(), f'{path.name} takes a number, not {count}'
+    return [config, *rest]
 
 
 def check_make(command, arguments):
@@ -79,6 +80,8 @@ def check_python(command, arguments):
 
 
 def check_entry_point(arguments):
+    if not arguments or arguments[0].isupper():  # stands for any command
+        return
     parser = parser_of(REPOSITORY / 'knowswap', 'knowswap_mm')
     if len(arguments) == 1:  # the prose names a command
         arguments = [*arguments, '--help']
