@@ -163,6 +163,20 @@ def test_readme_names_what_the_detector_measured():
     assert found.groups() == tuple(map(percent, wanted))
 
 
+def test_readme_names_what_the_segmentor_measured():
+    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+    found = re.search(
+        r'ended at mIoU ([\d.]+) \(learn\), ([\d.]+) \(forget; ([\d.]+) before\) '
+        r'and ([\d.]+) \(retain; ([\d.]+) before\)',
+        text,
+    )
+    demos = json.loads((RESULTS / 'demos.json').read_text())
+    states = demos['configs/demo/mask2former-demo_shape-scenes_learn-forget.py']['states']
+    start, end = states['start'], states['phase2_forget']
+    wanted = end['learn'], end['forget'], start['forget'], end['retain'], start['retain']
+    assert found.groups() == tuple(map(percent, wanted))
+
+
 def test_data_tables_are_those_of_their_files():
     scale = json.loads((RESULTS / 'data_scale.json').read_text())
     rows = table_with(DOCS / 'data.md', 'pictures', 'convert s')
