@@ -21,7 +21,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 TWO_THREADS := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive KMP_BLOCKTIME=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-detection demo-segmentation test lint format bench clean distclean
+.PHONY: help setup demo demo-detection demo-segmentation test lint format bench docs clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ demo-detection: setup ## Swap knowledge in a small detector on the CPU
 demo-segmentation: setup ## Swap knowledge in a small segmentor on the CPU
 	$(TWO_THREADS) $(BIN)/python tools/demo.py --task segmentation --work-dir work_dirs/demo_segmentation
 
-test: lint ## Check the style and run all tests (WORKERS=, PYTEST_ARGS=)
+test: lint .venv/.docs-stamp ## Check the style and run all tests (WORKERS=, PYTEST_ARGS=)
 	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## Check the style
@@ -52,8 +52,17 @@ format: setup ## Mend the style where a tool can
 bench: setup ## Measure the time of a training step
 	$(BIN)/python benchmarks/step_time.py classification
 
+# Sphinx and its theme, once and after each change of their list; torch and the hosts stay as they are.
+.venv/.docs-stamp: requirements/docs.txt | setup
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint .venv/.setup-constraints.txt -r requirements/docs.txt
+	@touch $@
+
+docs: .venv/.docs-stamp ## Build the site of docs/ into docs/_build/html
+	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "The site is docs/_build/html/index.html"
+
 clean: ## Remove caches and build files
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Also remove .venv

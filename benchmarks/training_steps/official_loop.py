@@ -11,7 +11,7 @@ class OfficialLoop(PlainLoop):
     """As the official code goes about it: the host, model and data are those of the other loops.
 
     Two forward passes, a square, a sum and a root for each group, and every value of the log read
-    back from the device in every step (our notes on the official step; no code was taken over).
+    back from the device in every step (read off the official step; no code was taken over).
     """
 
     def report(self, *values: Tensor) -> None:

@@ -26,7 +26,7 @@ class LoRAInjector:
     """Injects one LoRA adapter into the linears of a model and freezes everything else.
 
     The defaults are the paper's: rank 8, scale alpha / rank = 1 / 8, FFN linears only,
-    A from Kaiming-uniform with a = sqrt(50), B = 0 (official code, read in 2.1 of our notes).
+    A from Kaiming-uniform with a = sqrt(50), B = 0 (as in the official code).
 
     Args:
         targets (str | Sequence[str]): Regular expression over full module names, or a list of

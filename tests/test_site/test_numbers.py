@@ -1,0 +1,223 @@
+"""Numbers that stand on several pages, or in a file, are the same everywhere."""
+
+import inspect
+import json
+import re
+import statistics
+
+import pytest
+
+from knowswap_mm.datasets import class_roles
+from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.schedule import phase_parser, swap_schedule
+from tests.doc_blocks import DOCS, REPOSITORY, tables_of
+
+RESULTS = REPOSITORY / 'benchmarks' / 'results'
+ROLES = ('learn', 'forget', 'retain')
+
+
+def table_with(page, *head):
+    """The first table of a page whose head begins with these cells, without its head."""
+    for rows in tables_of(page):
+        if tuple(rows[0][: len(head)]) == head:
+            return rows[1:]
+    raise LookupError(f'{page.name} has no table with {head}')
+
+
+def percent(number):
+    return f'{number:.1f}'
+
+
+def runs_of(name):
+    """Runs of a file of results by name and seed."""
+    content = json.loads((RESULTS / name).read_text())
+    return {(run['name'], run['seed']): run for run in content}
+
+
+def in_percent(run, state, role):
+    value = run['states'][state]['metrics'].get(f'{role}/{run["primary"]}')
+    return None if value is None else 100 * value / run['scale']
+
+
+def test_fashion_table_is_that_of_its_file():
+    runs = runs_of('fashion_test.json')
+    rows = table_with(DOCS / 'results.md', 'run', 'state', 'learn')
+    assert len(rows) == sum(len(run['states']) for (_, seed), run in runs.items() if seed == 0)
+    for name, state, *cells in rows:
+        seeds = [runs[name, seed] for seed in (0, 1, 2)]
+        for place, role in enumerate(ROLES):
+            each = [in_percent(run, state, role) for run in seeds]
+            assert float(cells[place]) == pytest.approx(statistics.mean(each), abs=0.051)
+        singles = [' / '.join(percent(in_percent(run, state, r)) for r in ROLES) for run in seeds]
+        assert cells[3] == ', '.join(singles)
+
+
+def test_readme_table_is_that_of_the_results():
+    measured = {
+        (run, state): cells[:3]
+        for run, state, *cells in table_with(DOCS / 'results.md', 'run', 'state', 'learn')
+    }
+    name = ''
+    for run, after, *cells in table_with(REPOSITORY / 'README.md', 'run', 'after'):
+        name = run or name
+        if run == 'before the swap':
+            assert cells == measured['recommended, learn-forget', 'start']
+            continue
+        order = name.split(',')[0].removesuffix(' (control)')
+        kind = 'official recipe' if 'official' in name else 'recommended'
+        states = [state for found, state in measured if found == f'{kind}, {order}']
+        (state,) = (state for state in states if state.endswith(f'_{after}'))
+        assert cells == measured[f'{kind}, {order}', state], (run, after)
+
+
+def test_readme_demo_is_that_of_its_file():
+    """Within a point: another machine adds in another order."""
+    demos = json.loads((RESULTS / 'demos.json').read_text())
+    states = demos['configs/demo/vit-demo_fashion-mnist_learn-forget.py']['states']
+    rows = table_with(REPOSITORY / 'README.md', 'state', 'iteration')
+    assert [row[0] for row in rows] == list(states)
+    for state, _, *cells in rows:
+        for place, role in enumerate(ROLES):
+            assert float(cells[place]) == pytest.approx(states[state][role], abs=1.0)
+
+
+def test_detection_seed_0_is_that_of_its_file():
+    runs = runs_of('dino-mini_test_seed0.json')
+    section = (DOCS / 'results.md').read_text().split('## Detection')[1]
+    found = re.findall(r'^\| (?:learn-forget)?.*\| ([\d.]+)/([\d.]+)/([\d.]+), ', section, re.M)[:2]
+    for numbers, state in zip(found, ('phase1_learn', 'phase2_forget'), strict=True):
+        wanted = tuple(percent(in_percent(runs['learn-forget', 0], state, r)) for r in ROLES)
+        assert numbers == wanted
+
+
+#: What a file calls the runs that the pages give other names.
+NAMES = {
+    'learn-forget, official recipe': 'official learn-forget',
+    'saliency mask and random labels': 'saliency',
+    'gradient ascent without a bound': 'gradient ascent',
+    'EWC': 'ewc',
+    'retrain (against the other two)': 'retrain',
+}
+
+
+def kept_name(name):
+    name = name.split(':')[0]
+    return NAMES.get(name, name)
+
+
+def test_baselines_are_those_of_their_file():
+    """The state at the end of each run."""
+    kept = table_with(RESULTS / 'fashion_baselines.md', 'run', 'state')
+    last = {row[0]: row[2:5] for row in kept if row[1] != 'start'}
+    rows = table_with(DOCS / 'results.md', 'run', 'learn', 'forget', 'retain', 'seconds')
+    shown = {kept_name(name): cells[:3] for name, *cells in rows}
+    assert {name: shown.get(name) for name in last} == last
+
+
+def test_head_rows_are_those_of_their_file():
+    kept = table_with(RESULTS / 'fashion_val_seed1.md', 'run', 'state')
+    last = {row[0]: row[2:5] for row in kept}
+    short = dict(frozen='frozen', new_rows='new', all='all')
+    for policy, share, *cells in table_with(DOCS / 'results.md', 'head policy'):
+        if policy == 'before the swap':
+            assert cells == kept[0][2:5]
+        else:
+            name = f'LF {short[policy]}' + ('' if share == '-' else f' ms.{share[-1]}')
+            assert cells == last[name], name
+
+
+def test_audits_are_those_of_their_file():
+    """In percent, but for AUCs; a verdict for each seed instead of a word for all."""
+    kept = {row[0]: row[1:] for row in table_with(RESULTS / 'fashion_audit.md', 'run', 'answers')}
+    rows = table_with(DOCS / 'results.md', 'run', 'answers', 'linear probe', '5 shots')
+    assert {kept_name(name) for name, *_ in rows} == set(kept)
+    for name, *cells in rows:
+        found = kept[kept_name(name)]
+        places = zip(
+            cells, (found[i] for i in (0, 1, 2, 3, 6, 7)), (100,) * 3 + (1, 1, 100), strict=True
+        )
+        for cell, wanted, factor in places:
+            if cell:
+                numbers, digits = re.findall(r'\d+\.\d+', cell), 1 if factor == 100 else 3
+                each = re.findall(r'\d+\.\d+', wanted)
+                assert numbers == [f'{float(n) * factor:.{digits}f}' for n in each], (name, cell)
+
+
+def test_readme_names_what_the_detector_measured():
+    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+    found = re.search(
+        r'ended at AP ([\d.]+) \(learn; ([\d.]+) if nothing is to be forgotten\), ([\d.]+) '
+        r'\(forget; ([\d.]+) before\) and ([\d.]+) \(retain; ([\d.]+) before\)',
+        text,
+    )
+    runs = runs_of('dino-mini_test_seed0.json')
+    swap, reference = runs['learn-forget', 0], runs['reference, learn with all retained', 0]
+    wanted = (
+        in_percent(swap, 'phase2_forget', 'learn'),
+        in_percent(reference, 'phase1_learn', 'learn'),
+        in_percent(swap, 'phase2_forget', 'forget'),
+        in_percent(swap, 'start', 'forget'),
+        in_percent(swap, 'phase2_forget', 'retain'),
+        in_percent(swap, 'start', 'retain'),
+    )
+    assert found.groups() == tuple(map(percent, wanted))
+
+
+def test_readme_names_what_the_segmentor_measured():
+    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+    found = re.search(
+        r'ended at mIoU ([\d.]+) \(learn\), ([\d.]+) \(forget; ([\d.]+) before\) '
+        r'and ([\d.]+) \(retain; ([\d.]+) before\)',
+        text,
+    )
+    demos = json.loads((RESULTS / 'demos.json').read_text())
+    states = demos['configs/demo/mask2former-demo_shape-scenes_learn-forget.py']['states']
+    start, end = states['start'], states['phase2_forget']
+    wanted = end['learn'], end['forget'], start['forget'], end['retain'], start['retain']
+    assert found.groups() == tuple(map(percent, wanted))
+
+
+def test_data_tables_are_those_of_their_files():
+    scale = json.loads((RESULTS / 'data_scale.json').read_text())
+    rows = table_with(DOCS / 'data.md', 'pictures', 'convert s')
+    assert [int(row[0].replace(',', '')) for row in rows] == [each['pictures'] for each in scale]
+    for (_, *cells), each in zip(rows, scale, strict=True):
+        wanted = each['convert_s'], each['convert_mib'], each['open_s'], each['open_mib']
+        for cell, number in zip(cells, wanted, strict=True):
+            digits = len(cell.partition('.')[2])
+            assert float(cell) == pytest.approx(number, abs=0.51 * 10**-digits)
+    path = json.loads((RESULTS / 'data_path_cpu.json').read_text())['rows']
+    rows = table_with(DOCS / 'data.md', 'cache', 'epoch 1')
+    assert [row[0] for row in rows] == [each['cache'] for each in path]
+    for (_, *cells), each in zip(rows, path, strict=True):
+        assert [c.replace(',', '') for c in cells] == [f'{n:.0f}' for n in each['pictures_per_s']]
+
+
+def test_config_reference_has_all_keys():
+    keys = {
+        rows[0][0]: {row[0] for row in rows[1:]}
+        for rows in tables_of(DOCS / 'config.md')
+        if rows[0][0].startswith('key of')
+    }
+    assert keys['key of swap'] == set(swap_schedule._KEYS)
+    assert keys['key of swap.classes'] == set(class_roles._KEYS)
+    assert keys['key of a phase'] == phase_parser._KEYS
+    assert keys['key of model'] == {'type', *inspect.signature(KnowledgeSwapper).parameters}
+
+
+def test_what_keeps_the_numbers_is_there():
+    text = (DOCS / 'numbers.md').read_text()
+    named = re.findall(r'`((?:benchmarks|weights|tools|docs)/[\w./*-]+)`', text)
+    assert len(named) > 10
+    for name in named:
+        assert list(REPOSITORY.glob(name)), name
+
+
+def test_messages_of_the_questions_are_those_of_the_code():
+    text = (DOCS / 'faq.md').read_text().split('## Messages')[1].split('## ')[0]
+    quoted = re.findall(r'^\*\*`(.+)`\.\*\*', text, re.MULTILINE)
+    assert len(quoted) >= 3
+    folders = (REPOSITORY / 'knowswap_mm', REPOSITORY / 'tools')
+    code = '\n'.join(path.read_text() for f in folders for path in f.rglob('*.py'))
+    for message in quoted:
+        assert message in code, message
