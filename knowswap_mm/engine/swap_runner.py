@@ -25,6 +25,7 @@ from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_timeout
+from knowswap_mm.engine.remembered_config import RememberedConfig
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
@@ -63,7 +64,7 @@ class SwapRunner(TidyRunner):
         Raises:
             ConfigError: If the config has no ``swap`` field.
         """
-        cfg = copy.deepcopy(cfg)
+        cfg = RememberedConfig.adopt(copy.deepcopy(cfg))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -57,6 +57,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='knowswap_mm.RoleDataset',
+        cache=dict(size='2GB'),
         roles=dict(
             learn=dict(
                 dataset=dict(
