@@ -157,7 +157,7 @@ FILLED_IN = {
     ('SwapOptimWrapper', 'optimizer'), ('SwapOptimWrapper', 'accumulative_counts'),
     ('SwapOptimWrapper', 'clip_grad'), ('CocoRoleMetric', 'prefix'),
     ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'),
-    ('SegmentationDrawer', 'share'),
+    ('SegmentationDrawer', 'share'), ('Check', 'work_dir'),
 }  # fmt: skip
 #: Not registered, but written by name in configs.
 BESIDE = (SampleCache, LoRAInjector)
