@@ -180,3 +180,65 @@ def test_resume_in_the_own_folder_keeps_the_results(whole, tmp_path):
     before = json.loads((folder / 'swap_results.json').read_text())
     resumed(make_config(tmp_path / 'run'), tmp_path / 'run' / 'iter_9.pth')
     assert json.loads((tmp_path / 'run' / 'swap_results.json').read_text()) == before
+
+
+#: As docs/performance.md names them, the fastest last.
+ACCELERATIONS = dict(
+    without=[],
+    eager=['LeanLoRA', 'PackedAttention', 'LinearPatches', 'ClassTokenOnly', 'HalfResiduals'],
+)
+ACCELERATIONS['graphed'] = [
+    *ACCELERATIONS['eager'],
+    dict(type='knowswap_mm.GraphedBackbone', after=1),
+]
+ACCELERATIONS['all'] = [
+    *ACCELERATIONS['eager'],
+    'HashedDropout',
+    'CompiledBlocks',
+    dict(type='knowswap_mm.GraphedBackbone', after=1),
+]
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'deterministic'),
+    [
+        ('eager', False),
+        *(
+            pytest.param(
+                name,
+                deterministic,
+                marks=[
+                    pytest.mark.gpu,
+                    pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
+                ],
+            )
+            for name in ACCELERATIONS
+            for deterministic in (False, True)
+        ),
+    ],
+)
+def test_accelerated_training_in_bfloat16_is_resumed(
+    chosen, deterministic, picture_tree, host, tmp_path
+):
+    """On a GPU a graph is recorded anew after the resume, at another iteration."""
+
+    def config(name):
+        return swap_config(
+            picture_tree,
+            tmp_path / name,
+            [learn(iters=6), forget(iters=6, merge_learned=True)],
+            host=host,
+            batch_size=16,
+            dropout=0.1,
+            model__accelerations=ACCELERATIONS[chosen],
+            optim_wrapper__type='knowswap_mm.SwapOptimWrapper',
+            optim_wrapper__dtype='bfloat16',
+            default_hooks__checkpoint__interval=4,
+            randomness__deterministic=deterministic,
+        )
+
+    _, recorder = train(config('whole'))
+    _, again = resumed(config('resumed'), tmp_path / 'whole' / 'iter_4.pth')
+    assert again.column('loss') == recorder.column('loss')[4:]
+    ends = [weights_of(tmp_path / name / 'phase2_forget.pth') for name in ('whole', 'resumed')]
+    assert_same_weights(*ends)
