@@ -45,17 +45,21 @@ class FusedFeatures:
 
         Args:
             host (nn.Module): The host.
-            inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``.
+            inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``. If they are fused,
+                those of each role become, in place, a view of all, which then lie in memory once.
         """
         if not self.supported:
             return None
         one_shape = len({tensor.shape[1:] for tensor in inputs.values()}) == 1
         if self.mode != 'never' and one_shape and len(inputs) > 1:
-            features = host.extract_feat(torch.cat(list(inputs.values())))
-            parts, start = {}, 0
+            pictures = torch.cat(list(inputs.values()))
+            spans, start = {}, 0
             for role, tensor in inputs.items():
-                parts[role] = _slice(features, start, start + len(tensor))
+                spans[role] = slice(start, start + len(tensor))
                 start += len(tensor)
+            inputs.update({role: pictures[span] for role, span in spans.items()})
+            features = host.extract_feat(pictures)
+            parts = {role: _slice(features, span) for role, span in spans.items()}
         elif self._leaves_autocast(inputs):
             parts = {role: host.extract_feat(tensor) for role, tensor in inputs.items()}
         else:
@@ -104,13 +108,13 @@ class FusedFeatures:
         self.supported = self._used
 
 
-def _slice(features: Any, start: int, stop: int) -> Any:
+def _slice(features: Any, span: slice) -> Any:
     if isinstance(features, Tensor):
-        return features[start:stop]
+        return features[span]
     if isinstance(features, (list, tuple)):
-        return type(features)(_slice(part, start, stop) for part in features)
+        return type(features)(_slice(part, span) for part in features)
     if isinstance(features, dict):
-        return {key: _slice(part, start, stop) for key, part in features.items()}
+        return {key: _slice(part, span) for key, part in features.items()}
     return features
 
 

@@ -101,6 +101,15 @@ def test_fused_equals_separate(config, phase):
     assert_same(results['always'], results['never'])
 
 
+def test_fused_pictures_lie_in_memory_once():
+    inputs, samples = batch(ROLES[LEARN])
+    before = {role: pictures.clone() for role, pictures in inputs.items()}
+    step(build_swapper(), inputs, samples)
+    assert len({pictures.untyped_storage().data_ptr() for pictures in inputs.values()}) == 1
+    for role, pictures in before.items():
+        assert torch.equal(inputs[role], pictures)
+
+
 def test_roles_of_different_length_get_their_own_features():
     inputs, samples = batch(ROLES[JOINT], JOINT)
     inputs['forget'], samples['forget'] = inputs['forget'][:1], samples['forget'][:1]
