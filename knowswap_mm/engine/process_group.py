@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +41,30 @@ def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
     return dict(env_cfg, dist_cfg=dict(dist_cfg, timeout=seconds + GRACE)), float(seconds)
 
 
+def with_own_store(env_cfg: dict[str, Any]) -> dict[str, Any]:
+    """Let processes that torchrun started again meet at a place of their own.
+
+    With a fixed address, torchrun keeps one store for all its starts, and in it the addresses that
+    the processes of the start before had. One that is faster than rank 0 would call the dead one.
+
+    Args:
+        env_cfg (dict): The config's ``env_cfg``.
+
+    Returns:
+        dict: The same; after a restart, with what ``init_process_group`` needs.
+    """
+    restarts = int(os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0)
+    if not restarts or os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+        return env_cfg
+    dist_cfg = dict(env_cfg.get('dist_cfg') or {})
+    rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+    shared = torch.distributed.TCPStore(
+        os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), world, is_master=False
+    )
+    store = torch.distributed.PrefixStore(f'restart_{restarts}', shared)
+    return dict(env_cfg, dist_cfg=dict(dist_cfg, store=store, rank=rank, world_size=world))
+
+
 def start_gloo(env_cfg: dict[str, Any]) -> None:
     """Let processes without an accelerator talk: mmengine's own start-up asks CUDA for a device.
 
@@ -47,8 +72,10 @@ def start_gloo(env_cfg: dict[str, Any]) -> None:
         env_cfg (dict): What :func:`with_timeout` gave.
     """
     if get_device() == 'cpu' and not is_distributed():
-        timeout = timedelta(seconds=env_cfg['dist_cfg']['timeout'])
-        torch.distributed.init_process_group('gloo', timeout=timeout)
+        settings = env_cfg['dist_cfg']
+        store = {key: settings[key] for key in ('store', 'rank', 'world_size') if key in settings}
+        timeout = timedelta(seconds=settings['timeout'])
+        torch.distributed.init_process_group('gloo', timeout=timeout, **store)
         atexit.register(_leave)
 
 

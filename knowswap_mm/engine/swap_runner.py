@@ -24,7 +24,7 @@ from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
-from knowswap_mm.engine.process_group import start_gloo, with_timeout
+from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
@@ -358,6 +358,7 @@ class SwapRunner(TidyRunner):
         """
         env_cfg, self.timeout = with_timeout(env_cfg)
         if self.launcher == 'pytorch':
+            env_cfg = with_own_store(env_cfg)
             start_gloo(env_cfg)
         super().setup_env(env_cfg)
         self.run_id = uuid.uuid4().hex

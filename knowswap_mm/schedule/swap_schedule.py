@@ -67,6 +67,10 @@ class SwapSchedule:
         if phases is None:
             phases = phases_of_order(order, swap.get('phase_settings', {}))
             phases = changed_phases(phases, changes)
+        elif settings := swap.get('phase_settings'):
+            problem = 'swap.phases says all of each phase, so it would do nothing'
+            fix = 'change swap.phases.0.epochs, ..., and set swap.phase_settings = None'
+            raise ConfigError('swap.phase_settings', settings, problem, fix)
         if isinstance(phases, dict):
             # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
             if not by_position:

@@ -125,3 +125,13 @@ def test_an_order_beside_a_list_of_phases_is_refused(raises_config_error):
     swap = dict(order='learn', phase_settings=SETTINGS, phases=[dict(kind='learn', iters=2)])
     with raises_config_error('swap', ['order', 'phase_settings', 'phases'], 'exactly one'):
         SwapSchedule.from_config(swap, SIZES, 8)
+
+
+def test_settings_that_would_do_nothing_are_refused(raises_config_error):
+    phases = [dict(kind='learn', iters=2, weights=dict(learn=1.0, retain=1.0))]
+    for nothing in ({}, None):
+        swap = dict(phases=phases, phase_settings=nothing)
+        assert SwapSchedule.from_config(swap, SIZES, 8).total == 2
+    settings = dict(learn=dict(iters=5))
+    with raises_config_error('swap.phase_settings', settings, 'would do nothing', 'swap.phases.0'):
+        SwapSchedule.from_config(dict(phases=phases, phase_settings=settings), SIZES, 8)

@@ -12,6 +12,7 @@ leave = dict(
 )
 swap = dict(
     order=None,
+    phase_settings=None,
     phases=[
         dict(kind='learn', epochs=5, weights=dict(learn=1.0, retain=0.2, sparsity=0.005)),
         leave,

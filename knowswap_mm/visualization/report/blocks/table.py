@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from knowswap_mm.visualization.report.blocks.block import Block, markdown_text
+
+_INTERVAL = re.compile(r'[-\d.]+ \[[-\d., ]+\]')
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Table(Block):
     def _row(self, row: Sequence[Any], numeric: Sequence[bool]) -> Markup:
         first = Markup('<th scope="row"{}>{}</th>').format(_class(numeric[0]), self._cell(row[0]))
         cells = (
-            Markup('<td{}>{}</td>').format(_class(number), self._cell(value))
-            for value, number in zip(row[1:], numeric[1:], strict=True)
+            Markup('<td{}>{}</td>').format(_class(number, text), text)
+            for text, number in zip(map(self._cell, row[1:]), numeric[1:], strict=True)
         )
         return Markup('<tr>{}{}</tr>').format(first, Markup('').join(cells))
 
@@ -71,5 +74,8 @@ class Table(Block):
         )
 
 
-def _class(numeric: bool) -> Markup:
-    return Markup(' class="number"') if numeric else Markup('')
+def _class(numeric: bool, text: str = '') -> Markup:
+    if numeric:
+        return Markup(' class="number"')
+    # A number with its interval stays in one line.
+    return Markup(' class="interval"') if _INTERVAL.fullmatch(text) else Markup('')
