@@ -34,7 +34,7 @@ class CompiledBlocks(Acceleration):
         dynamic (bool | None): Whether shapes may vary in one compiled code; None lets torch decide
             after the second shape.
         evaluation (bool): Whether evaluation runs compiled code, too. Each size of batch is
-            compiled then, which pays with more than some ten thousand pictures.
+            compiled then, the last one of a data set as well.
         limit (int): How many times a class of blocks is compiled at most: for training and
             evaluation, shifted and unshifted windows, stages, shapes. Raises torch's own limit,
             which holds for the whole process.
