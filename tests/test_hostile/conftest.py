@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.registry import RUNNERS
 
-from tests.swap_configs import plain_config_texts, pretrain_host, swap_config, write_config
+from tests.swap_configs import plain_config_texts, swap_config, write_config
 
 sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
-
-
-@pytest.fixture(scope='session')
-def host(picture_tree, tmp_path_factory):
-    """A plain checkpoint of the host, trained on the old classes."""
-    return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -2,13 +2,7 @@
 
 import pytest
 
-from tests.swap_configs import plain_config_texts, pretrain_host
-
-
-@pytest.fixture(scope='session')
-def host(picture_tree, tmp_path_factory):
-    """A plain checkpoint of the host, trained on the old classes."""
-    return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
+from tests.swap_configs import plain_config_texts
 
 
 @pytest.fixture(scope='module', autouse=True)

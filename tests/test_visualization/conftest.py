@@ -1,7 +1,10 @@
 """A finished swap with everything that is to be seen of it."""
 
+import importlib.util
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +12,6 @@ from tests.swap_configs import (
     forget,
     learn,
     plain_config_texts,
-    pretrain_host,
     swap_config,
     train,
 )
@@ -21,12 +23,6 @@ HOOKS = {
     'pictures': 'RolePicturesHook',
     'report': 'ReportHook',
 }
-
-
-@pytest.fixture(scope='session')
-def host(picture_tree, tmp_path_factory):
-    """A plain checkpoint of the host, trained on the old classes."""
-    return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -101,3 +97,22 @@ def hostile(copied):
     log[0]['command'] = f'python x --name {names[0]}'
     (copied / 'starts.json').write_text(json.dumps(log))
     return copied, names
+
+
+@pytest.fixture
+def analysis_tool(monkeypatch):
+    """Makes a function of a command in ``tools/analysis_tools``, which runs in this process."""
+
+    def load(name):
+        path = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        def call(*arguments):
+            monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+            module.main()
+
+        return call
+
+    return load

@@ -1,9 +1,6 @@
 """Profiles over the blocks are true, survive a resumed run, and never wait for the device."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +16,6 @@ from tests.swap_configs import forget, learn, swap_config, train
 from tests.waits import waits
 
 PHASES = [learn(iters=6), forget(iters=5, merge_learned=True)]
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'block_profile.py'
 
 
 class Witness(Hook):
@@ -167,16 +163,8 @@ def test_parts_are_checked(parts, raises_config_error):
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location('tool_block_profile', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        module.main()
-
-    return call
+def tool(analysis_tool):
+    return analysis_tool('block_profile')
 
 
 @pytest.mark.parametrize('ending', ['svg', 'png'])

@@ -1,10 +1,7 @@
 """The report of a run: whole, true, and safe whatever the files of the run say."""
 
-import importlib.util
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,22 +11,12 @@ from knowswap_mm.visualization.report import Report
 from tests.swap_configs import train
 from tests.test_visualization.pages import Page
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'report.py'
 SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'cost', 'configuration']
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    """The command, in this process."""
-    spec = importlib.util.spec_from_file_location('tool_report', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        module.main()
-
-    return call
+def tool(analysis_tool):
+    return analysis_tool('report')
 
 
 @pytest.fixture(scope='module')
