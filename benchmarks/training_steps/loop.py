@@ -38,7 +38,8 @@ def use_precision(precision: str) -> None:
     """Set torch's switches for products in fp32.
 
     Args:
-        precision (str): One of :data:`PRECISIONS`; autocast is each loop's own.
+        precision (str): One of :data:`PRECISIONS`; autocast is each loop's own. What autocast
+            leaves in fp32 is done as torch does it by default: convolutions in TF32.
     """
-    tf32 = precision == 'tf32'
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == 'tf32'
+    torch.backends.cudnn.allow_tf32 = precision != 'fp32'

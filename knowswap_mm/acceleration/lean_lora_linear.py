@@ -57,7 +57,9 @@ class LeanLoRALinear(lora.Linear):
             a, b = self._matrices([name], dtype)
             low = F.linear(self.lora_dropout[name](rows), a)
             out = torch.addmm(out, low, b.t())
-        return out.view(*x.shape[:-1], out.shape[-1])
+        # Not `view`: an activation that acts in place on a view makes autograd copy the whole
+        # gradient three times (mmcv's FFN has such a ReLU).
+        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])
 
     def _is_ordinary(self, x: Tensor, names: list[str]) -> bool:
         """Whether the output is that of a frozen linear plus products with A and B."""

@@ -155,6 +155,28 @@ def test_keeps_the_input_once_and_nothing_of_the_size_of_the_output():
         assert saved(lean, x) <= weights
 
 
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+def test_an_activation_in_place_makes_no_copies_of_the_gradient(dropout):
+    """In place on a view, autograd would copy the gradient of the whole tensor thrice."""
+    _, lean = linears((3,), lora_dropout=dropout)
+    x = torch.randn(2, 5, IN, requires_grad=True)
+    out = lean(x)
+    assert not out._is_view() and out.shape == (2, 5, OUT)
+    before = out.grad_fn
+    nn.ReLU(inplace=True)(out)
+    assert out.grad_fn.name() == 'ReluBackward0'
+    assert [node for node, _ in out.grad_fn.next_functions] == [before]
+    # UnsafeViewBackward stands for a reshape, which copies nothing.
+    assert before.name() == 'UnsafeViewBackward0'
+
+
+def test_an_activation_in_place_has_the_derivatives_of_any_other():
+    pair = linears((3,))
+    for model in pair:
+        model.append(nn.ReLU(inplace=model is pair[1]))
+    assert_equal_runs(pair)
+
+
 def test_a_frozen_adapter_still_passes_gradients_on():
     pair = linears((3, 2))
     for model in pair:
