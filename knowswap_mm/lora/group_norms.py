@@ -46,7 +46,7 @@ class GroupNorms(torch.autograd.Function):
         factors = (gradient / norms) @ membership
         flat = torch.cat([matrix.flatten() for matrix in matrices])
         # Taken by index: torch's repetition waits for the device to look at the counts.
-        flat = flat * factors.index_select(0, owners)
+        flat.mul_(factors.index_select(0, owners))
         parts = zip(flat.split([matrix.numel() for matrix in matrices]), matrices, strict=True)
         gradients = [part.view_as(matrix).to(matrix.dtype) for part, matrix in parts]
         return None, None, None, *gradients

@@ -266,7 +266,8 @@ class KnowledgeSwapper(BaseModel):
         logs: dict[str, Tensor] = {}
         for role, pictures in inputs.items():
             samples = data_samples[role]
-            lent = self.fused.given(self.host, features[role]) if features else nullcontext()
+            # Taken out: what the host does not keep of a role's features is free after its loss.
+            lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
             with lent:
                 losses = self.host.loss(pictures, samples)
                 measured[role] = self.swapping_loss.measure(self, role, pictures, samples, phase)

@@ -1,4 +1,5 @@
 import copy
+import weakref
 from collections import Counter
 
 import pytest
@@ -108,6 +109,22 @@ def test_fused_pictures_lie_in_memory_once():
     assert len({pictures.untyped_storage().data_ptr() for pictures in inputs.values()}) == 1
     for role, pictures in before.items():
         assert torch.equal(inputs[role], pictures)
+
+
+def test_features_of_a_role_are_free_after_its_loss(monkeypatch):
+    swapper = build_swapper(fp32_losses=True)  # each role's features are a copy in fp32
+    inputs, samples = batch(ROLES[LEARN])
+    loss, seen, alive = swapper.host.loss, [], []
+
+    def spy(pictures, role_samples):
+        alive.append([reference() is not None for reference in seen])
+        seen.append(weakref.ref(swapper.host.extract_feat(pictures)[0]))
+        return loss(pictures, role_samples)
+
+    monkeypatch.setattr(swapper.host, 'loss', spy)
+    with torch.autocast('cpu', torch.bfloat16):
+        swapper(inputs, samples, mode='loss')
+    assert alive == [[], [False]]
 
 
 def test_roles_of_different_length_get_their_own_features():
