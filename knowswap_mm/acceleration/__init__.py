@@ -13,6 +13,7 @@ from knowswap_mm.acceleration.hashed_dropout import HashedDropout
 from knowswap_mm.acceleration.lean_lora import LeanLoRA
 from knowswap_mm.acceleration.linear_patches import LinearPatches
 from knowswap_mm.acceleration.packed_attention import PackedAttention
+from knowswap_mm.acceleration.packed_dropout import PackedDropout
 
 __all__ = [
     'DEFAULTS',
@@ -26,6 +27,7 @@ __all__ = [
     'LeanLoRA',
     'LinearPatches',
     'PackedAttention',
+    'PackedDropout',
     'BatchedDINOLosses',
     'BatchedMask2FormerLosses',
     'accelerate',

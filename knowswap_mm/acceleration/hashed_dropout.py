@@ -5,12 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.exact_modules import exact_modules
+from knowswap_mm.acceleration.exact_modules import exact_dropouts
 from knowswap_mm.acceleration.hashed_dropout_module import HashedDropoutModule
 from knowswap_mm.acceleration.mixed_class import mixed_class
 from knowswap_mm.registry import ACCELERATIONS
-
-_DROPOUTS = ('torch.nn.modules.dropout.Dropout', 'mmcv.cnn.bricks.drop.Dropout')
 
 
 @ACCELERATIONS.register_module()
@@ -29,7 +27,7 @@ class HashedDropout(Acceleration):
         Returns:
             int: Dropouts that were changed; those in place stay as they are.
         """
-        found = [module for module in exact_modules(host, *_DROPOUTS) if not module.inplace]
+        found = exact_dropouts(host)
         for module in found:
             module.__class__ = mixed_class(HashedDropoutModule, type(module))
         return len(found)

@@ -187,6 +187,7 @@ ACCELERATIONS = dict(
     without=[],
     eager=['LeanLoRA', 'PackedAttention', 'LinearPatches', 'ClassTokenOnly', 'HalfResiduals'],
 )
+ACCELERATIONS['cpu'] = [*ACCELERATIONS['eager'], 'PackedDropout']
 ACCELERATIONS['graphed'] = [
     *ACCELERATIONS['eager'],
     dict(type='knowswap_mm.GraphedBackbone', after=1),
@@ -203,6 +204,7 @@ ACCELERATIONS['all'] = [
     ('chosen', 'deterministic'),
     [
         ('eager', False),
+        ('cpu', False),
         *(
             pytest.param(
                 name,
