@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from mmengine.config import DictAction
 
 from knowswap_mm.engine.tool_config import open_config
 from tests.doc_blocks import REPOSITORY, blocks_of
@@ -46,7 +47,11 @@ def check_script(command, script, arguments):
         pytest.fail(f'{command}: its tool does not take these arguments')
     config = Path(str(getattr(parsed, 'config', '')))
     if config.is_file() and REPOSITORY in path.parents:
-        open_config(config, getattr(parsed, 'cfg_options', None))  # refuses keys that lead nowhere
+        options = getattr(parsed, 'cfg_options', None)
+        if isinstance(options, list):  # a benchmark hands them on as they are
+            pairs = (option.split('=', 1) for option in options)
+            options = {key: DictAction._parse_iterable(value) for key, value in pairs}
+        open_config(config, options)  # refuses keys that lead nowhere
 
 
 def arguments_of_script(path, arguments):

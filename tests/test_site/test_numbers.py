@@ -193,6 +193,60 @@ def test_data_tables_are_those_of_their_files():
         assert [c.replace(',', '') for c in cells] == [f'{n:.0f}' for n in each['pictures_per_s']]
 
 
+TASKS = ('classification', 'detection', 'segmentation')
+
+
+def test_step_times_are_those_of_their_files():
+    files = [
+        {row['loop']: row for row in json.loads((RESULTS / name).read_text())['rows']}
+        for name in (f'step_time_{task}_bf16_h200.json' for task in TASKS)
+    ]
+    rows = table_with(DOCS / 'performance.md', 'bf16, H200')
+    assert {row[0] for row in rows} == set(files[0])
+    for loop, *cells in rows:
+        for place, measured in enumerate(files):
+            row = measured.get(loop)
+            wanted = [f'{row["milliseconds"]:.1f}', f'{row["memory"]:,}'] if row else ['', '']
+            assert cells[2 * place : 2 * place + 2] == wanted
+
+
+@pytest.mark.parametrize(('task', 'name'), zip(TASKS, ('ViT', 'DINO', 'Mask2Former'), strict=True))
+def test_scaling_is_that_of_its_file(task, name):
+    measured = json.loads((RESULTS / f'scale_{task}_bf16_h200.json').read_text())['rows']
+    rows = next(
+        rows[1:]
+        for rows in tables_of(DOCS / 'performance.md')
+        if rows[0][0].startswith(name) and rows[0][1] == 'ms a step'
+    )
+    assert rows == [
+        [
+            row['name'],
+            f'{row["milliseconds"]:.1f}',
+            f'{1000 * row["pictures"] / row["milliseconds"]:,.0f}',
+            f'{row["memory"]:,}',
+            f'{row["megabytes"]:.1f}',
+            *(f'{100 * row["estimate"][count]:.1f} %' for count in ('8', '64')),
+        ]
+        for row in measured
+    ]
+
+
+def test_a_whole_run_is_that_of_its_file():
+    measured = json.loads((RESULTS / 'end_to_end_h200.json').read_text())['rows']
+    ends = {sum(row['count'] for row in measured[: i + 1]): i + 1 for i in range(len(measured))}
+    begin = 0
+    for (_, *cells), end in zip(
+        table_with(DOCS / 'performance.md', 'iterations', 'ms an iteration'),
+        (200, 400, 1950),
+        strict=True,
+    ):
+        span, begin = measured[begin : ends[end]], ends[end]
+        count = sum(row['count'] for row in span)
+        time, wait = (sum(row['count'] * row[key] for row in span) for key in ('time', 'wait'))
+        wanted = f'{1000 * time / count:.1f}', f'{1000 * wait / count:.1f}'
+        assert cells == [*wanted, f'{100 * wait / time:.1f} %']
+
+
 def test_config_reference_has_all_keys():
     keys = {
         rows[0][0]: {row[0] for row in rows[1:]}
