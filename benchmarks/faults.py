@@ -2,11 +2,15 @@
 
     python benchmarks/faults.py classification --kills 70
     python benchmarks/faults.py detection --kills 70 --processes 2 --out faults.json
+    python benchmarks/faults.py segmentation --kills 20 --also truncated full
 
 A short swap of the small model runs once undisturbed. Then it is started again and again, each time
 killed (SIGKILL to all of its processes, or SIGTERM with `--signal`) at a random moment, and goes on
 with `--resume` until it ends. Its weights must be those of the undisturbed run, bit by bit.
-Runs go on until there were as many kills as asked for. Exit code 1 if a run was lost or differs.
+`--also truncated` cuts the newest checkpoint at a random byte before some of the resumes. `--also
+full` lets some of the starts write less than a checkpoint into a file, as on a disk that gets full.
+Runs go on until there were as many kills as asked for. Exit code 1 if a run was lost or differs, or
+if one on a full disk did not say so or changed a checkpoint.
 """
 
 import argparse
@@ -45,6 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--kills', type=int, default=70)
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--signal', choices=['KILL', 'TERM'], default='KILL')
+    parser.add_argument('--also', nargs='+', choices=['truncated', 'full'], default=[])
     parser.add_argument('--iters', type=int, default=12, help='iterations of each phase')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/faults'))
@@ -53,8 +58,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
-    """Starts or resumes a run in a process group of its own."""
+def start(folder: Path, args: argparse.Namespace, limit: int | None = None) -> subprocess.Popen:
+    """Starts or resumes a run in a process group of its own; no file grows beyond the limit."""
     config, options = TASKS[args.task]
     options = [
         *options,
@@ -77,6 +82,8 @@ def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen:
             free.bind(('127.0.0.1', 0))
             environment |= dict(PORT=str(free.getsockname()[1]), PYTHON=sys.executable)
         command = ['bash', 'tools/dist_train.sh', config, str(args.processes), *tail[1:]]
+    if limit is not None:
+        command = ['prlimit', f'--fsize={limit}', *command]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'output.log').open('a') as log:
         return subprocess.Popen(
@@ -102,6 +109,32 @@ def kill(process: subprocess.Popen, name: str, folder: Path) -> None:
         time.sleep(0.1)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """Those of a run, the newest last."""
+    return sorted(folder.glob('*.pth'), key=lambda path: path.stat().st_mtime_ns)
+
+
+def cut_newest(folder: Path, cut: dict[Path, int], chance: random.Random) -> bool:
+    """Cuts the newest whole checkpoint at a random byte, unless it is the only one."""
+    whole = [p for p in checkpoints(folder) if cut.get(p) != p.stat().st_mtime_ns]
+    if len(whole) < 2:
+        return False
+    os.truncate(whole[-1], chance.randrange(whole[-1].stat().st_size))
+    cut[whole[-1]] = whole[-1].stat().st_mtime_ns
+    return True
+
+
+def fill_disk(folder: Path, args: argparse.Namespace, chance: random.Random) -> bool:
+    """Lets a start fail in its first checkpoint; returns whether it said so and broke nothing."""
+    before = {path: path.stat().st_mtime_ns for path in checkpoints(folder)}
+    said = (folder / 'output.log').stat().st_size
+    smallest = min(path.stat().st_size for path in before)
+    code = start(folder, args, int(chance.uniform(0.5, 0.95) * smallest)).wait()
+    kept = before == {path: path.stat().st_mtime_ns for path in checkpoints(folder)}
+    log = (folder / 'output.log').read_bytes()[said:].decode(errors='replace')
+    return bool(code) and kept and 'could not be written' in log
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The end of a run."""
     return torch.load(folder / END, map_location='cpu', weights_only=False)['state_dict']
@@ -124,10 +157,18 @@ def campaign(args: argparse.Namespace) -> dict[str, object]:
     duration = time.perf_counter() - begin
     wanted, chance = weights(root / 'whole'), random.Random(args.seed)
     found = dict(kills=0, runs=0, lost=0, different=0, partial_files=0, seconds=round(duration))
+    found |= dict(truncated=0, full=0, unsaid=0)
     while found['kills'] < args.kills:
         folder = root / f'run{found["runs"]}'
         left = chance.randint(1, 6)  # times that this run is killed at most
+        cut: dict[Path, int] = {}
         for _ in range(50):
+            if 'truncated' in args.also and chance.random() < 0.5:
+                found['truncated'] += cut_newest(folder, cut, chance)
+            fillable = 'full' in args.also and checkpoints(folder) and not cut
+            if fillable and not (folder / END).exists() and chance.random() < 0.3:
+                found['full'] += 1
+                found['unsaid'] += not fill_disk(folder, args, chance)
             process = start(folder, args)
             try:
                 code = process.wait(chance.uniform(0.2, 1.0) * duration if left else None)
@@ -153,14 +194,15 @@ def main() -> None:
     """Runs the campaign, prints and writes."""
     args = parse_args()
     found = campaign(args)
-    print('| task | processes | kills | runs | lost | different |')
-    print('| --- | --- | --- | --- | --- | --- |')
-    print(f'| {args.task} | {args.processes} | {found["kills"]} | {found["runs"]} | '
-          f'{found["lost"]} | {found["different"]} |')  # fmt: skip
+    print('| task | processes | kills | cut files | full disks | runs | lost | different |')
+    print('| --- | --- | --- | --- | --- | --- | --- | --- |')
+    counts = ('kills', 'truncated', 'full', 'runs', 'lost', 'different')
+    cells = [args.task, args.processes, *(found[count] for count in counts)]
+    print('| ' + ' | '.join(map(str, cells)) + ' |')
     if args.out:
         setting = dict(task=args.task, processes=args.processes, signal=args.signal)
         args.out.write_text(json.dumps(setting | found) + '\n')
-    sys.exit(bool(found['lost'] or found['different']))
+    sys.exit(bool(found['lost'] or found['different'] or found['unsaid']))
 
 
 if __name__ == '__main__':
