@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-_DROPOUTS = ('torch.nn.modules.dropout.Dropout', 'mmcv.cnn.bricks.drop.Dropout')
-
 
 def exact_modules(host: nn.Module, *classes: str) -> list[nn.Module]:
     """Find modules of some classes; subclasses, which may do anything, are none.
@@ -24,15 +22,3 @@ def exact_modules(host: nn.Module, *classes: str) -> list[nn.Module]:
         for module in host.modules()
         if f'{type(module).__module__}.{type(module).__qualname__}' in classes
     ]
-
-
-def exact_dropouts(host: nn.Module) -> list[nn.Module]:
-    """Find dropouts of torch and mmcv that do not change their input.
-
-    Args:
-        host (nn.Module): The host.
-
-    Returns:
-        list[nn.Module]: Such modules.
-    """
-    return [module for module in exact_modules(host, *_DROPOUTS) if not module.inplace]

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.exact_modules import exact_dropouts
-from knowswap_mm.acceleration.mixed_class import mixed_class
+from knowswap_mm.acceleration.dropout_acceleration import DropoutAcceleration
 from knowswap_mm.acceleration.packed_dropout_module import PackedDropoutModule
 from knowswap_mm.registry import ACCELERATIONS
 
 
 @ACCELERATIONS.register_module()
-class PackedDropout(Acceleration):
+class PackedDropout(DropoutAcceleration):
     """Makes dropouts :class:`PackedDropoutModule`, which differ on a CPU.
 
     Elements are dropped with the same probability, but others than torch would drop.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's dropouts.
-
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Dropouts that were changed; those in place stay as they are.
-        """
-        found = exact_dropouts(host)
-        for module in found:
-            module.__class__ = mixed_class(PackedDropoutModule, type(module))
-        return len(found)
+    mixin = PackedDropoutModule
