@@ -215,6 +215,7 @@ ACCELERATIONS['all'] = [
                 ],
             )
             for name in ACCELERATIONS
+            if name != 'cpu'
             for deterministic in (False, True)
         ),
     ],
