@@ -1,13 +1,16 @@
-"""What a second GPU brings, whether its weights are those of the first, and how a dead rank ends.
+"""What more GPUs bring, whether their weights stay equal, and how a dead rank ends.
 
-    python benchmarks/dist_train.py classification --processes 1 2 --amp
-    python benchmarks/dist_train.py detection --processes 2 --kill-a-rank
+    python benchmarks/dist_train.py classification --processes 1 2 4 --beside 4 --amp
+    python benchmarks/dist_train.py detection --processes 4 --kill-a-rank --resume-with 2
 
-With `--kill-a-rank`, a further run loses one process, and one process with the whole batch goes on
-from its last checkpoint.
+With `--beside N`, N runs of one process each, a GPU for each, train at once and exchange nothing:
+what they lose against one run alone is what they share (cores, memory, power), and the rest of what
+N processes of one run lose is the exchange and the wait for the slowest. With `--kill-a-rank`, a
+further run loses one process, and `--resume-with` processes with the whole batch go on from its
+last checkpoint.
 
 Runs `tools/dist_train.sh` on one learn phase of the large hosts (`benchmarks/processes/`), random
-weights and generated pictures, the same number of pictures for each process. Time is the median
+weights and generated images, the same number of images for each process. Time is the median
 of what the log says, without its first lines. Efficiency is the speed of all processes together
 over that of one, divided by their number.
 """
@@ -35,6 +38,8 @@ CONFIGS = dict(
     segmentation='mask2former_swin-b_scenes',
 )
 ROLES = ('learn', 'forget', 'retain')
+#: Iterations between two lines of the log, each of which says their mean.
+WINDOW = 10
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +53,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--skip', type=int, default=40, help='first iterations, not counted')
     parser.add_argument('--amp', action='store_true', help='bf16')
     parser.add_argument(
+        '--beside', type=int, default=0, metavar='N', help='also N separate runs at once'
+    )
+    parser.add_argument(
         '--kill-a-rank', action='store_true', help='in a further run, which resumes'
+    )
+    parser.add_argument(
+        '--resume-with', type=int, default=1, metavar='N', help='processes of the resumed run'
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/dist_train'))
     parser.add_argument('--cfg-options', nargs='*', default=[], help='as of tools/train.py')
@@ -61,7 +72,7 @@ def options_of(args: argparse.Namespace) -> list[str]:
     options = [
         f'swap.phase_settings.learn.iters={args.iters}',
         'swap.phase_settings.learn.epochs=None',
-        'default_hooks.logger.interval=10',
+        f'default_hooks.logger.interval={WINDOW}',
     ]
     if args.task == 'classification':
         root = (args.work_dir / 'pictures').resolve()
@@ -76,7 +87,12 @@ def options_of(args: argparse.Namespace) -> list[str]:
 
 
 def start(
-    args: argparse.Namespace, folder: Path, count: int, *more: str, resume: bool = False
+    args: argparse.Namespace,
+    folder: Path,
+    count: int,
+    *more: str,
+    resume: bool = False,
+    device: int | None = None,
 ) -> subprocess.Popen:
     """Starts a run, or goes on with one; ``more`` are further options of the config."""
     with socket.socket() as free:
@@ -91,7 +107,9 @@ def start(
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | dict(PORT=port, PYTHON=sys.executable),
+            env=os.environ
+            | dict(PORT=port, PYTHON=sys.executable)
+            | ({} if device is None else dict(CUDA_VISIBLE_DEVICES=str(device))),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -104,23 +122,56 @@ def lines_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in found[-1].read_text().splitlines()] if found else []
 
 
-def measured(args: argparse.Namespace, count: int) -> dict[str, object]:
-    """One run and its figures."""
-    folder = (args.work_dir / f'{args.task}_{count}_{time.time_ns()}').resolve()
-    if start(args, folder, count).wait():
+def new_folder(args: argparse.Namespace, what: object) -> Path:
+    """A work dir that no other run has."""
+    return (args.work_dir / f'{args.task}_{what}_{time.time_ns()}').resolve()
+
+
+def finished(process: subprocess.Popen, folder: Path) -> None:
+    """Waits for a run; ends with the end of its output when it failed."""
+    if process.wait():
         sys.exit((folder / 'output.log').read_text()[-3000:])
+
+
+def times_of(args: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Milliseconds of an iteration, those of waiting for data in it, and MiB at the peak."""
     lines = [line for line in lines_of(folder) if line.get('step', 0) > args.skip]
-    digests = {(folder / f'digest_rank{rank}.txt').read_text() for rank in range(count)}
     milliseconds, wait = (
         1000 * statistics.median(line[key] for line in lines) for key in ('time', 'data_time')
     )
-    return dict(
-        processes=count,
-        milliseconds=milliseconds,
-        wait=wait,
-        memory=max(line.get('memory', 0) for line in lines),
-        equal=len(digests) == 1,
-    )
+    memory = max(line.get('memory', 0) for line in lines)
+    windows = [1000 * line['time'] for line in lines]
+    return dict(milliseconds=milliseconds, wait=wait, memory=memory, windows=windows)
+
+
+def with_the_slowest(beside: list[dict[str, object]], count: int) -> float:
+    """Milliseconds that processes would need that only wait for the slowest of them.
+
+    Each logged time is a mean of `WINDOW` iterations, so one iteration spreads by the root of
+    that more. The expected largest of ``count`` normal values is taken over their quantiles.
+    """
+    times = [time for row in beside for time in row['windows']]
+    spread = statistics.stdev(times) * WINDOW**0.5
+    points = [((2 * i + 1) / 4000) ** (1 / count) for i in range(2000)]
+    largest = statistics.mean(map(statistics.NormalDist().inv_cdf, points))
+    return statistics.mean(times) + spread * largest
+
+
+def measured(args: argparse.Namespace, count: int) -> dict[str, object]:
+    """One run and its figures."""
+    folder = new_folder(args, count)
+    finished(start(args, folder, count), folder)
+    digests = {(folder / f'digest_rank{rank}.txt').read_text() for rank in range(count)}
+    return dict(processes=count, **times_of(args, folder), equal=len(digests) == 1)
+
+
+def beside_each_other(args: argparse.Namespace) -> list[dict[str, float]]:
+    """Figures of separate runs at once, a GPU each."""
+    folders = [new_folder(args, f'beside{device}') for device in range(args.beside)]
+    runs = [start(args, folder, 1, device=i) for i, folder in enumerate(folders)]
+    for run, folder in zip(runs, folders, strict=True):
+        finished(run, folder)
+    return [times_of(args, folder) for folder in folders]
 
 
 def seconds_to_end(args: argparse.Namespace, folder: Path, count: int) -> float:
@@ -151,13 +202,14 @@ def seconds_to_end(args: argparse.Namespace, folder: Path, count: int) -> float:
 
 
 def resumed_at(args: argparse.Namespace, folder: Path, count: int) -> str:
-    """Goes on with one process, which has the pictures of all; returns what the log says of it."""
-    config = Config.fromfile(ROOT / f'benchmarks/processes/{CONFIGS[args.task]}.py')
-    batch = f'train_dataloader.batch_size={count * config.train_dataloader.batch_size}'
-    code = start(args, folder, 1, batch, resume=True).wait()
+    """Goes on with fewer processes, which share the images of all; returns what the log says."""
+    config = Config.fromfile(folder / f'{CONFIGS[args.task]}.py')
+    each = count * config.train_dataloader.batch_size // args.resume_with
+    batch = f'train_dataloader.batch_size={each}'
+    code = start(args, folder, args.resume_with, batch, resume=True).wait()
     lines = (folder / 'output.log').read_text()
     if code or not (folder / 'digest_rank0.txt').exists():
-        sys.exit(lines[-3000:])
+        sys.exit(lines[-9000:])
     return next(line for line in lines.splitlines() if 'Resumed at iteration' in line)
 
 
@@ -174,12 +226,20 @@ def main() -> None:
               f'{row["memory"]:,} | {100 * row["efficiency"]:.0f} % | {row["equal"]} |',
               flush=True)  # fmt: skip
     result = dict(task=args.task, rows=rows)
+    if args.beside:
+        result['beside'] = beside_each_other(args)
+        each = ', '.join(f'{row["milliseconds"]:.1f}' for row in result['beside'])
+        print(f'\n{args.beside} separate runs at once: {each} ms an iteration', flush=True)
+        result['slowest'] = with_the_slowest(result['beside'], max(args.processes))
+        print(f'The slowest of {max(args.processes)}, by their spread: {result["slowest"]:.1f} ms')
     if args.kill_a_rank:
-        folder = (args.work_dir / f'{args.task}_killed_{time.time_ns()}').resolve()
+        folder = new_folder(args, 'killed')
         count = max(args.processes)
         result['seconds_to_end'] = seconds_to_end(args, folder, count)
         print(f'\nAfter a rank was killed, the job ended in {result["seconds_to_end"]:.1f} s.')
-        print(f'One process went on: {resumed_at(args, folder, count)}')
+        result['resumed_with'] = args.resume_with
+        result['resumed'] = resumed_at(args, folder, count).split(' - ')[-1]
+        print(f'{args.resume_with} went on: {result["resumed"]}')
     if args.out:
         args.out.write_text(json.dumps(result) + '\n')
     sys.exit(not all(row['equal'] for row in rows))

@@ -237,6 +237,26 @@ def test_scaling_is_that_of_its_file(task, name):
     ]
 
 
+@pytest.mark.parametrize(('host', 'name'), [('h200x2', 'two H200'), ('h200x4', 'four H200')])
+def test_several_gpus_are_those_of_their_files(host, name):
+    measured = [
+        json.loads((RESULTS / f'dist_train_{task}_{host}.json').read_text()) for task in TASKS
+    ]
+    assert all(row['equal'] for part in measured for row in part['rows'])
+    assert [cells[1:] for cells in table_with(DOCS / 'performance.md', name)] == [
+        [
+            str(row['processes']),
+            f'{row["milliseconds"]:.1f}',
+            f'{row["wait"]:.1f}',
+            f'{row["memory"]:,}',
+            f'{100 * row["efficiency"]:.1f} %',
+            f'{part["seconds_to_end"]:.1f}' if row is part['rows'][-1] else '',
+        ]
+        for part in measured
+        for row in part['rows']
+    ]
+
+
 def test_a_whole_run_is_that_of_its_file():
     measured = json.loads((RESULTS / 'end_to_end_h200.json').read_text())['rows']
     ends = {sum(row['count'] for row in measured[: i + 1]): i + 1 for i in range(len(measured))}
