@@ -35,7 +35,8 @@ class Contained:
     @property
     def merged(self) -> bool | None:
         """Whether the change is in the weights; None if the numbers do not tell."""
-        return None if self.error > 0.2 else self.share > 0.5
+        unclear = self.error > 0.2 or abs(self.share - 0.5) < 0.15
+        return None if unclear else self.share > 0.5
 
 
 def compare_with_base(
@@ -106,22 +107,18 @@ def estimate_contained(
     chosen = sorted((name for name in sizes if sizes[name]), key=sizes.get)[-_LAYERS:]
     if not chosen:
         return None
-    tall = []
-    for name in chosen:
-        weight, change = weights[f'{name}.weight'].double(), _change(matrices[name], alpha)
-        # The longer side of a matrix gives the samples of the covariance of the shorter one.
-        wide = len(weight) < weight.shape[1]
-        tall.append((weight.T, change.T) if wide else (weight, change))
+    parts = [
+        _products(weights[f'{name}.weight'].double(), matrices[name], alpha) for name in chosen
+    ]
     share = 0.0
     for _ in range(_ROUNDS):
         dot = square = 0.0
-        for weight, change in tall:
-            rest = weight - share * change
-            covariance = rest.T @ rest / len(rest)
+        for count, gram, cross, own in parts:
+            covariance = (gram - share * (cross + cross.T) + share**2 * own) / count
             covariance.diagonal().add_(1e-4 * covariance.diagonal().mean())
-            whitened = torch.linalg.solve(covariance, change.T).T
-            dot += float((whitened * weight).sum())
-            square += float((whitened * change).sum())
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+            dot += float((inverse * cross).sum())
+            square += float((inverse * own).sum())
         share = dot / square
     return Contained(share, square**-0.5)
 
@@ -133,6 +130,17 @@ def subtract_lora(weights: Mapping[str, Tensor], matrices: Matrices, alpha: floa
         weight = weights[f'{name}.weight']
         found[f'{name}.weight'] = (weight.double() - _change(pair, alpha)).to(weight.dtype)
     return found
+
+
+def _products(weight: Tensor, pair: tuple[Tensor, Tensor], alpha: float) -> tuple:
+    """Rows, ``W' W``, ``W' C`` and ``C' C`` of a weight and its change ``C``, both as tall."""
+    a, b = (matrix.double() for matrix in pair)
+    left, right = alpha / len(a) * b, a
+    if len(weight) < weight.shape[1]:
+        # The longer side of a matrix gives the samples of the covariance of the shorter one.
+        weight, left, right = weight.T, alpha / len(a) * a.T, b.T
+    own = right.T @ (left.T @ left) @ right
+    return len(weight), weight.T @ weight, (weight.T @ left) @ right, own
 
 
 def _change(pair: tuple[Tensor, Tensor], alpha: float) -> Tensor:
