@@ -23,12 +23,15 @@ KINDS = (
     'timm-swin',
     'timm-vit',
 )
+_WORDS = {True: 'merged with LoRA', False: 'those before LoRA'}
 TEXT = """
 Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's),
 timm-vit, huggingface-vit, swin (Microsoft's, timm's before 0.9), timm-swin, huggingface-swin.
 Files: .pth and the like, .safetensors, detectron2's .pkl; read as data, nothing is executed.
 Every key is used, or listed as dropped with the reason. With --config the result is compared with
 the host, key by key, and LoRA matrices may become an adapter (--adapter); else they are merged.
+A file that loralib saved in evaluation mode has them in its weights already: --merged. Files do not
+tell; without it the weights are looked at, or compared with those before LoRA (--base).
 """
 
 
@@ -41,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--config', help='config of the swap; its host says what must be there')
     parser.add_argument('--adapter', type=Path, help='folder for LoRA matrices (needs --config)')
     parser.add_argument('--alpha', type=float, default=1.0, help='of LoRA; files do not tell it')
+    parser.add_argument(
+        '--merged',
+        action=argparse.BooleanOptionalAction,
+        help='the weights already contain (do not contain) the LoRA matrices beside them',
+    )
+    parser.add_argument('--base', type=Path, help='weights of this kind before LoRA, to tell that')
     parser.add_argument('--report', type=Path, help='json file: what was used, merged, dropped')
     parser.add_argument('--back', action='store_true', help='from host weights to this kind')
 
@@ -50,6 +59,7 @@ def convert(args: argparse.Namespace) -> dict:
     from knowswap_mm.converters import TABLES
     from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
     from knowswap_mm.converters.lora_matrices import fill_adapters, merge_lora, split_lora
+    from knowswap_mm.converters.merged_lora import subtract_lora
     from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
     from knowswap_mm.engine.tool_model import build_model
     from knowswap_mm.lora.adapter_file import AdapterFile
@@ -63,6 +73,10 @@ def convert(args: argparse.Namespace) -> dict:
     report = dict(
         keys=len(conversion.state), dropped=conversion.dropped, lora=sorted(matrices), merged=False
     )
+    inside = report['merged_before'] = lora_is_inside(args, conversion.state, matrices)
+    whole = conversion.state
+    if inside:
+        conversion.state = subtract_lora(whole, matrices, args.alpha)
     if args.adapter and not args.config:
         raise CheckpointError('--adapter needs --config. Fix: give the config of the swap.')
     if args.config:
@@ -73,10 +87,55 @@ def convert(args: argparse.Namespace) -> dict:
             AdapterFile(args.adapter).save(swapper)
             report['adapter'] = str(args.adapter)
     if matrices and not args.adapter:
-        conversion.state = merge_lora(conversion.state, matrices, args.alpha)
+        state = conversion.state
+        conversion.state = whole if inside else merge_lora(state, matrices, args.alpha)
         report['merged'] = True
     safe_save(dict(state_dict=conversion.state), args.out)
     return report
+
+
+def lora_is_inside(args: argparse.Namespace, weights: dict, matrices: dict) -> bool:
+    """Whether the weights of the file already contain its LoRA matrices.
+
+    Raises:
+        CheckpointError: If that is likely or certain and the options say otherwise.
+    """
+    from knowswap_mm.converters import TABLES
+    from knowswap_mm.converters.lora_matrices import split_lora
+    from knowswap_mm.converters.merged_lora import compare_with_base, estimate_contained
+    from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+
+    if not matrices:
+        if args.merged is not None or args.base:
+            flag = '--base' if args.merged is None else '--merged'
+            raise CheckpointError(f'The file holds no LoRA matrices. Fix: leave {flag} out.')
+        return False
+    if args.base:
+        base = TABLES[args.kind].convert(state_dict_of(safe_load(args.base)))
+        base = split_lora(base.state)[0]
+        found = compare_with_base(weights, matrices, args.alpha, base)
+    else:
+        found = estimate_contained(weights, matrices, args.alpha)
+    if found is None:  # all B are zero
+        return False
+    seems = f'{found.share:.2f} times the change by LoRA seems to be in the weights already'
+    if args.base:
+        if args.merged not in (None, found.merged):
+            raise CheckpointError(f'By --base, the weights are {_WORDS[found.merged]}.')
+        return found.merged
+    if args.merged is None and found.merged:
+        raise CheckpointError(
+            f'{seems} (0: apart, 1: merged), as loralib saves it in evaluation mode; it would be '
+            'added twice. Fix: --merged, or --no-merged if you know better, or --base FILE.'
+        )
+    if found.merged is None:
+        said = 'are taken as ' + _WORDS[bool(args.merged)]
+        problem = f'the file does not tell whether LoRA is in its weights; they {said}'
+        print(f'warning: {problem}. --base FILE would tell.', file=sys.stderr)
+    elif args.merged is not None and args.merged != found.merged:
+        said = _WORDS[args.merged]
+        print(f'warning: {seems}, but they are taken as {said}.', file=sys.stderr)
+    return bool(args.merged)
 
 
 def revert(args: argparse.Namespace) -> dict:
@@ -84,6 +143,9 @@ def revert(args: argparse.Namespace) -> dict:
     from knowswap_mm.converters import TABLES
     from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 
+    for name in ('rows', 'config', 'adapter', 'merged', 'base'):
+        if getattr(args, name) is not None:
+            raise CheckpointError(f'--{name} has no meaning with --back. Fix: leave it out.')
     state = TABLES[args.kind].revert(state_dict_of(safe_load(args.checkpoint)))
     safe_save(dict(model=state) if args.kind != 'official-vit' else state, args.out)
     return dict(keys=len(state))
@@ -105,6 +167,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'dropped {key}: {reason}')
     if report.get('lora'):
         where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
+        if report['merged_before']:
+            where += ' and taken out of the weights' if args.adapter else ', already in the file'
         print(f'LoRA of {len(report["lora"])} linears: {where}')
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +181,7 @@ COMMAND = Command(
         'knowswap convert official-vit vit.bin --out weights/vit.pth',
         'knowswap convert official-dino dino.pth --out dino.pth --rows coco,91-95 --config swap.py',
         'knowswap convert official-vit host.pth --out vit.bin --back',
+        'knowswap convert official-vit evaluated.bin --out weights/vit.pth --merged',
     ),
     add_arguments=add_arguments,
     run=run,

@@ -23,6 +23,7 @@ class KeyRule:
         target (str): Template of the host, with the same fields.
         forward (Callable | None): Change of the tensor on the way to the host.
         backward (Callable | None): Its inverse.
+        reads_only (bool): Whether the name is an old one, which is read but not written.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class KeyRule:
         target: str,
         forward: Callable[[Tensor], Tensor] | None = None,
         backward: Callable[[Tensor], Tensor] | None = None,
+        reads_only: bool = False,
     ) -> None:
         self.sources = [sources] if isinstance(sources, str) else list(sources)
-        self.target = target
+        self.target, self.reads_only = target, reads_only
         self.forward, self.backward = forward or _same, backward or _same
         self._source_patterns = [_pattern(source) for source in self.sources]
         self._target_pattern = _pattern(target)
@@ -52,7 +54,7 @@ class KeyRule:
     def to_sources(self, key: str, tensor: Tensor) -> dict[str, Tensor] | None:
         """Keys and tensors of the source for a key of the host; None if the rule is not for it."""
         found = self._target_pattern.fullmatch(key)
-        if not found:
+        if not found or self.reads_only:
             return None
         parts = self.backward(tensor).chunk(len(self.sources))
         names = [source.format(**found.groupdict()) for source in self.sources]

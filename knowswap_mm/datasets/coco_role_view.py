@@ -22,6 +22,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
 
 MIXED = ('drop_image', 'drop_boxes', 'ignore_boxes', 'keep')
+WITHOUT_OBJECT = ('drop', 'keep')
 
 
 @DATASETS.register_module()
@@ -40,6 +41,10 @@ class CocoRoleView(RoleView):
             which are background then. ``ignore_boxes`` marks those objects as crowd: metrics and
             hosts that know ignored boxes (not DETR-like ones) neither reward nor punish them.
             ``keep`` leaves them as objects of their classes.
+        without_object (str): What becomes of images of the json without an object of the role.
+            ``drop`` leaves them out. ``keep`` keeps them, by the rule of ``mixed`` for objects of
+            other classes: whatever is detected there is a false positive, which costs AP (as in
+            the official evaluation).
         cache_dir (str | None): Folder for the written json files; by default
             ``$XDG_CACHE_HOME/knowswap_mm`` or ``~/.cache/knowswap_mm``. Names are hashes of the
             contents.
@@ -62,12 +67,16 @@ class CocoRoleView(RoleView):
         label_map: dict[str, str] | None = None,
         on_bad_sample: str = 'raise',
         mixed: str = 'drop_image',
+        without_object: str = 'drop',
         cache_dir: str | None = None,
     ) -> None:
         if mixed not in MIXED:
             key = f'dataset.roles.{role}.mixed'
             raise ConfigError(key, mixed, 'unknown choice', f'use one of {MIXED}')
-        self.mixed = mixed
+        if without_object not in WITHOUT_OBJECT:
+            key, fix = f'dataset.roles.{role}.without_object', f'use one of {WITHOUT_OBJECT}'
+            raise ConfigError(key, without_object, 'unknown choice', fix)
+        self.mixed, self.without_object = mixed, without_object
         self.cache_dir = cache_folder(cache_dir)
         super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
 
@@ -122,28 +131,31 @@ class CocoRoleView(RoleView):
 
     def select(self, labels: dict[int, int]) -> list[int]:
         """Positions of the pictures that hold an object of the role, by the rule for mixed ones."""
-        selected = []
+        selected, found = [], False
         for position, image in enumerate(self.source.images):
             objects = self.source.objects[image['id']]
             own = [item for item in objects if item['category_id'] in self._own]
-            if not any(not item.get('iscrowd') for item in own):
+            is_empty = all(item.get('iscrowd') for item in own)
+            if is_empty and self.without_object == 'drop':
                 continue
             if self.mixed == 'drop_image' and len(own) < len(objects):
                 self._left_out += 1
                 continue
             selected.append(position)
-        if not selected and self._left_out:
+            found |= not is_empty
+        if not found and self._left_out:
             fix = "set it to 'drop_boxes' or 'keep', or give pictures of this role alone"
             problem = f'all {self._left_out} pictures of the role hold objects of other classes'
             raise ConfigError(f'{self.key}.mixed', self.mixed, problem, fix)
-        return selected
+        return selected if found else []  # nothing is measured on images without any object
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected pictures by the class of the first object of the role in each."""
         first = []
         for position in selected:
             objects = self.source.objects[self.source.images[position]['id']]
-            first.append(next(o['category_id'] for o in objects if o['category_id'] in self._own))
+            own = (o['category_id'] for o in objects if o['category_id'] in self._own)
+            first.append(next(own, -1))  # images without an object of the role are one more class
         return [selected[np.asarray(first) == number] for number in sorted(set(first))]
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +174,9 @@ class CocoRoleView(RoleView):
         own = {self._label_of[number] for number in self._own}
         kept = [item for item in content['annotations'] if item['category_id'] in labels]
         shown = {item['image_id'] for item in kept if item['category_id'] in own}
+        if self.without_object == 'keep':
+            has_own = {i['image_id'] for i in content['annotations'] if i['category_id'] in own}
+            shown |= {image['id'] for image in content['images']} - has_own
         images = [image for image in content['images'] if image['id'] in shown]
         self._check_written(images)
         annotations = [

@@ -1,1 +1,1 @@
-"""Straight-line forwards on state dicts of the official layouts, written from the formulas."""
+"""The official models: names and shapes by their sources, and straight-line forwards on them."""

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from tests.official_layouts.modules import relative_positions
 from tests.official_layouts.parts import conv, linear, norm
 
 
@@ -34,12 +35,9 @@ def block(w, name, x, heads, window, shift):
     qkv = linear(w, f'{name}.attn.qkv', y).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     q, k, v = qkv
     scores = q @ k.transpose(-1, -2) * (channels // heads) ** -0.5
-    places = torch.stack(
-        torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')
-    ).flatten(1)
-    apart = places[:, :, None] - places[:, None] + window - 1
-    index = apart[0] * (2 * window - 1) + apart[1]
-    scores = scores + w[f'{name}.attn.relative_position_bias_table'][index].permute(2, 0, 1)
+    scores = scores + w[f'{name}.attn.relative_position_bias_table'][
+        relative_positions(window)
+    ].permute(2, 0, 1)
     if shift:
         region = windows(regions(full_height, full_width, window, shift)[None, ..., None], window)
         apart = region != region.transpose(1, 2)

@@ -16,6 +16,7 @@ from mmengine.registry import MODELS
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.lora_matrices import merge_lora, split_lora
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from tests.official_layouts import modules
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools' / 'model_converters' / 'convert_checkpoint.py'
@@ -24,36 +25,8 @@ DIMS, HEADS, HIDDEN, LAYERS, PATCH, SIZE, CLASSES, RANK = 32, 4, 48, 2, 8, 16, 5
 
 def official(lora=True):
     """A state dict in the official layout, all numbers at random."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape):
-        return 0.3 * torch.randn(*shape, generator=generator)
-
-    embeddings, state = 'transformer.embeddings', {}
-    state[f'{embeddings}.cls_token'] = draw(1, 1, DIMS)
-    state[f'{embeddings}.position_embeddings'] = draw(1, (SIZE // PATCH) ** 2 + 1, DIMS)
-    state[f'{embeddings}.patch_embeddings.weight'] = draw(DIMS, 3, PATCH, PATCH)
-    state[f'{embeddings}.patch_embeddings.bias'] = draw(DIMS)
-    for layer in range(LAYERS):
-        prefix = f'transformer.encoder.layer.{layer}'
-        for norm in ('attention_norm', 'ffn_norm'):
-            state[f'{prefix}.{norm}.weight'], state[f'{prefix}.{norm}.bias'] = (
-                draw(DIMS),
-                draw(DIMS),
-            )
-        for name in ('query', 'key', 'value', 'out'):
-            state[f'{prefix}.attn.{name}.weight'] = draw(DIMS, DIMS)
-            state[f'{prefix}.attn.{name}.bias'] = draw(DIMS)
-        for name, outputs, inputs in (('fc1', HIDDEN, DIMS), ('fc2', DIMS, HIDDEN)):
-            state[f'{prefix}.ffn.{name}.weight'] = draw(outputs, inputs)
-            state[f'{prefix}.ffn.{name}.bias'] = draw(outputs)
-            if lora:
-                state[f'{prefix}.ffn.{name}.lora_A'] = draw(RANK, inputs)
-                state[f'{prefix}.ffn.{name}.lora_B'] = draw(outputs, RANK)
-    for name, shape in (('weight', (DIMS,)), ('bias', (DIMS,))):
-        state[f'transformer.encoder.encoder_norm.{name}'] = draw(*shape)
-    state['head.weight'], state['head.bias'] = draw(CLASSES, DIMS), draw(CLASSES)
-    return state
+    layout = modules.vit(DIMS, LAYERS, HIDDEN, PATCH, SIZE, CLASSES, RANK if lora else 0)
+    return layout.random(dtype=torch.float32)
 
 
 def forward(state, pictures, alpha=1.0):

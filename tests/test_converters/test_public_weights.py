@@ -17,6 +17,7 @@ from transformers import (
 from knowswap_mm.converters import TABLES
 from knowswap_mm.engine.safe_load import safe_load
 from knowswap_mm.errors import CheckpointError
+from tests.official_layouts import modules
 from tests.official_layouts.parts import linear
 from tests.official_layouts.swin import swin
 from tests.test_converters import test_official_vit as vit
@@ -132,15 +133,15 @@ def test_hugging_face_swin():
 @pytest.mark.parametrize('kind', ['swin', 'timm-swin'])
 def test_swin(kind):
     """The straight-line forward reads Microsoft's keys; newer timm counts mergings from 1."""
-    host = randomise(swin_host())
-    state = TABLES['swin'].revert(host.state_dict())
+    layout = modules.Layout()
+    modules.swin(layout, 'net', 16, DEPTHS, HEADS, WINDOW, norms=(3,))
+    layout.linear('net.head', CLASSES, 128)
+    weights = layout.random(dtype=torch.float32)
     pictures = torch.randn(2, 3, 128, 128)
-    weights = {f'net.{key}': value for key, value in state.items()}
-    weights['net.norm3.weight'] = weights['net.norm.weight']
-    weights['net.norm3.bias'] = weights['net.norm.bias']
     with torch.no_grad():
         (last,) = swin(weights, 'net', pictures, DEPTHS, HEADS, WINDOW, out=(3,))
         wanted = linear(weights, 'net.head', last.mean((2, 3)))
+    state = {key[4:].replace('norm3.', 'norm.'): value for key, value in weights.items()}
     state['layers.0.blocks.1.attn_mask'] = torch.zeros(1)
     if kind == 'timm-swin':
         state = {newer(key): value for key, value in state.items()}

@@ -2,16 +2,19 @@
 
 import copy
 import json
+from pathlib import Path
 
 import mmdet.datasets  # noqa: F401  registers the host
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.evaluation import CocoRoleMetric
 
 OLD = ['cat', 'dog', 'owl']
 CLASSES = dict(old=OLD, learn=['bee', 'ant'], forget=['dog'])
@@ -109,6 +112,56 @@ def test_mixed_pictures(tmp_path, content, mixed, forget, retain):
     for role, wanted in dict(forget=forget, retain=retain).items():
         dataset = make(tmp_path, {role: dict(dataset=host, mixed=mixed)}, dict(CLASSES, learn=[]))
         assert seen(dataset) == wanted
+
+
+def test_images_without_an_object_of_the_role_may_stay(tmp_path, content):
+    """The official evaluation takes all images of a json; what is found there costs AP."""
+    host, classes = write(tmp_path / 'old', content), dict(CLASSES, learn=[])
+    for mixed, forget in (
+        (
+            'drop_boxes',
+            dict(cats=[], dog=['dog'], mixed=['dog'], owl=[], crowd=['(dog)'], empty=[]),
+        ),
+        ('drop_image', dict(dog=['dog'], crowd=['(dog)'], empty=[])),
+    ):
+        role = dict(dataset=host, mixed=mixed, without_object='keep')
+        dataset = make(tmp_path, dict(forget=role), classes)
+        assert seen(dataset) == forget
+        # Drawn by class, they are one more.
+        drawn = make(tmp_path, dict(forget=dict(role, fraction=0.4, fraction_by='class')), classes)
+        assert any('dog' in labels for labels in seen(drawn).values())
+        assert any(not labels for labels in seen(drawn).values())
+
+    view = dataset.views['forget']
+    config, _ = view.write_plain(tmp_path / 'plain', {1: 0}, ['dog'])
+    written = json.loads(Path(config['ann_file']).read_text())
+    assert [i['file_name'] for i in written['images']] == ['dog.png', 'crowd.png', 'empty.png']
+
+    def precision(dataset):
+        """AP if the dog is found, and with a higher score another one in each empty image."""
+        metric = CocoRoleMetric()
+        metric.dataset_meta = dict(dataset.metainfo, **dataset.metainfo['role_metainfo']['forget'])
+        for index in range(len(dataset)):
+            sample = dataset[index]['data_samples']
+            labels = torch.tensor([1])
+            boxes = torch.tensor([[0.0, 2, 8, 12]])
+            score = 0.5 if len(sample.gt_instances.labels) else 0.9
+            found = dict(bboxes=boxes, labels=labels, scores=torch.tensor([score]))
+            shown = dict(img_id=sample.img_id, ori_shape=(30, 40), pred_instances=found)
+            metric.process(None, [shown])
+        return metric.compute_metrics(metric.results)['bbox_mAP']
+
+    only = dict(dataset=host, mixed='drop_image')
+    assert precision(make(tmp_path, dict(forget=only), classes)) == 1.0
+    assert precision(dataset) == pytest.approx(0.5)  # the crowd takes one, the empty image costs
+
+
+def test_a_role_without_any_object_has_no_sample(tmp_path, content):
+    content['annotations'] = [a for a in content['annotations'] if a['category_id'] != IDS['dog']]
+    host = write(tmp_path / 'old', content)
+    role = dict(dataset=host, mixed='drop_boxes', without_object='keep')
+    with pytest.raises(ConfigError, match='the role has no sample'):
+        make(tmp_path, dict(forget=role), dict(CLASSES, learn=[]))
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ MATRIX = {
     ('RoleView', 'on_bad_sample'): ([None, 'ignore', 5, []], f'{ROLE}.on_bad_sample'),
     ('RoleView', 'dataset'): ([*NO_DICT, None, {}, {'type': 'NoSuch'}], f'{ROLE}.dataset'),
     ('CocoRoleView', 'mixed'): ([None, 'drop', 5, []], f'{ROLE}.mixed'),
+    ('CocoRoleView', 'without_object'): ([None, 'drop_image', 5, []], f'{ROLE}.without_object'),
     ('CocoRoleView', 'cache_dir'): ([5, '', []], 'dataset.roles.*.cache_dir'),
     ('SemanticRoleView', 'mixed'): ([None, 'drop', 5, []], f'{ROLE}.mixed'),
     ('SemanticRoleView', 'min_pixels'): (NO_COUNT, f'{ROLE}.min_pixels'),

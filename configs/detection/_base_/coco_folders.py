@@ -1,5 +1,6 @@
 # The official layout: three folders, each with {train2017,val2017}/ and annotations/instances_{train,val}2017.json.
-# Boxes are taken as each json lists them (mixed='keep').
+# Boxes are taken as each json lists them (mixed='keep'). As in the official evaluation, every image of a json is
+# evaluated, also one without an object of the role: what is found there is a false positive.
 _base_ = ['./evaluation.py']
 data_root = 'data/coco_swap/'
 scales = [(480 + 32 * step, 1333) for step in range(11)]
@@ -108,9 +109,9 @@ val_dataloader = dict(
         type='knowswap_mm.RoleDataset',
         view='knowswap_mm.CocoRoleView',
         roles=dict(
-            learn=dict(dataset=learn_val, mixed='drop_boxes'),
-            forget=dict(dataset=forget_val, mixed='drop_boxes'),
-            retain=dict(dataset=retain_val, mixed='drop_boxes'),
+            learn=dict(dataset=learn_val, mixed='drop_boxes', without_object='keep'),
+            forget=dict(dataset=forget_val, mixed='drop_boxes', without_object='keep'),
+            retain=dict(dataset=retain_val, mixed='drop_boxes', without_object='keep'),
         ),
     ),
 )

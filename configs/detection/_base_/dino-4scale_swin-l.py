@@ -36,6 +36,7 @@ model = dict(
             in_channels=[384, 768, 1536],
             kernel_size=1,
             out_channels=256,
+            bias=True,  # as the convolutions of the official `input_proj`; mmdet's own weights have none
             act_cfg=None,
             norm_cfg=dict(type='GN', num_groups=32),
             num_outs=4,

@@ -3,8 +3,17 @@
 # state, where the official one hands over iteration 3,000.
 swap = dict(
     phase_settings=dict(
-        learn=dict(iters=3500, weights=dict(learn=0.9, retain=1.0, sparsity=0.01)),
-        forget=dict(iters=3500, weights=dict(retain=1.0, forget=0.2, sparsity=0.01), bound=115.0),
+        learn=dict(
+            iters=3500,
+            weights=dict(learn=0.9, retain=1.0, sparsity=0.01),
+            restart_optimizer=True,
+        ),
+        forget=dict(
+            iters=3500,
+            weights=dict(retain=1.0, forget=0.2, sparsity=0.01),
+            bound=115.0,
+            restart_optimizer=True,
+        ),
     )
 )
 optim_wrapper = dict(

@@ -40,6 +40,8 @@ OFFICIAL_MASK2FORMER = KeyTable(
         KeyRule(f'{_FFN}.norm.{{p}}', f'{_HOST_LAYER}.norms.2.{{p}}'),
         KeyRule(f'{_PREDICTOR}.decoder_norm.{{p}}', f'{_HEAD}.transformer_decoder.post_norm.{{p}}'),
         KeyRule(f'{_PREDICTOR}.query_feat.weight', f'{_HEAD}.query_feat.weight'),
+        # Files of the first version of detectron2's head.
+        KeyRule(f'{_PREDICTOR}.static_query.weight', f'{_HEAD}.query_feat.weight', reads_only=True),
         KeyRule(f'{_PREDICTOR}.query_embed.weight', f'{_HEAD}.query_embed.weight'),
         KeyRule(f'{_PREDICTOR}.level_embed.weight', f'{_HEAD}.level_embed.weight'),
         KeyRule(f'{_PREDICTOR}.class_embed.{{p}}', f'{_HEAD}.cls_embed.{{p}}'),

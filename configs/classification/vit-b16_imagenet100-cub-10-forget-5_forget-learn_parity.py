@@ -1,0 +1,4 @@
+# The official recipe on ImageNet-100 as its README has it, forget before learn: forgets five old classes, learns ten
+# birds of CUB-200-2011.
+_base_ = ['./vit-b16_imagenet100-cub-10-forget-5_learn-forget_parity.py']
+swap = dict(order='forget-learn')
