@@ -103,7 +103,9 @@ class RoleCounts:
         total = sum(each[f'{self.unit}_used'] for each in found['classes'].values())
         unit = 'boxes' if self.unit == 'objects' else self.unit
         text = f'{self.key}: {len(self.used)} pictures with {total} {unit} of the role'
-        text += ''.join(f'; {n} images left out: {reason}' for reason, n in self.left_out.items())
+        if self.left_out:
+            reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+            text += f'; {sum(self.left_out.values())} images left out ({reasons})'
         text += ''.join(f'; {count} {reason}' for reason, count in self.other.items())
         each = [
             f'{name} {c["images_used"]} of {c["images"]} images, {c[f"{self.unit}_used"]} {unit}'
