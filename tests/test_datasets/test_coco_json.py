@@ -197,7 +197,9 @@ class TestRefusedEntries:
         refused(changed('categories', name=name), 'category without a name: id 7')
 
     def test_a_picture_that_is_listed_twice(self, refused):
-        refused(changed('images', 1, file_name='a.png'), "'a.png' twice, as 4 and 2", 'list it once')
+        refused(
+            changed('images', 1, file_name='a.png'), "'a.png' twice, as 4 and 2", 'list it once'
+        )
 
     def test_picture_id_twice(self, refused):
         refused(changed('images', 1, id=4), 'two pictures with id 4', 'number them anew')
