@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from knowswap_mm.datasets import RoleDataset, SwapSampler
+from knowswap_mm.datasets.data_manifest import data_manifest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation.coco_role_metric import CocoRoleMetric
 from knowswap_mm.schedule import SwapSchedule
@@ -351,6 +352,23 @@ def warnings(monkeypatch):
     keep = lambda text, **k: found.append(text) or real(text, **k)  # noqa: E731
     monkeypatch.setattr(role_counts, 'print_log', keep)
     return found
+
+
+def test_the_record_of_a_run_has_the_counts(tmp_path):
+    host = write(tmp_path, content([['bee', 'dog'], 'bee', 'ant']))
+    dataset = make(tmp_path, host, 'learn')
+    record = data_manifest(dataset)['roles']['learn']
+    assert record['samples'] == 2 and record['counts'] == dict(
+        unit='objects',
+        images=3,
+        images_used=2,
+        left_out={"with objects of 'dog'": 1},
+        other={},
+        classes=dict(
+            bee=dict(images=2, images_used=1, objects_used=1),
+            ant=dict(images=1, images_used=1, objects_used=1),
+        ),
+    )
 
 
 @pytest.mark.parametrize(('mixed', 'warned'), [(3, False), (4, True)])

@@ -75,9 +75,9 @@ train_dataloader = dict(
         type='knowswap_mm.RoleDataset',
         view='knowswap_mm.CocoRoleView',
         roles=dict(
-            learn=dict(dataset=new_train),
-            forget=dict(dataset=old_train),
-            retain=dict(dataset=old_train),
+            learn=dict(dataset=new_train, mixed='drop_image'),
+            forget=dict(dataset=old_train, mixed='drop_image'),
+            retain=dict(dataset=old_train, mixed='drop_image'),
         ),
     ),
 )
