@@ -19,7 +19,7 @@ from knowswap_mm.datasets.cache_folder import cache_folder, holds, write_once
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.host_config import check_coco_config
-from knowswap_mm.datasets.image_frame import ImageFrame
+from knowswap_mm.datasets.image_frame import ImageFrame, check_there
 from knowswap_mm.datasets.image_headers import image_headers
 from knowswap_mm.datasets.picture_root import absolute
 from knowswap_mm.datasets.pipeline_steps import annotation_loaders, loads_masks, type_of
@@ -194,6 +194,7 @@ class CocoRoleView(RoleView):
             return
         infos = [self.host.get_data_info(position) for position in range(len(self.host))]
         paths = [info['img_path'] for info in infos]
+        check_there(self.key, paths, self.on_bad_sample)
         sizes = [(info['width'], info['height']) for info in infos]
         before = config.get('pipeline')
         headers = image_headers(paths, self.cache_dir)

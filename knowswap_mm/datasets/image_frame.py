@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,29 @@ from knowswap_mm.errors import ConfigError
 
 SHOWN, STORED = 'shown', 'stored'
 FRAMES = (SHOWN, STORED)
+
+
+def check_there(key: str, paths: Sequence[str], on_bad_sample: str) -> None:
+    """Require the images of a role before the training comes upon the first that is missing.
+
+    Args:
+        key (str): Config key of the role.
+        paths (Sequence[str]): The images; addresses are not looked at.
+        on_bad_sample (str): ``raise``, or ``skip`` to warn instead.
+
+    Raises:
+        ConfigError: If one is missing.
+    """
+    missing = [path for path in paths if '://' not in path and not os.path.lexists(path)]
+    if not missing:
+        return
+    problem = f'{len(missing)} of {len(paths)} images are not there'
+    fix = "mend data_root or data_prefix, or put them there; on_bad_sample='skip' goes on without"
+    if on_bad_sample == 'skip' and len(missing) < len(paths):
+        text = f'{key}.dataset: {problem} (e.g. {missing[0]}); they are skipped.'
+        print_log(text, logger='current', level=logging.WARNING)
+        return
+    raise ConfigError(f'{key}.dataset.data_prefix', missing[0], problem, fix)
 
 
 class ImageFrame:

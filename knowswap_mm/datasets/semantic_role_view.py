@@ -18,7 +18,7 @@ from PIL import Image
 from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.host_config import refuse_wrapper
-from knowswap_mm.datasets.image_frame import ImageFrame
+from knowswap_mm.datasets.image_frame import ImageFrame, check_there
 from knowswap_mm.datasets.image_headers import image_headers
 from knowswap_mm.datasets.picture_root import picture_root
 from knowswap_mm.datasets.pipeline_steps import annotation_loaders, type_of
@@ -232,6 +232,7 @@ class SemanticRoleView(RoleView):
             return
         infos = [self.host.get_data_info(int(index)) for index in self.indices]
         images = [info['img_path'] for info in infos]
+        check_there(self.key, images, self.on_bad_sample)
         maps = image_headers([info['seg_map_path'] for info in infos], self.cache_dir)
         headers = [
             header if each.width else header._replace(width=0)
