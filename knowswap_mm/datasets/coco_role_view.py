@@ -192,10 +192,11 @@ class CocoRoleView(RoleView):
         """Compare the files with the json, and load them as its boxes count pixels."""
         if self.picture_check.remote:
             return
-        infos = [self.host.get_data_info(position) for position in range(len(self.host))]
-        paths = [info['img_path'] for info in infos]
+        images = [self.source.images[int(position)] for position in self.indices]
+        folder = self.host.data_prefix['img']
+        paths = [os.path.join(folder, image['file_name']) for image in images]
         check_there(self.key, paths, self.on_bad_sample)
-        sizes = [(info['width'], info['height']) for info in infos]
+        sizes = [(image['width'], image['height']) for image in images]
         before = config.get('pipeline')
         headers = image_headers(paths, self.cache_dir)
         after = self.frame.settle(before, paths, sizes, headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ def check_coco_config(key: str, dataset: Mapping[str, Any]) -> None:
     _check_coco_type(key, dataset)
     for part in ('ann_file', 'data_root'):
         value = dataset.get(part)
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, (str, os.PathLike)):
             fix = 'give one path; join several files into one json'
             raise ConfigError(f'{key}.dataset.{part}', value, 'is no path', fix)
     if dataset.get('indices') is not None:

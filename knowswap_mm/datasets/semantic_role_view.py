@@ -106,7 +106,8 @@ class SemanticRoleView(RoleView):
         key = f'{self.key}.dataset.data_prefix.seg_map_path'
         if infos and 'seg_map_path' not in infos[0]:
             raise ConfigError(key, None, 'there are no maps', 'give the folder of the maps')
-        paths = [info['seg_map_path'] for info in infos]
+        self._files = [(info['img_path'], info['seg_map_path']) for info in infos]
+        paths = [path for _, path in self._files]
         self._check_listing(infos)
         self._check_loaders(paths)
         backend_args = getattr(self.host, 'backend_args', None)
@@ -230,10 +231,10 @@ class SemanticRoleView(RoleView):
         """Compare maps with images, and load images as their maps count pixels."""
         if self.picture_check.remote:
             return
-        infos = [self.host.get_data_info(int(index)) for index in self.indices]
-        images = [info['img_path'] for info in infos]
+        images = [self._files[int(index)][0] for index in self.indices]
         check_there(self.key, images, self.on_bad_sample)
-        maps = image_headers([info['seg_map_path'] for info in infos], self.cache_dir)
+        paths = [self._files[int(index)][1] for index in self.indices]
+        maps = image_headers(paths, self.cache_dir)
         headers = [
             header if each.width else header._replace(width=0)
             for header, each in zip(image_headers(images, self.cache_dir), maps, strict=True)
