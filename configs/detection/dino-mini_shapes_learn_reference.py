@@ -10,8 +10,8 @@ train_dataloader = dict(
     dataset=dict(
         roles=dict(
             _delete_=True,
-            learn=dict(dataset=_base_.new_train),
-            retain=dict(dataset=_base_.old_train),
+            learn=dict(dataset=_base_.new_train, mixed='drop_image'),
+            retain=dict(dataset=_base_.old_train, mixed='drop_image'),
         )
     )
 )
@@ -19,7 +19,7 @@ val_dataloader = dict(
     dataset=dict(
         roles=dict(
             _delete_=True,
-            learn=dict(dataset=_base_.new_val),
+            learn=dict(dataset=_base_.new_val, mixed='drop_image'),
             retain=dict(dataset=_base_.old_val, mixed='drop_boxes'),
         )
     )
@@ -28,7 +28,7 @@ test_dataloader = dict(
     dataset=dict(
         roles=dict(
             _delete_=True,
-            learn=dict(dataset=_base_.new_test),
+            learn=dict(dataset=_base_.new_test, mixed='drop_image'),
             retain=dict(dataset=_base_.old_test, mixed='drop_boxes'),
         )
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from knowswap_mm.value_checks import check_text
@@ -24,6 +25,26 @@ def cache_folder(given: str | None = None) -> Path:
         return Path(given).resolve()
     default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(default).resolve() / 'knowswap_mm'
+
+
+def files_digest(paths: Sequence[str]) -> str | None:
+    """A name for what was read from files; it changes with their paths, sizes and times.
+
+    Args:
+        paths (Sequence[str]): The files.
+
+    Returns:
+        str | None: Hexadecimal digits; None if a file is missing or in a remote storage.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            stat = os.stat(path)
+            name = os.path.abspath(path)
+            digest.update(f'{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0'.encode())
+    except (OSError, ValueError):  # a path may hold a zero byte
+        return None
+    return digest.hexdigest()[:20]
 
 
 def holds(path: Path, content: bytes) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,23 @@ from mmengine.logging import print_log
 from knowswap_mm.datasets.cache_folder import cache_folder, holds, write_once
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
+from knowswap_mm.datasets.host_config import check_coco_config
+from knowswap_mm.datasets.image_frame import ImageFrame, check_there
+from knowswap_mm.datasets.image_headers import image_headers
 from knowswap_mm.datasets.picture_root import absolute
+from knowswap_mm.datasets.pipeline_steps import annotation_loaders, loads_masks, type_of
+from knowswap_mm.datasets.role_counts import MANY, RoleCounts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATASETS
+from knowswap_mm.roles import LEARN
 
-MIXED = ('drop_image', 'drop_boxes', 'ignore_boxes', 'keep')
+MIXED = ('by_role', 'drop_image', 'drop_boxes', 'ignore_boxes', 'keep')
 WITHOUT_OBJECT = ('drop', 'keep')
+#: What becomes of an object of another class than the role's.
+_IMAGE, _BOX, _IGNORE, _KEEP = 'leave its image out', 'no annotation', 'ignored', 'as it is'
+#: Classes that are named as reasons for leaving an image out.
+_REASONS = 5
 
 
 @DATASETS.register_module()
@@ -37,21 +49,26 @@ class CocoRoleView(RoleView):
         dataset (dict): Config of the host data set (``CocoDataset``).
         role (str): The role.
         mixed (str): What becomes of pictures that also hold objects of other classes than the
-            role's. ``drop_image`` leaves them out. ``drop_boxes`` keeps them without those objects,
-            which are background then. ``ignore_boxes`` marks those objects as crowd: metrics and
-            hosts that know ignored boxes (not DETR-like ones) neither reward nor punish them.
-            ``keep`` leaves them as objects of their classes.
+            role's. ``by_role``: classes that the swap does not know are background, in learn data
+            retained classes keep their boxes, and pictures with other classes of the swap are left
+            out. ``drop_image`` leaves all pictures with other objects out. ``drop_boxes`` keeps
+            them without those objects, which are background then. ``ignore_boxes`` marks those
+            objects as crowd: metrics and hosts that know ignored boxes (not DETR-like ones) neither
+            reward nor punish them. ``keep`` leaves them as objects of their classes.
         without_object (str): What becomes of images of the json without an object of the role.
             ``drop`` leaves them out. ``keep`` keeps them, by the rule of ``mixed`` for objects of
             other classes: whatever is detected there is a false positive, which costs AP (as in
             the official evaluation).
+        orientation (str | None): Whether boxes count pixels as ``shown`` or as ``stored`` where an
+            image has an EXIF orientation; None compares sizes, see :class:`ImageFrame`.
         cache_dir (str | None): Folder for the written json files; by default
             ``$XDG_CACHE_HOME/knowswap_mm`` or ``~/.cache/knowswap_mm``. Names are hashes of the
             contents.
         **kwargs: See :class:`RoleView`.
 
     Raises:
-        ConfigError: If the json cannot be used or holds no box of the role.
+        ConfigError: If the json cannot be used, does not fit the images, or holds no box of the
+            role; in training also if no image of a class is left.
     """
 
     audit_reader = 'knowswap_mm.DetectionReader'
@@ -66,26 +83,48 @@ class CocoRoleView(RoleView):
         seed: int = 0,
         label_map: dict[str, str] | None = None,
         on_bad_sample: str = 'raise',
-        mixed: str = 'drop_image',
+        mixed: str = 'by_role',
         without_object: str = 'drop',
+        orientation: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
+        key = f'dataset.roles.{role}'
         if mixed not in MIXED:
-            key = f'dataset.roles.{role}.mixed'
-            raise ConfigError(key, mixed, 'unknown choice', f'use one of {MIXED}')
+            raise ConfigError(f'{key}.mixed', mixed, 'unknown choice', f'use one of {MIXED}')
         if without_object not in WITHOUT_OBJECT:
-            key, fix = f'dataset.roles.{role}.without_object', f'use one of {WITHOUT_OBJECT}'
-            raise ConfigError(key, without_object, 'unknown choice', fix)
+            fix = f'use one of {WITHOUT_OBJECT}'
+            raise ConfigError(f'{key}.without_object', without_object, 'unknown choice', fix)
         self.mixed, self.without_object = mixed, without_object
+        self.frame = ImageFrame(key, orientation, 'the json')
         self.cache_dir = cache_folder(cache_dir)
         super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
 
     def open(self) -> None:
         """Read the json; the host data set follows in :meth:`bind`."""
+        check_coco_config(self.key, self.dataset)
+        self.training = not self.dataset.get('test_mode')
         name = self.dataset.get('ann_file') or ''
         path = os.path.join(self.dataset.get('data_root') or '', name)
-        self.source = CocoJson(path, f'{self.key}.dataset.ann_file')
+        masks = loads_masks(self.dataset.get('pipeline'))
+        self.source = CocoJson(path, f'{self.key}.dataset.ann_file', masks)
+        if masks:
+            self._check_polygons()
+        if self.source.partial:
+            text = f'{self.key}: {path} says that not every object in it is annotated (as LVIS '
+            text += 'does); an object without a box counts as background here.'
+            print_log(text, logger='current', level=logging.WARNING)
         self.ann_file: Path | None = None
+
+    def _check_polygons(self) -> None:
+        """Refuse run-length codes if masks stay polygons: mmdet ignores their objects silently."""
+        steps = annotation_loaders(self.dataset.get('pipeline'))
+        if all(step.get('poly2mask', True) for step in steps):
+            return
+        objects = (item for items in self.source.objects.values() for item in items)
+        if any(isinstance(o['segmentation'], dict) and not o['iscrowd'] for o in objects):
+            key = f'{self.key}.dataset.pipeline.LoadAnnotations.poly2mask'
+            problem = 'the json has run-length codes, and their objects would be ignored'
+            raise ConfigError(key, False, problem, 'set it to True')
 
     @property
     def class_names(self) -> list[str]:
@@ -102,7 +141,9 @@ class CocoRoleView(RoleView):
 
     @property
     def class_numbers(self) -> dict[str, int]:
-        """Category id by name."""
+        """Category id by name; nothing if an id is no integer."""
+        if not all(isinstance(number, int) for number in self.source.categories):
+            return {}
         return dict(zip(self.class_names, self.source.categories, strict=True))
 
     @property
@@ -112,13 +153,19 @@ class CocoRoleView(RoleView):
 
     def bind(self, classes: ClassRoles) -> None:
         """Select the pictures, write their json and build the host data set from it."""
-        numbers = self.class_numbers
+        # Several categories may have one name in the swap.
+        pairs = list(zip(self.source.categories, self.class_names, strict=True))
         labels = {name: label for label, name in enumerate(classes.names)}
-        self._label_of = {numbers[name]: labels[name] for name in numbers if name in labels}
-        chosen = set(classes.of(self.role))
-        self._own = {number for name, number in numbers.items() if name in chosen}
-        self._left_out = 0
+        self._label_of = {number: labels[name] for number, name in pairs if name in labels}
+        self._own_names = list(classes.of(self.role))
+        chosen = set(self._own_names)
+        self._own = {number for number, name in pairs if name in chosen}
+        known = set(classes.old) - set(classes.forget) if self.role == LEARN else set()
+        self._retained = {number for number, name in pairs if name in known}
+        self._name_of = dict(pairs)
+        self.counts = self._count()
         super().bind(classes)
+        self.counts.used = self.indices
         self.ann_file = self._write(classes)
         config = copy.deepcopy(dict(self.dataset))
         config.update(
@@ -127,27 +174,91 @@ class CocoRoleView(RoleView):
             filter_cfg=None,
         )
         self.host = self.build_host(config)
-        print_log(self._summary(), logger='current')
+        self._settle_frame(config)
+        print_log(f'{self.counts.describe()}.', logger='current')
 
-    def select(self, labels: dict[int, int]) -> list[int]:
+    def _count(self) -> RoleCounts:
+        columns = {name: column for column, name in enumerate(self._own_names)}
+        table = np.zeros((len(self.source.images), len(columns)), np.int64)
+        for row, image in enumerate(self.source.images):
+            for item in self.source.objects[image['id']]:
+                if item['category_id'] in self._own and not item['iscrowd']:
+                    table[row, columns[self._name_of[item['category_id']]]] += 1
+        counts = RoleCounts(self.key, 'objects', self._own_names, table, self.training)
+        counts.other.update(self.source.dropped)
+        dropped, total = (
+            sum(self.source.dropped.values()),
+            sum(map(len, self.source.objects.values())),
+        )
+        if dropped > MANY * (total + dropped):
+            told = '; '.join(f'{count} {reason}' for reason, count in self.source.dropped.items())
+            text = f'{self.key}.dataset.ann_file = {str(self.source.path)!r}: {told}, of '
+            text += f'{total + dropped} annotations. Check that the file fits its images.'
+            print_log(text, logger='current', level=logging.WARNING)
+        return counts
+
+    def _settle_frame(self, config: dict[str, Any]) -> None:
+        """Compare the files with the json, and load them as its boxes count pixels."""
+        if self.picture_check.remote:
+            return
+        images = [self.source.images[int(position)] for position in self.indices]
+        folder = self.host.data_prefix['img']
+        paths = [os.path.join(folder, image['file_name']) for image in images]
+        check_there(self.key, paths, self.on_bad_sample)
+        sizes = [(image['width'], image['height']) for image in images]
+        before = config.get('pipeline')
+        headers = image_headers(paths, self.cache_dir)
+        after = self.frame.settle(before, paths, sizes, headers)
+        if after is not before:
+            self.dataset = dict(self.dataset, pipeline=after)
+            self.host = self.build_host(dict(config, pipeline=copy.deepcopy(after)))
+
+    def _fate(self, number: int | str) -> str:
+        """What becomes of an object of a category that is not the role's."""
+        known = number in self._label_of
+        if self.mixed == 'by_role':
+            if not known:
+                return _BOX
+            return _KEEP if number in self._retained else _IMAGE
+        if self.mixed == 'keep':
+            return _KEEP if known else _BOX
+        if self.mixed == 'ignore_boxes':
+            # A metric ignores by class, and no class of the swap may be predicted there.
+            return _IGNORE if known or self.training else _BOX
+        return _IMAGE if self.mixed == 'drop_image' else _BOX
+
+    def select(self, labels: dict[int, int]) -> np.ndarray:
         """Positions of the pictures that hold an object of the role, by the rule for mixed ones."""
-        selected, found = [], False
+        fates = {number: self._fate(number) for number in set(self._name_of) - self._own}
+        smallest = (self.dataset.get('filter_cfg') or {}).get('min_size', 0) if self.training else 0
+        selected, blamed = [], []
         for position, image in enumerate(self.source.images):
-            objects = self.source.objects[image['id']]
-            own = [item for item in objects if item['category_id'] in self._own]
-            is_empty = all(item.get('iscrowd') for item in own)
-            if is_empty and self.without_object == 'drop':
+            if not self.counts.table[position].any() and self.without_object == 'drop':
                 continue
-            if self.mixed == 'drop_image' and len(own) < len(objects):
-                self._left_out += 1
-                continue
-            selected.append(position)
-            found |= not is_empty
-        if not found and self._left_out:
-            fix = "set it to 'drop_boxes' or 'keep', or give pictures of this role alone"
-            problem = f'all {self._left_out} pictures of the role hold objects of other classes'
-            raise ConfigError(f'{self.key}.mixed', self.mixed, problem, fix)
-        return selected if found else []  # nothing is measured on images without any object
+            others = {item['category_id'] for item in self.source.objects[image['id']]} - self._own
+            if min(image['width'], image['height']) < smallest:
+                self.counts.left_out[f'smaller than {smallest} (filter_cfg.min_size)'] += 1
+            elif banned := {number for number in others if fates[number] == _IMAGE}:
+                blamed.append(banned)
+            else:
+                selected.append(position)
+        self._blame(blamed)
+        found = np.asarray(selected, dtype=np.int64)
+        fix = "use 'by_role' or 'drop_boxes', or give images of this role alone"
+        if self.mixed == 'by_role':
+            fix = "use 'drop_boxes' or 'keep', or give images of this role alone"
+        self.counts.check(found, 'mixed', self.mixed, fix)
+        # Nothing is measured on images without any object.
+        return found if self.counts.table[found].any() else found[:0]
+
+    def _blame(self, images: list[set[int | str]]) -> None:
+        """Count each image that was left out for the most common of the classes in its way."""
+        often = Counter(number for banned in images for number in banned)
+        named = {number for number, _ in often.most_common(_REASONS)}
+        for banned in images:
+            worst = max(banned, key=lambda number: (often[number], str(number)))
+            name = repr(self._name_of[worst]) if worst in named else 'other classes'
+            self.counts.left_out[f'with objects of {name}'] += 1
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected pictures by the class of the first object of the role in each."""
@@ -155,8 +266,9 @@ class CocoRoleView(RoleView):
         for position in selected:
             objects = self.source.objects[self.source.images[position]['id']]
             own = (o['category_id'] for o in objects if o['category_id'] in self._own)
-            first.append(next(own, -1))  # images without an object of the role are one more class
-        return [selected[np.asarray(first) == number] for number in sorted(set(first))]
+            # Images without an object of the role are one more class.
+            first.append(self._label_of.get(next(own, None), -1))
+        return [selected[np.asarray(first) == label] for label in sorted(set(first))]
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do: the written json has the swap's labels."""
@@ -201,17 +313,22 @@ class CocoRoleView(RoleView):
 
     def _write(self, classes: ClassRoles) -> Path:
         images, annotations = [], []
+        any_own = min(self._label_of[number] for number in self._own)
         for position in self.indices:
             image = self.source.images[int(position)]
             number = len(images) + 1
             images.append(dict(image, id=number, source_id=image['id']))
             for item in self.source.objects[image['id']]:
-                own = item['category_id'] in self._own
-                label = self._label_of.get(item['category_id'])
-                if label is None or (not own and self.mixed == 'drop_boxes'):
+                category = item['category_id']
+                fate = _KEEP if category in self._own else self._fate(category)
+                if fate == _BOX:
+                    reason = 'objects of other classes count as background'
+                    self.counts.other[f'{reason}: {self._name_of[category]!r}'] += 1
                     continue
+                # The class of an ignored box means nothing in training.
+                label = self._label_of.get(category, any_own)
                 kept = dict(item, id=len(annotations) + 1, image_id=number, category_id=label)
-                if not own and self.mixed == 'ignore_boxes':
+                if fate == _IGNORE:
                     kept['iscrowd'] = 1
                 annotations.append(kept)
         categories = [dict(id=label, name=name) for label, name in enumerate(classes.names)]
@@ -223,16 +340,17 @@ class CocoRoleView(RoleView):
             write_once(path, lambda partial: partial.write_text(text, encoding='utf-8'))
         return path
 
-    def _summary(self) -> str:
-        source = self.source
-        boxes = sum(
-            item['category_id'] in self._own
-            for position in self.indices
-            for item in source.objects[source.images[int(position)]['id']]
-        )
-        text = f'{self.key}: {len(self)} pictures with {boxes} boxes of the role'
-        if self._left_out:
-            text += f'; {self._left_out} pictures with other objects left out (mixed=drop_image)'
-        if source.outside:
-            text += f'; {source.outside} boxes outside their pictures or too small were dropped'
-        return f'{text}.'
+    def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
+        announced = data_info.get('height'), data_info.get('width')
+        sample = super()._run_pipeline(data_info, position)
+        loaded = getattr((sample or {}).get('data_samples'), 'ori_shape', announced)
+        if tuple(loaded[:2]) != announced:  # in a storage, or a format, that no header was read of
+            problem = f'loaded as {loaded[1]} x {loaded[0]}, the json says {announced[::-1]}'
+            fix = 'save the image upright, or use the images that were annotated'
+            raise ConfigError(f'{self.key}.dataset', data_info.get('img_path'), problem, fix)
+        if self.training and sample is not None:
+            if 'labels' not in sample['data_samples'].gt_instances:
+                fix = "put dict(type='LoadAnnotations', with_bbox=True) behind LoadImageFromFile"
+                shown = [type_of(step) for step in self.dataset.get('pipeline') or ()]
+                raise ConfigError(f'{self.key}.dataset.pipeline', shown, 'it loads no boxes', fix)
+        return sample

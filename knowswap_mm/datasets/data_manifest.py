@@ -23,10 +23,14 @@ def data_manifest(dataset: RoleDataset) -> dict[str, Any]:
         dataset (RoleDataset): The data.
 
     Returns:
-        dict: ``samples`` and ``sha256`` by role, and ``sha256`` of all of them.
+        dict: ``samples``, ``sha256`` and, where the task counts it, ``counts`` by role (see
+        :class:`RoleCounts`), and ``sha256`` of all samples.
     """
     roles = {role: _of_view(view) for role, view in dataset.views.items()}
     text = json.dumps(roles, sort_keys=True)
+    for role, view in dataset.views.items():
+        if view.counts is not None:
+            roles[role]['counts'] = view.counts.to_dict()
     return dict(sha256=hashlib.sha256(text.encode()).hexdigest(), roles=roles)
 
 

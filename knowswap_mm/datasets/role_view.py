@@ -17,6 +17,7 @@ from knowswap_mm.errors import ConfigError, SampleError, SwapError
 from knowswap_mm.value_checks import check_mapping, check_whole
 
 if TYPE_CHECKING:
+    from knowswap_mm.datasets.role_counts import RoleCounts
     from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
 
 ON_BAD_SAMPLE = ('raise', 'skip')
@@ -40,6 +41,7 @@ class RoleView(metaclass=ABCMeta):
             next one of the view instead.
 
     Attributes:
+        counts (RoleCounts | None): What is used of the data and what is not, where a task says so.
         audit_reader (str | None): Type of the reader with which an audit understands the task.
         drawer (str | None): Type of the :class:`Drawer` that draws its samples for the report.
         cached_pipeline (CachedPipeline | None): What runs in place of the host's pipeline, see
@@ -49,6 +51,7 @@ class RoleView(metaclass=ABCMeta):
     audit_reader: str | None = None
     drawer: str | None = None
     cached_pipeline: CachedPipeline | None = None
+    counts: RoleCounts | None = None
 
     def __init__(
         self,

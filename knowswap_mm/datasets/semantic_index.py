@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
-from knowswap_mm.datasets.cache_folder import write_once
+from knowswap_mm.datasets.cache_folder import files_digest, write_once
 from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.errors import ConfigError
 
@@ -48,7 +47,8 @@ class SemanticIndex:
     ) -> None:
         picture_limit()
         self.key, self.backend_args = key, backend_args
-        path = self._cache_file(paths, cache_dir)
+        digest = files_digest(paths)
+        path = None if digest is None else cache_dir / f'maps_{digest}.npy'
         counts = self._cached(path, len(paths))
         if counts is None:
             with ThreadPoolExecutor(READERS) as pool:  # decoding leaves the interpreter's lock
@@ -57,18 +57,6 @@ class SemanticIndex:
             if path is not None:
                 write_once(path, lambda partial: np.save(partial, counts))
         self.counts: np.ndarray = counts
-
-    @staticmethod
-    def _cache_file(paths: Sequence[str], cache_dir: Path) -> Path | None:
-        digest = hashlib.sha256()
-        try:
-            for path in paths:
-                stat = os.stat(path)
-                name = os.path.abspath(path)
-                digest.update(f'{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0'.encode())
-        except OSError:  # missing, which is told when it is read, or in a remote storage
-            return None
-        return cache_dir / f'maps_{digest.hexdigest()[:20]}.npy'
 
     @staticmethod
     def _cached(path: Path | None, maps: int) -> np.ndarray | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,12 @@ from PIL import Image
 
 from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.host_config import refuse_wrapper
+from knowswap_mm.datasets.image_frame import ImageFrame, check_there
+from knowswap_mm.datasets.image_headers import image_headers
 from knowswap_mm.datasets.picture_root import picture_root
+from knowswap_mm.datasets.pipeline_steps import annotation_loaders, type_of
+from knowswap_mm.datasets.role_counts import RoleCounts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
@@ -41,11 +49,14 @@ class SemanticRoleView(RoleView):
         min_pixels (int): Pixels that a class must have in a picture to count there.
         first_id (int): Id of the first class in the maps, after ``reduce_zero_label``; the others
             follow. (In the official layout the new classes begin at 150.)
+        orientation (str | None): Whether maps count pixels as ``shown`` or as ``stored`` where an
+            image has an EXIF orientation; None compares sizes, see :class:`ImageFrame`.
         cache_dir (str | None): Folder for the index, see :func:`cache_folder`.
         **kwargs: See :class:`RoleView`.
 
     Raises:
-        ConfigError: If an option is unknown, or a map holds an id that is no class.
+        ConfigError: If an option is unknown, a map holds an id that is no class or has another size
+            than its image; in training also if no image of a class is left.
     """
 
     audit_reader = 'knowswap_mm.SegmentationReader'
@@ -63,6 +74,7 @@ class SemanticRoleView(RoleView):
         mixed: str = 'ignore_pixels',
         min_pixels: int = 1,
         first_id: int = 0,
+        orientation: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
         key = f'dataset.roles.{role}'
@@ -73,12 +85,19 @@ class SemanticRoleView(RoleView):
                 problem = f'no whole number from {least} on'
                 raise ConfigError(f'{key}.{name}', value, problem, f'e.g. {least}')
         self.mixed, self.min_pixels, self.first_id = mixed, min_pixels, first_id
+        self.frame = ImageFrame(key, orientation, 'the map')
         self.cache_dir = cache_folder(cache_dir)
         super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
 
     def open(self) -> None:
         """Build the host data set and count the ids in its maps."""
+        refuse_wrapper(self.key, self.dataset)
         super().open()
+        self.training = not self.dataset.get('test_mode')
+        if not hasattr(self.host, 'reduce_zero_label') or not hasattr(self.host, 'label_map'):
+            fix = "use type='BaseSegDataset' or one of its relatives"
+            problem = 'is no data set of semantic maps'
+            raise ConfigError(f'{self.key}.dataset.type', type_of(self.dataset), problem, fix)
         if not self.host.metainfo.get('classes'):
             fix = 'list the names in the order of their ids'
             key = f'{self.key}.dataset.metainfo.classes'
@@ -87,7 +106,10 @@ class SemanticRoleView(RoleView):
         key = f'{self.key}.dataset.data_prefix.seg_map_path'
         if infos and 'seg_map_path' not in infos[0]:
             raise ConfigError(key, None, 'there are no maps', 'give the folder of the maps')
-        paths = [info['seg_map_path'] for info in infos]
+        self._files = [(info['img_path'], info['seg_map_path']) for info in infos]
+        paths = [path for _, path in self._files]
+        self._check_listing(infos)
+        self._check_loaders(paths)
         backend_args = getattr(self.host, 'backend_args', None)
         raw = SemanticIndex(paths, self.cache_dir, key, backend_args).counts
         self._positions = self._read_ids()
@@ -96,6 +118,44 @@ class SemanticRoleView(RoleView):
         self._pixels = np.zeros((len(paths), len(self.class_names)), np.int64)
         for number, position in self._positions.items():
             self._pixels[:, position] += raw[:, number]
+
+    def _check_listing(self, infos: list[dict[str, Any]]) -> None:
+        """The host lists the images of one ending; say what it does not see."""
+        folder = self.host.data_prefix.get('img_path') or ''
+        if self.picture_check.remote or os.path.isfile(self.host.ann_file or ''):
+            return
+        ending = self.host.img_suffix
+        seen = {info['img_path'] for info in infos}
+        files = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+        unseen = Counter(Path(path).suffix for path in files if path not in seen)
+        known = Image.registered_extensions()
+        images = {each: n for each, n in unseen.items() if each.lower() in known}
+        if not images:
+            return
+        told = ', '.join(f'{count} {each}' for each, count in images.items())
+        problem = f'the folder {folder} also has images of other endings ({told})'
+        fix = 'give the ending of all of them, or convert them to one'
+        if not infos:
+            raise ConfigError(f'{self.key}.dataset.img_suffix', ending, problem, fix)
+        maps = self.host.data_prefix.get('seg_map_path')
+        if maps and os.path.abspath(maps) == os.path.abspath(folder):
+            return  # maps beside their images
+        text = f'{self.key}.dataset.img_suffix = {ending!r}: {problem}, which are not used. '
+        print_log(f'{text}Fix: {fix}.', logger='current', level=logging.WARNING)
+
+    def _check_loaders(self, paths: list[str]) -> None:
+        """Refuse settings of the host's loader under which it reads other ids than were counted."""
+        key = f'{self.key}.dataset.pipeline.LoadAnnotations'
+        for step in annotation_loaders(self.dataset.get('pipeline')):
+            reduce, whole = step.get('reduce_zero_label'), bool(self.host.reduce_zero_label)
+            if reduce is not None and bool(reduce) != whole:
+                fix = f'leave it out, or set it in {self.key}.dataset alone'
+                problem = f'the data set has reduce_zero_label={whole}'
+                raise ConfigError(f'{key}.reduce_zero_label', reduce, problem, fix)
+            backend = step.get('imdecode_backend', 'pillow')
+            if backend != 'pillow' and (palette := next(filter(_has_palette, paths), None)):
+                problem = f'it reads the colours of a palette, not the ids ({palette})'
+                raise ConfigError(f'{key}.imdecode_backend', backend, problem, "use 'pillow'")
 
     def _read_ids(self) -> dict[int, int]:
         """From the number in the file to the position in :attr:`class_names`."""
@@ -147,14 +207,43 @@ class SemanticRoleView(RoleView):
         self._own_names = list(classes.of(self.role))
         number_of = {name: number for number, name in enumerate(classes.names)}
         self._label_of = {i: number_of[n] for i, n in enumerate(self.class_names) if n in number_of}
-        self._left_out = 0
+        if (ignored := self.host.ignore_index) < len(classes.names):
+            problem = f'this is the label of {classes.names[ignored]!r} in the swap'
+            fix = 'leave it at 255, which maps hold where no class is'
+            raise ConfigError(f'{self.key}.dataset.ignore_index', ignored, problem, fix)
+        self.counts = self._count()
         super().bind(classes)
         self._new_ids = self._relabelled()
-        own = self._pixels[:, sorted(self.labels)][self.indices].sum()
-        text = f'{self.key}: {len(self)} pictures with {own} pixels of the role'
-        if self._left_out:
-            text += f'; {self._left_out} pictures with other classes left out (mixed=drop_image)'
-        print_log(f'{text}.', logger='current')
+        self.counts.used = self.indices
+        self._settle_frame()
+        print_log(f'{self.counts.describe()}.', logger='current')
+
+    def _count(self) -> RoleCounts:
+        table = np.zeros((len(self._pixels), len(self._own_names)), np.int64)
+        for position, name in enumerate(self.class_names):
+            if name in self._own_names:
+                pixels = self._pixels[:, position]
+                enough = np.where(pixels >= self.min_pixels, pixels, 0)
+                table[:, self._own_names.index(name)] += enough
+        return RoleCounts(self.key, 'pixels', self._own_names, table, self.training)
+
+    def _settle_frame(self) -> None:
+        """Compare maps with images, and load images as their maps count pixels."""
+        if self.picture_check.remote:
+            return
+        images = [self._files[int(index)][0] for index in self.indices]
+        check_there(self.key, images, self.on_bad_sample)
+        paths = [self._files[int(index)][1] for index in self.indices]
+        maps = image_headers(paths, self.cache_dir)
+        headers = [
+            header if each.width else header._replace(width=0)
+            for header, each in zip(image_headers(images, self.cache_dir), maps, strict=True)
+        ]
+        before = self.dataset.get('pipeline')
+        after = self.frame.settle(before, images, [each.stored for each in maps], headers)
+        if after is not before:
+            self.dataset = dict(self.dataset, pipeline=after)
+            self.host = self.build_host(copy.deepcopy(self.dataset))
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
         """Host indices of the pictures with a class of the role, by the rule for mixed ones."""
@@ -163,14 +252,16 @@ class SemanticRoleView(RoleView):
         own[list(labels)] = True
         selected = present[:, own].any(axis=1)
         if self.mixed == 'drop_image':
-            other = present[:, ~own].any(axis=1)
-            self._left_out = int((selected & other).sum())
-            selected &= ~other
-            if self._left_out and not selected.any():
-                fix = "set it to 'ignore_pixels' or 'keep', or give pictures of this role alone"
-                problem = f'all {self._left_out} pictures of the role hold other classes, too'
-                raise ConfigError(f'{self.key}.mixed', self.mixed, problem, fix)
-        return np.flatnonzero(selected)
+            others = present & ~own
+            often = others[selected].sum(axis=0)
+            for row in others[selected & others.any(axis=1)]:
+                worst = self.class_names[int((often * row).argmax())]
+                self.counts.left_out[f'with pixels of {worst!r}'] += 1
+            selected &= ~others.any(axis=1)
+        found = np.flatnonzero(selected)
+        fix = "set it to 'ignore_pixels' or 'keep', or give pictures of this role alone"
+        self.counts.check(found, 'mixed', self.mixed, fix)
+        return found
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected pictures by the class of the role that has most pixels in each."""
@@ -225,6 +316,14 @@ class SemanticRoleView(RoleView):
         names_left = [n for n in self._own_names if n in set(classes)]
         return config, dict(role_classes=names_left, ignore_index=ignored)
 
+    def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
+        sample = super()._run_pipeline(data_info, position)
+        if sample is not None and 'gt_sem_seg' not in sample['data_samples']:
+            fix = "put dict(type='LoadAnnotations') behind LoadImageFromFile"
+            shown = [type_of(step) for step in self.dataset.get('pipeline') or ()]
+            raise ConfigError(f'{self.key}.dataset.pipeline', shown, 'it loads no maps', fix)
+        return sample
+
     def _relabelled(self) -> dict[int, int]:
         """From the id that the host reads to the label in the swap, where they differ."""
         shift = int(self.host.reduce_zero_label)
@@ -235,6 +334,14 @@ class SemanticRoleView(RoleView):
             number: table.get(position, self.host.ignore_index) for number, position in ids.items()
         }
         return {old: label for old, label in new.items() if old != label}
+
+
+def _has_palette(path: str) -> bool:
+    try:
+        with Image.open(path) as opened:
+            return opened.mode == 'P'
+    except OSError:  # told when it is counted
+        return False
 
 
 def _is_loader(step: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 
 import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError
@@ -41,11 +42,15 @@ class SwapSampler(Sampler):
     the batch see what one process would see.
 
     Args:
-        dataset (Sized): Not used; the data loader passes it.
+        dataset (Sized): The role data set, which the data loader passes; only looked at for images
+            that were left out.
         schedule (SwapSchedule): The schedule; the runner fills it in.
         seed (int): Seed of the permutations.
         rank (int | None): Rank of the process; None asks the process group.
         world_size (int | None): Number of processes; None asks the process group.
+
+    Raises:
+        ConfigError: If there is no schedule, or too few images are left of a role.
     """
 
     def __init__(
@@ -66,6 +71,24 @@ class SwapSampler(Sampler):
         self.world_size = current_world if world_size is None else world_size
         self._start = 0
         self._permutations: dict[tuple, tuple[int, np.ndarray]] = {}
+        self._check_rest(getattr(dataset, 'views', {}))
+
+    def _check_rest(self, views: Mapping[str, RoleView]) -> None:
+        """Refuse roles of which so much was left out that a batch repeats what is left."""
+        for phase in self.schedule.phases:
+            for slot in self._slots(phase):
+                view = views.get(slot.role)
+                if view is None or view.counts is None or slot.sources != (slot.role,):
+                    continue
+                gone = sum(view.counts.left_out.values())
+                rest = view.counts.to_dict()['images'] - gone
+                wanted = slot.count * self.world_size
+                if rest < wanted <= rest + gone:
+                    problem = f'{rest} images are left and {gone} left out, and a batch of phase '
+                    problem += f'{phase.index + 1} takes {wanted}'
+                    mixed = getattr(view, 'mixed', None)
+                    fix = 'leave fewer out (see the log for the reasons), or add images'
+                    raise ConfigError(f'{view.key}.mixed', mixed, problem, fix)
 
     def __len__(self) -> int:
         """Samples of the whole run in one process."""

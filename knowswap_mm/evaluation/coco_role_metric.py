@@ -13,6 +13,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.json_file import read_json
+from knowswap_mm.limits import ANNOTATION_BYTES
 from knowswap_mm.registry import METRICS
 
 HOSTS = {'pycocotools': 'mmdet.CocoMetric', 'faster_coco_eval': 'mmdet.FasterCocoMetric'}
@@ -32,7 +34,8 @@ class CocoRoleMetric(BaseMetric):
             class.
 
     Raises:
-        ConfigError: If the backend is unknown or not installed.
+        ConfigError: If the backend is unknown or not installed, or masks are to be measured and an
+            object has none.
     """
 
     default_prefix = 'coco'
@@ -64,10 +67,25 @@ class CocoRoleMetric(BaseMetric):
     def dataset_meta(self, meta: dict[str, Any]) -> None:
         self._dataset_meta = meta
         if 'ann_file' in meta:
+            self._check_masks(meta['ann_file'])
             with contextlib.redirect_stdout(io.StringIO()):
                 config = dict(self._config, ann_file=meta['ann_file'])
                 self.host = HOST_METRICS.build(config)
         self.host.dataset_meta = meta
+
+    def _check_masks(self, ann_file: str) -> None:
+        """Masks can be measured if every object of the ground truth has one."""
+        if 'segm' not in self.host.metrics:
+            return
+        content = read_json(ann_file, ANNOTATION_BYTES)
+        bare = [each for each in content['annotations'] if not each.get('segmentation')]
+        if bare:
+            names = {image['id']: image['file_name'] for image in content['images']}
+            first = f'the first in {names.get(bare[0]["image_id"])}, with the box {bare[0]["bbox"]}'
+            total = len(content['annotations'])
+            problem = f'{len(bare)} of {total} objects have no mask that can be drawn ({first})'
+            fix = "draw or remove them, or measure boxes alone (metric='bbox')"
+            raise ConfigError('val_evaluator.metric.metric', self.host.metrics, problem, fix)
 
     def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
         """Config of mmdet's metric that gives the same figures over written test data.

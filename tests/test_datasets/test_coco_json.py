@@ -68,7 +68,7 @@ class TestReading:
         assert found.images == CONTENT['images']
         assert found.categories == {7: 'cat', 3: 'dog'}
         assert list(found.categories) == [7, 3], 'the order of the file'
-        assert found.objects == {4: [ITEM], 2: []}
+        assert found.objects == {4: [dict(ITEM, iscrowd=0)], 2: []}
         assert found.outside == 0
 
     def test_other_fields_are_kept(self, read):
@@ -181,15 +181,25 @@ class TestRefusedFiles:
 
 
 class TestRefusedEntries:
-    @pytest.mark.parametrize('part', ['images', 'annotations', 'categories'])
-    @pytest.mark.parametrize('number', [None, True, False, '4', 4.0, [], {}])
-    def test_id_that_is_no_whole_number(self, part, number, refused):
-        refused(changed(part, id=number), 'whole number as id')
+    @pytest.mark.parametrize('part', ['images', 'categories'])
+    @pytest.mark.parametrize('number', [None, True, False, '', ' ', math.nan, [], {}])
+    def test_no_id(self, part, number, refused):
+        refused(changed(part, id=number), 'without an id')
 
     @pytest.mark.parametrize('part', ['images', 'annotations', 'categories'])
     @pytest.mark.parametrize('entry', [None, 3, 'text', [1, 2]])
     def test_entry_that_is_no_object(self, part, entry, refused):
-        refused(dict(CONTENT, **{part: [*CONTENT[part], entry]}), 'whole number as id')
+        words = ('without an id',) if part == 'categories' else ('that is no object',)
+        refused(dict(CONTENT, **{part: [*CONTENT[part], entry]}), *words)
+
+    @pytest.mark.parametrize('name', [None, '', '  ', ['a'], {}, True, 1.5])
+    def test_category_without_a_name(self, name, refused):
+        refused(changed('categories', name=name), 'category without a name: id 7')
+
+    def test_a_picture_that_is_listed_twice(self, refused):
+        refused(
+            changed('images', 1, file_name='a.png'), "'a.png' twice, as 4 and 2", 'list it once'
+        )
 
     def test_picture_id_twice(self, refused):
         refused(changed('images', 1, id=4), 'two pictures with id 4', 'number them anew')
@@ -201,22 +211,23 @@ class TestRefusedEntries:
         refused(changed('categories', 1, name='cat'), 'two categories of one name or id')
 
     @pytest.mark.parametrize('field', ['width', 'height'])
-    @pytest.mark.parametrize('size', [None, 0, -3, 40.0, '40', True, float('nan'), [40]])
+    @pytest.mark.parametrize('size', [None, 0, -3, 40.5, 'x', True, float('nan'), [40]])
     def test_picture_without_a_size(self, field, size, refused):
-        refused(changed('images', 1, **{field: size}), 'file_name, width or height: id 2')
+        what = f'without {field}' if size is None else f'whose {field} is {size!r}'
+        refused(changed('images', 1, **{field: size}), what, 'id 2', 'an integer from 1 on')
 
     @pytest.mark.parametrize('name', [None, 3, ['a.png']])
     def test_picture_without_a_file_name(self, name, refused):
-        refused(changed('images', file_name=name), 'file_name, width or height: id 4')
+        refused(changed('images', file_name=name), 'without file_name: id 4')
 
-    @pytest.mark.parametrize('number', [None, 99, '7', 7.5])
+    @pytest.mark.parametrize('number', [None, 99, 'x', 7.5])
     def test_unknown_category(self, number, refused):
         words = (f'no category_id {number!r}', 'annotation 1', 'under categories')
         refused(changed('annotations', category_id=number), *words)
 
-    @pytest.mark.parametrize('number', [None, 99, '4', 4.5])
-    def test_unknown_picture(self, number, refused):
-        words = (f'no image_id {number!r}', 'annotation 1', 'under images')
+    @pytest.mark.parametrize('number', [None, True, 4.5, []])
+    def test_no_picture(self, number, refused):
+        words = (f'no image_id {number!r}', 'annotation 1', 'name a picture')
         refused(changed('annotations', image_id=number), *words)
 
     @pytest.mark.parametrize(
@@ -229,7 +240,7 @@ class TestRefusedEntries:
             'text',
             '1234',
             dict(x=1, y=2, w=3, h=4),
-            [1, 2, '3', 4],
+            [1, 2, 'x', 4],
             [1, 2, None, 4],
             [1, 2, [3], 4],
             [math.nan, 2, 3, 4],

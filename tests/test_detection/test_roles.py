@@ -198,11 +198,12 @@ def test_each_role_has_a_json_of_its_own(three):
 
 
 def test_the_json_is_written_once(three, tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'cache').iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'cache').glob('*.json')}
     assert len(before) == 3
     view = three.views['retain']
     assert view._write(three.classes) == view.ann_file
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'cache').iterdir()} == before
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / 'cache').glob('*.json')}
+    assert after == before
 
 
 def test_raw_category_ids_are_labels(tmp_path, content):
@@ -248,11 +249,11 @@ def test_a_role_with_crowds_only_is_an_error(tmp_path, content):
     ('change', 'problem'),
     [
         (lambda c: c['annotations'][0].update(category_id=99), 'no category_id 99'),
-        (lambda c: c['annotations'][0].update(image_id=99), 'no image_id 99'),
+        (lambda c: c['annotations'][0].update(image_id=None), 'no image_id None'),
         (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), 'without a box'),
         (lambda c: c['annotations'][0].update(bbox=[1, 2, float('nan'), 3]), 'without a box'),
         (lambda c: c['images'][0].update(id=10), 'two pictures with id 10'),
-        (lambda c: c['images'][0].update(width=0), 'without file_name, width or height'),
+        (lambda c: c['images'][0].update(width=0), 'whose width is 0: id 0'),
         (lambda c: c['categories'][0].update(name='cat'), 'two categories of one name'),
         (lambda c: c.pop('images'), "no list 'images'"),
     ],

@@ -34,7 +34,11 @@ def test_class_list(name, tmp_path):
     assert 'Fix: ' in str(caught.value) and len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize('name', COCO)
+#: What a role view takes: numbers as texts, and annotations of images that were taken out.
+UNIFORM = {'number_as_a_text.json', 'picture_of_nothing.json'}
+
+
+@pytest.mark.parametrize('name', [name for name in COCO if name not in UNIFORM])
 def test_annotations_of_a_role(name, tmp_path):
     COCO[name](tmp_path / name)
     with pytest.raises(ConfigError) as caught:

@@ -158,3 +158,20 @@ def test_tool_writes_what_a_role_view_reads(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['detection.py', *map(str, arguments), 'cat'])
     with pytest.raises(SystemExit, match="no class 'cat'"):
         runpy.run_path(str(TOOL), run_name='__main__')
+
+
+@pytest.mark.parametrize('announced', [(40, 30), (30, 40), (80, 60)])
+def test_boxes_of_another_size_are_refused(announced, tmp_path):
+    """Pictures are saved as they are stored; boxes must count those pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / 'a.jpg'
+    Image.new('RGB', (40, 30)).save(path, exif=exif)
+    picture = BoxedPicture('train', path, (BoxedObject(DOGS[0], (1, 1, 5, 5)),), announced)
+    tree = CocoTree(tmp_path / 'out', tmp_path)
+    if announced == (40, 30):
+        assert tree.write([picture], IDS, {})
+        return
+    words = rf'boxes are for {announced[0]} x {announced[1]} pixels, the file has 40 x 30, turned'
+    with pytest.raises(SourceError, match=words):
+        tree.write([picture], IDS, {})

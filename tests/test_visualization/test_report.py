@@ -260,3 +260,27 @@ def test_audits_are_taken_in(copied):
     assert 'for an audit to say' not in page.text
     plots = [svg['aria-label'] for svg in page.of('svg') if 'Alignment' in svg['aria-label']]
     assert len(plots) == 2 and plots[0].endswith('Lowest: learn 0.90, forget 0.25.')
+
+
+def test_what_is_left_out_of_the_data_is_shown(copied, tool):
+    """Counts by role and class, and the reasons; damaged counts are told."""
+    record = json.loads((copied / 'run.json').read_text())
+    classes = dict(cat=dict(images=80, images_used=2, objects_used=3))
+    counts = dict(
+        unit='objects', images=80, images_used=2, left_out={"with objects of '<b>'": 78},
+        other={'boxes outside their images or below one pixel': 4}, classes=classes,
+    )  # fmt: skip
+    record['data']['roles']['learn']['counts'] = counts
+    (copied / 'run.json').write_text(json.dumps(record))
+    tool(copied)
+    found = Page((copied / 'report.html').read_text())
+    assert found.problems == [] and 'data' in [a['id'] for a in found.of('h2')]
+    text = (copied / 'report.md').read_text()
+    assert '| learn | 80 | 2 | 78 | 3 | objects |' in text
+    assert '| cat | learn | 80 | 2 | 3 | objects |' in text
+    assert 'boxes outside their images or below one pixel | 4' in text
+    for damaged in ([5], dict(unit='objects'), dict(counts, classes=[1]), 'x'):
+        record['data']['roles']['learn']['counts'] = damaged
+        (copied / 'run.json').write_text(json.dumps(record))
+        tool(copied)
+        assert 'run.json cannot be read' in (copied / 'report.md').read_text()

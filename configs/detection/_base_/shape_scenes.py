@@ -75,9 +75,9 @@ train_dataloader = dict(
         type='knowswap_mm.RoleDataset',
         view='knowswap_mm.CocoRoleView',
         roles=dict(
-            learn=dict(dataset=new_train),
-            forget=dict(dataset=old_train),
-            retain=dict(dataset=old_train),
+            learn=dict(dataset=new_train, mixed='drop_image'),
+            forget=dict(dataset=old_train, mixed='drop_image'),
+            retain=dict(dataset=old_train, mixed='drop_image'),
         ),
     ),
 )
@@ -90,7 +90,7 @@ val_dataloader = dict(
         type='knowswap_mm.RoleDataset',
         view='knowswap_mm.CocoRoleView',
         roles=dict(
-            learn=dict(dataset=new_val),
+            learn=dict(dataset=new_val, mixed='drop_image'),
             forget=dict(dataset=old_val, mixed='drop_boxes'),
             retain=dict(dataset=old_val, mixed='drop_boxes'),
         ),
@@ -104,7 +104,7 @@ test_dataloader = dict(
         type='knowswap_mm.RoleDataset',
         view='knowswap_mm.CocoRoleView',
         roles=dict(
-            learn=dict(dataset=new_test),
+            learn=dict(dataset=new_test, mixed='drop_image'),
             forget=dict(dataset=old_test, mixed='drop_boxes'),
             retain=dict(dataset=old_test, mixed='drop_boxes'),
         ),

@@ -20,6 +20,7 @@ from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 from knowswap_mm.datasets.publishers.picture_tree import PictureTree
 from knowswap_mm.datasets.publishers.selection import match_names, select_pictures
 from knowswap_mm.datasets.publishers.stanford_dogs import StanfordDogs
+from knowswap_mm.datasets.publishers.voc_boxes import VocBoxes
 from knowswap_mm.datasets.publishers.voc_maps import VocMaps
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     'PictureTree',
     'SourceError',
     'StanfordDogs',
+    'VocBoxes',
     'VocMaps',
     'match_names',
     'select_pictures',

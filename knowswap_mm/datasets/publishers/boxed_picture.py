@@ -33,11 +33,13 @@ class BoxedPicture:
         split (str): ``train`` or ``val``.
         path (Path): The file.
         objects (tuple[BoxedObject, ...]): One or more.
+        announced (tuple[int, int] | None): Width and height that the annotations name, if they do.
     """
 
     split: str
     path: Path
     objects: tuple[BoxedObject, ...]
+    announced: tuple[int, int] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:

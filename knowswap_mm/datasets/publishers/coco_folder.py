@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+from knowswap_mm.datasets.coco_values import whole
 from knowswap_mm.datasets.picture_name import name_problem
 from knowswap_mm.datasets.publishers.boxed_picture import BoxedObject, BoxedPicture
 from knowswap_mm.datasets.publishers.picture import SourceError
@@ -60,6 +61,10 @@ class CocoFolder:
             content = read_json(path, ANNOTATION_BYTES)
             names = {each['id']: str(each['name']) for each in content['categories']}
             images = {each['id']: str(each['file_name']) for each in content['images']}
+            sizes = {
+                each['id']: (whole(each.get('width')), whole(each.get('height')))
+                for each in content['images']
+            }
             objects: dict[int, list[BoxedObject]] = {}
             problems = []
             for item in content['annotations']:
@@ -89,7 +94,8 @@ class CocoFolder:
             picture = folder / images[number]
             if not picture.is_file():
                 problems.append(f'{folder.name}/{images[number]} is missing')
-            found.append(BoxedPicture(split, picture, tuple(members)))
+            announced = sizes[number] if None not in sizes[number] else None
+            found.append(BoxedPicture(split, picture, tuple(members), announced))
         return found, problems
 
 

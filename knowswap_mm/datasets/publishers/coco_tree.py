@@ -81,6 +81,12 @@ class CocoTree(DataTree):
         problems = []
         for picture, finding in zip(pictures, findings, strict=True):
             width, height = finding['width'], finding['height']
+            if picture.announced not in (None, (width, height)):
+                turned = ', turned by EXIF' if finding['turned'] else ''
+                problems.append(
+                    f'{picture.path}: its boxes are for {picture.announced[0]} x '
+                    f'{picture.announced[1]} pixels, the file has {width} x {height}{turned}'
+                )
             empty = dict(images=[], annotations=[], categories=categories)
             content = contents.setdefault(picture.split, empty)
             image = len(content['images']) + 1

@@ -10,11 +10,12 @@ from knowswap_mm.datasets.publishers import (
     CocoTree,
     CubBoxes,
     StanfordDogs,
+    VocBoxes,
     select_pictures,
 )
 from knowswap_mm.datasets.publishers.conversion import find_roles
 
-SOURCES = {'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs}
+SOURCES = {'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs, 'voc': VocBoxes}
 
 
 def convert(args: argparse.Namespace) -> tuple[bool, str]:

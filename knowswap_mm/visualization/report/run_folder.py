@@ -15,7 +15,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.report.scalar_log import ScalarLog
 
-_SCHEDULE_FILE = 'schedule.json'
+_SCHEDULE_FILE, _RECORD_FILE = 'schedule.json', 'run.json'
 
 
 class RunFolder:
@@ -78,6 +78,15 @@ class RunFolder:
     def log(self) -> list[dict[str, Any]]:
         """Command, machine, time and memory of each start of the run."""
         return [entry for entry in read_run_log(self.folder) if isinstance(entry, dict)]
+
+    @cached_property
+    def data_counts(self) -> dict[str, dict[str, Any]]:
+        """What is used of each role's data, where the task counts it."""
+        found: Any = self._json(self.folder / _RECORD_FILE)
+        for part in ('data', 'roles'):
+            found = found.get(part) if isinstance(found, dict) else None
+        roles = {role: found.get(role) for role in ROLES} if isinstance(found, dict) else {}
+        return {r: v['counts'] for r, v in roles.items() if isinstance(v, dict) and 'counts' in v}
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:

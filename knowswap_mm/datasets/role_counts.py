@@ -1,0 +1,115 @@
+"""How much of a role's data is used, and what was left out for which reason."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from knowswap_mm.errors import ConfigError
+
+#: From this share of left out images on, the log warns.
+MANY = 0.3
+
+
+class RoleCounts:
+    """Images and objects (or pixels) of a role by class, before and after images are left out.
+
+    Args:
+        key (str): Config key of the role.
+        unit (str): What is counted in an image: ``objects`` or ``pixels``.
+        names (list[str]): Classes of the role.
+        table (np.ndarray): Objects by image of the data and class, ``(images, classes)``.
+        training (bool): Whether the data is to train on: what is too little is refused then.
+
+    Attributes:
+        left_out (Counter): Images by reason.
+        other (Counter): What else became of annotations, by reason.
+    """
+
+    def __init__(
+        self, key: str, unit: str, names: list[str], table: np.ndarray, training: bool
+    ) -> None:
+        self.key, self.unit, self.names, self.table = key, unit, names, table
+        self.training = training
+        self.left_out: Counter[str] = Counter()
+        self.other: Counter[str] = Counter()
+        self.used = np.zeros(0, np.int64)
+
+    def check(self, selected: np.ndarray, option: str, value: Any, fix: str) -> None:
+        """Judge what a rule for mixed images leaves, before a fraction is drawn.
+
+        Args:
+            selected (np.ndarray): Positions of the images that are left.
+            option (str): Name of the rule's option in the role.
+            value: Its value.
+            fix (str): What to write instead.
+
+        Raises:
+            ConfigError: If no image is left of all, or in training of a class that had some.
+        """
+        total = len(selected) + sum(self.left_out.values())
+        gone = total - len(selected)
+        if not gone:
+            return
+        reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+        if not len(selected):
+            problem = f'all {gone} pictures of the role hold objects of other classes ({reasons})'
+            if self.unit == 'pixels':
+                problem = f'all {gone} pictures of the role hold other classes, too ({reasons})'
+            raise ConfigError(f'{self.key}.{option}', value, problem, fix)
+        before = (self.table > 0).sum(axis=0)
+        after = (self.table[selected] > 0).sum(axis=0)
+        lost = [
+            f'{name!r} ({count} before)'
+            for name, count, rest in zip(self.names, before, after, strict=True)
+            if count and not rest
+        ]
+        told = f'{gone} of {total} images of the role are left out: {reasons}'
+        if lost:
+            told += f'; none is left of {", ".join(lost[:5])}'
+            if self.training:
+                raise ConfigError(f'{self.key}.{option}', value, told, fix)
+        if lost or gone > MANY * total:
+            text = f'{self.key}.{option} = {value!r}: {told}. Fix: {fix}.'
+            print_log(text, logger='current', level=logging.WARNING)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``run.json`` and the report."""
+        used = self.table[self.used]
+        classes = {
+            name: dict(
+                images=int((self.table[:, i] > 0).sum()),
+                images_used=int((used[:, i] > 0).sum()),
+                **{f'{self.unit}_used': int(used[:, i].sum())},
+            )
+            for i, name in enumerate(self.names)
+        }
+        return dict(
+            unit=self.unit,
+            images=int((self.table > 0).any(axis=1).sum()),
+            images_used=len(self.used),
+            left_out=dict(self.left_out),
+            other=dict(self.other),
+            classes=classes,
+        )
+
+    def describe(self) -> str:
+        """What is used, and what not, in one line, and a line of the classes."""
+        found = self.to_dict()
+        total = sum(each[f'{self.unit}_used'] for each in found['classes'].values())
+        unit = 'boxes' if self.unit == 'objects' else self.unit
+        text = f'{self.key}: {len(self.used)} pictures with {total} {unit} of the role'
+        if self.left_out:
+            reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+            text += f'; {sum(self.left_out.values())} images left out ({reasons})'
+        text += ''.join(f'; {count} {reason}' for reason, count in self.other.items())
+        each = [
+            f'{name} {c["images_used"]} of {c["images"]} images, {c[f"{self.unit}_used"]} {unit}'
+            for name, c in found['classes'].items()
+        ]
+        more = f', and {len(each) - 20} more classes' if len(each) > 20 else ''
+        return f'{text}.\n  by class: {"; ".join(each[:20])}{more}'
