@@ -18,6 +18,7 @@ from torch import nn
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
@@ -30,7 +31,6 @@ from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
-from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
@@ -42,7 +42,7 @@ _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @RUNNERS.register_module()
-class SwapRunner(TidyRunner):
+class SwapRunner(CheckedRunner):
     """mmengine's runner with one source of truth for the phases: the config's ``swap`` field.
 
     Before training it builds the role data set, resolves ``swap`` into a :class:`SwapSchedule`, and
@@ -88,7 +88,7 @@ class SwapRunner(TidyRunner):
     @property
     def swapper(self) -> KnowledgeSwapper:
         """The model without the wrapper of distributed training."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return self.bare_model
 
     def train(self) -> Any:
         """Resolve the schedule, check everything that can be checked, and train.

@@ -1,0 +1,189 @@
+"""A runner whose parts say what is wrong with their config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+
+from knowswap_mm.engine.accumulation import window_is_open
+from knowswap_mm.engine.optim_check import check_clipping, check_optim_config
+from knowswap_mm.engine.saved_weights import (
+    SavedWeights,
+    follow_from_the_start,
+    marks_of,
+    replaced,
+)
+from knowswap_mm.engine.tidy_runner import TidyRunner
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+
+#: Events at which a hook finds out that it does not fit the run.
+_BEGINNINGS = ('before_run', 'before_train', 'before_train_epoch')
+_USES_WEIGHTS = ('before_val_epoch', 'before_test_epoch', 'before_save_checkpoint')
+
+
+class CheckedRunner(TidyRunner):
+    """Names the config key when a part cannot be built, and watches what hooks do to the weights.
+
+    - A data loader, loop, optimizer or scheduler of mmengine or torch that refuses its arguments
+      raises what it likes; here that becomes a ConfigError, before training starts.
+    - Hooks that put other weights into a checkpoint (averages) are noticed; hooks with a method
+      ``seal_checkpoint`` learn of them, after all others have changed the checkpoint.
+    """
+
+    @property
+    def bare_model(self) -> Any:
+        """The model without the wrapper of distributed training."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks, see :class:`mmengine.runner.Runner`.
+
+        Args:
+            fn_name (str): The event.
+            **kwargs: Its arguments.
+
+        Raises:
+            ConfigError: If a hook does not fit the run that begins.
+            CheckpointError: If the run cannot go on exactly from a checkpoint that was loaded.
+        """
+        if fn_name in _USES_WEIGHTS:
+            follow_from_the_start(self.hooks, self.bare_model)
+        checkpoint = kwargs.get('checkpoint')
+        marks = None if checkpoint is None else marks_of(checkpoint.get('state_dict') or {})
+        try:
+            super().call_hook(fn_name, **kwargs)
+        except SwapError:
+            raise
+        except Exception as error:
+            if fn_name not in _BEGINNINGS:
+                raise
+            raise ConfigError(
+                'custom_hooks',
+                _culprit(error),
+                f'does not fit a swap ({type(error).__name__}: {error})',
+                'take the hook out, or set what it needs',
+            ) from error
+        if marks is None:
+            return
+        changed = replaced(checkpoint.get('state_dict') or {}, marks)
+        if fn_name == 'before_save_checkpoint' and getattr(self, 'swap_schedule', None):
+            self._seal(checkpoint, changed)
+        elif fn_name == 'after_load_checkpoint' and self._resume and not changed:
+            _refuse_averages(checkpoint)
+
+    def _seal(self, checkpoint: dict[str, Any], changed: dict[str, Any]) -> None:
+        state = checkpoint.setdefault('swap', {})
+        state['replaced'] = bool(changed)
+        state['window_open'] = window_is_open(self.optim_wrapper)
+        if state['window_open'] and 'optimizer' in checkpoint:
+            self.logger.warning(
+                'A checkpoint was asked for inside a window of optim_wrapper.accumulative_counts. '
+                'It holds none of the gradients gathered so far, so no run can go on from it.'
+            )
+        super().call_hook(
+            'seal_checkpoint',
+            checkpoint=checkpoint,
+            weights=SavedWeights(self.bare_model, changed),
+        )
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a loader, see :class:`TidyRunner`; what it refuses names a config key later."""
+        try:
+            return TidyRunner.build_dataloader(dataloader, *args, **kwargs)
+        except SwapError:
+            raise
+        except Exception as error:
+            raise _LoaderError(f'{type(error).__name__}: {error}') from error
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """Build the training loop."""
+        with _named('train_cfg', loop, 'train_dataloader', self._train_dataloader):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """Build the loop of evaluations in training."""
+        with _named('val_cfg', loop, 'val_dataloader', self._val_dataloader):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """Build the loop of a test."""
+        with _named('test_cfg', loop, 'test_dataloader', self._test_dataloader):
+            return super().build_test_loop(loop)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedulers."""
+        with _named('param_scheduler', scheduler):
+            return super().build_param_scheduler(scheduler)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Scale the learning rate with the batch size."""
+        with _named('auto_scale_lr', auto_scale_lr):
+            super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        """Build the optimizer and its wrapper.
+
+        Raises:
+            ConfigError: If it cannot be built, or is none that a swap can use.
+        """
+        check_optim_config(optim_wrapper)
+        with _named('optim_wrapper', optim_wrapper):
+            built = super().build_optim_wrapper(optim_wrapper)
+        if not isinstance(built, OptimWrapper):
+            fix = "use type='OptimWrapper' or 'knowswap_mm.SwapOptimWrapper', without constructor"
+            kind = type(built).__name__
+            raise ConfigError('optim_wrapper', kind, 'a swap has one optimizer', fix)
+        check_clipping(built)
+        return built
+
+
+class _LoaderError(Exception):
+    """What torch or a host said when a data loader was built."""
+
+
+@contextmanager
+def _named(
+    key: str, value: Any, loader_key: str | None = None, loader: Any = None
+) -> Iterator[None]:
+    try:
+        yield
+    except SwapError:
+        raise
+    except _LoaderError as error:
+        shown = {k: v for k, v in dict(loader or {}).items() if k not in ('dataset', 'sampler')}
+        fix = 'change the argument that the message names'
+        raise ConfigError(
+            loader_key, shown, f'the data loader cannot be built ({error})', fix
+        ) from error.__cause__
+    except Exception as error:
+        reason = f'cannot be built ({type(error).__name__}: {error})'
+        raise ConfigError(key, value, reason, 'change the argument that the message names') from (
+            error
+        )
+
+
+def _culprit(error: BaseException) -> str:
+    """Name of the hook in which an error began."""
+    found, trace = 'a hook', error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get('self')
+        if isinstance(owner, Hook):
+            found = type(owner).__name__
+        trace = trace.tb_next
+    return found
+
+
+def _refuse_averages(checkpoint: dict[str, Any]) -> None:
+    swap = checkpoint.get('swap')
+    if isinstance(swap, dict) and swap.get('replaced'):
+        raise CheckpointError(
+            'The checkpoint holds averaged weights in the place of those that were training, and '
+            'no hook of this config takes them back. Fix: resume with the hook (EMAHook) of the '
+            'run that wrote it, or begin a new run with load_from and without resume.'
+        )
