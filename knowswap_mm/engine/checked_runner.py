@@ -11,6 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 from knowswap_mm.engine.accumulation import window_is_open
+from knowswap_mm.engine.foreign_hooks import missing_metric
+from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.optim_check import check_clipping, check_optim_config
 from knowswap_mm.engine.saved_weights import (
     SavedWeights,
@@ -20,6 +22,7 @@ from knowswap_mm.engine.saved_weights import (
 )
 from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.schedule import SwapSchedule
 
 #: Events at which a hook finds out that it does not fit the run.
 _BEGINNINGS = ('before_run', 'before_train', 'before_train_epoch')
@@ -34,6 +37,8 @@ class CheckedRunner(TidyRunner):
     - Hooks that put other weights into a checkpoint (averages) are noticed; hooks with a method
       ``seal_checkpoint`` learn of them, after all others have changed the checkpoint.
     """
+
+    swap_schedule: SwapSchedule | None = None
 
     @property
     def bare_model(self) -> Any:
@@ -53,6 +58,9 @@ class CheckedRunner(TidyRunner):
         """
         if fn_name in _USES_WEIGHTS:
             follow_from_the_start(self.hooks, self.bare_model)
+        missing = None
+        if fn_name == 'after_val_epoch' and self.swap_schedule is not None:
+            missing = missing_metric(self, kwargs.get('metrics') or {})
         checkpoint = kwargs.get('checkpoint')
         marks = None if checkpoint is None else marks_of(checkpoint.get('state_dict') or {})
         try:
@@ -60,21 +68,28 @@ class CheckedRunner(TidyRunner):
         except SwapError:
             raise
         except Exception as error:
-            if fn_name not in _BEGINNINGS:
+            if fn_name in _BEGINNINGS:
+                problem = f'does not fit a swap ({type(error).__name__}: {error})'
+                fix = 'take the hook out, or set what it needs'
+                raise ConfigError('custom_hooks', _culprit(error), problem, fix) from error
+            if missing is None:  # otherwise it is the hook that waits for the metric
                 raise
-            raise ConfigError(
-                'custom_hooks',
-                _culprit(error),
-                f'does not fit a swap ({type(error).__name__}: {error})',
-                'take the hook out, or set what it needs',
-            ) from error
+        if missing is not None:
+            self._keep()
+            raise missing
         if marks is None:
             return
         changed = replaced(checkpoint.get('state_dict') or {}, marks)
-        if fn_name == 'before_save_checkpoint' and getattr(self, 'swap_schedule', None):
+        if fn_name == 'before_save_checkpoint' and self.swap_schedule is not None:
             self._seal(checkpoint, changed)
         elif fn_name == 'after_load_checkpoint' and self._resume and not changed:
             _refuse_averages(checkpoint)
+
+    def _keep(self) -> None:
+        """Save what was trained, if anything was."""
+        if self.iter and not window_is_open(self.optim_wrapper):
+            meta = dict(iter=self.iter, epoch=self.epoch)
+            save_latest(self, f'iter_{self.iter}.pth', meta=meta)
 
     def _seal(self, checkpoint: dict[str, Any], changed: dict[str, Any]) -> None:
         state = checkpoint.setdefault('swap', {})
@@ -90,6 +105,16 @@ class CheckedRunner(TidyRunner):
             checkpoint=checkpoint,
             weights=SavedWeights(self.bare_model, changed),
         )
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Build and register the hooks that mmengine has by itself."""
+        with _named('default_hooks', hooks):
+            super().register_default_hooks(hooks)
+
+    def register_custom_hooks(self, hooks: list[Any]) -> None:
+        """Build and register further hooks."""
+        with _named('custom_hooks', hooks):
+            super().register_custom_hooks(hooks)
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:

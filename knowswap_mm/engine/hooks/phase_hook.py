@@ -145,6 +145,7 @@ class PhaseHook(Hook):
     def after_train(self, runner: Any) -> None:
         """End the last phase, print the table and write the adapter."""
         if runner.iter < runner.swap_schedule.total:
+            self._stop_early(runner)
             return
         weights = self._finish(runner, runner.swap_schedule.phases[-1])
         if self.results.states:
@@ -211,6 +212,19 @@ class PhaseHook(Hook):
             f'Phase {phase.index + 1} of {len(runner.swap_schedule.phases)}: {phase.kind}, '
             f'iterations {phase.begin} to {phase.end - 1}, learning rate {rate:g}, '
             f'optimizer state {state}'
+        )
+
+    @staticmethod
+    def _stop_early(runner: Any) -> None:
+        """Keep what was trained when a hook ends the run before its last phase does."""
+        done, schedule = runner.iter, runner.swap_schedule
+        phase = schedule.phase_at(max(done - 1, 0))
+        path = save_latest(runner, f'iter_{done}.pth', meta=dict(iter=done, epoch=runner.epoch))
+        runner.logger.warning(
+            f'A hook (EarlyStoppingHook?) ended the run after {done} of {schedule.total} '
+            f'iterations, in {phase.name} ({done - phase.begin} of {phase.length}): the swap is '
+            f'not done, and there is no adapter of it. {path} was saved; take the hook out and go '
+            'on with --resume.'
         )
 
     def _finish(self, runner: Any, phase: SwapPhase) -> SavedWeights:
