@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -91,6 +90,7 @@ def revert(args: argparse.Namespace) -> dict:
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what became of the keys."""
+    from knowswap_mm.engine.atomic_file import write_json
     from knowswap_mm.engine.tool_config import check_place
 
     try:
@@ -107,8 +107,7 @@ def run(args: argparse.Namespace) -> None:
         where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
         print(f'LoRA of {len(report["lora"])} linears: {where}')
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        write_json(args.report, report)
 
 
 COMMAND = Command(

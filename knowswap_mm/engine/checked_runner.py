@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 from knowswap_mm.engine.accumulation import window_is_open
+from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.engine.foreign_hooks import missing_metric
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.optim_check import check_clipping, check_optim_config
@@ -105,6 +108,17 @@ class CheckedRunner(TidyRunner):
             checkpoint=checkpoint,
             weights=SavedWeights(self.bare_model, changed),
         )
+
+    def dump_config(self) -> None:
+        """Write the config into the folder of the run, whole or not at all."""
+        if not is_main_process():
+            return
+        name = self.cfg.filename
+        name = Path(name).name if name else f'{self.timestamp}.py'
+        if name.endswith('.py'):
+            write_text(Path(self.work_dir) / name, self.cfg.pretty_text)
+        else:
+            super().dump_config()
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Build and register the hooks that mmengine has by itself."""
