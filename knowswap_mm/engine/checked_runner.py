@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from torch.utils.checkpoint import checkpoint as compute_again
 
 from knowswap_mm.engine.accumulation import window_is_open
 from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.engine.foreign_hooks import missing_metric
 from knowswap_mm.engine.latest_checkpoint import save_latest
-from knowswap_mm.engine.optim_check import check_clipping, check_optim_config
+from knowswap_mm.engine.optim_check import check_clipping, check_optim_config, check_step
+from knowswap_mm.engine.run_check import checkpointed
 from knowswap_mm.engine.saved_weights import (
     SavedWeights,
     follow_from_the_start,
@@ -29,6 +32,8 @@ from knowswap_mm.schedule import SwapSchedule
 
 #: Events at which a hook finds out that it does not fit the run.
 _BEGINNINGS = ('before_run', 'before_train', 'before_train_epoch')
+#: What a hook raises that was made for something else; before the first step, nothing is lost.
+_MISUSE = (AssertionError, AttributeError, ImportError, LookupError, TypeError, ValueError)
 _USES_WEIGHTS = ('before_val_epoch', 'before_test_epoch', 'before_save_checkpoint')
 
 
@@ -71,7 +76,8 @@ class CheckedRunner(TidyRunner):
         except SwapError:
             raise
         except Exception as error:
-            if fn_name in _BEGINNINGS:
+            begins = fn_name in _BEGINNINGS or (not self.iter and isinstance(error, _MISUSE))
+            if begins and missing is None and _culprit(error) is not None:
                 problem = f'does not fit a swap ({type(error).__name__}: {error})'
                 fix = 'take the hook out, or set what it needs'
                 raise ConfigError('custom_hooks', _culprit(error), problem, fix) from error
@@ -87,6 +93,18 @@ class CheckedRunner(TidyRunner):
             self._seal(checkpoint, changed)
         elif fn_name == 'after_load_checkpoint' and self._resume and not changed:
             _refuse_averages(checkpoint)
+
+    def load_or_resume(self) -> None:
+        """Load weights, see :class:`mmengine.runner.Runner`, which has just wrapped modules.
+
+        mmengine computes activations again by a function that gives no gradients to a module whose
+        inputs need none, and inputs of a frozen host do not: no adapter in it would ever train.
+        """
+        for name in checkpointed(self.cfg) if self.swap_schedule is not None else ():
+            module = self.bare_model.get_submodule(name)
+            own = getattr(module.forward, '__wrapped__', module.forward)
+            module.forward = partial(compute_again, own, use_reentrant=False)
+        super().load_or_resume()
 
     def _keep(self) -> None:
         """Save what was trained, if anything was."""
@@ -178,6 +196,7 @@ class CheckedRunner(TidyRunner):
             fix = "use type='OptimWrapper' or 'knowswap_mm.SwapOptimWrapper', without constructor"
             kind = type(built).__name__
             raise ConfigError('optim_wrapper', kind, 'a swap has one optimizer', fix)
+        check_step(built)
         check_clipping(built)
         return built
 
@@ -207,13 +226,14 @@ def _named(
         )
 
 
-def _culprit(error: BaseException) -> str:
-    """Name of the hook in which an error began."""
-    found, trace = 'a hook', error.__traceback__
+def _culprit(error: BaseException) -> str | None:
+    """Name of the foreign hook in which an error began; None if it is none of them."""
+    found, trace = None, error.__traceback__
     while trace is not None:
         owner = trace.tb_frame.f_locals.get('self')
         if isinstance(owner, Hook):
-            found = type(owner).__name__
+            kind = type(owner)
+            found = None if kind.__module__.startswith('knowswap_mm.') else kind.__name__
         trace = trace.tb_next
     return found
 

@@ -27,6 +27,7 @@ _REFUSED = {
     'RFSearchHook': ('it replaces convolutions, which the checkpoint has not', 'leave it out'),
     'SetAdaptiveMarginsHook': ('it sets the margins of a plain host', 'set them in model.host'),
     'WarmupParamHook': ('it sets a parameter of a plain host', 'leave it out'),
+    'ClassNumCheckHook': ('it does not know role data sets', 'leave it out: every swap checks it'),
     'SimSiamHook': ('it sets the learning rate of a predictor', _SELF),
     'SwAVHook': ('it freezes prototypes', _SELF),
     'DenseCLHook': ('it weighs a contrastive loss', _SELF),
@@ -66,6 +67,10 @@ def check_hooks(runner: Any, total: int) -> None:
                 f'{name} acts at the begin or end of an epoch, and mmengine counts a whole swap as '
                 'one: it acts once.'
             )
+    if runner.param_schedulers and not any(isinstance(h, ParamSchedulerHook) for h in runner.hooks):
+        problem = 'param_scheduler is given, and nothing would apply it'
+        fix = "leave it out, or write dict(type='ParamSchedulerHook')"
+        raise ConfigError('default_hooks.param_scheduler', None, problem, fix)
     if runner._val_loop is None:
         for key, name in monitored(runner):
             fix = 'give val_dataloader, val_evaluator and val_cfg, or leave it out'

@@ -41,6 +41,22 @@ def check_optim_config(config: Any) -> None:
         raise ConfigError(f'{_KEY}.clip_grad', clip, 'does not say how to clip', fix)
 
 
+def check_step(wrapper: OptimWrapper) -> None:
+    """Refuse optimizers that compute the loss several times a step.
+
+    Args:
+        wrapper (OptimWrapper): The wrapper.
+
+    Raises:
+        ConfigError: If the optimizer is one of them.
+    """
+    closure = inspect.signature(type(wrapper.optimizer).step).parameters.get('closure')
+    if closure is not None and closure.default is closure.empty:
+        name = type(wrapper.optimizer).__name__
+        problem = 'it needs several forward passes a step, and mmengine makes one'
+        raise ConfigError(f'{_KEY}.optimizer.type', name, problem, "use e.g. 'AdamW'")
+
+
 def check_clipping(wrapper: OptimWrapper) -> None:
     """Check the arguments of clipping, which torch sees in the first step only.
 

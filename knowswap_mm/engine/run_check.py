@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch import nn
 
 from knowswap_mm.engine.tool_config import check_place
 from knowswap_mm.errors import ConfigError
@@ -43,6 +44,12 @@ def check_run_config(cfg: Config) -> None:
     load_from = cfg.get('load_from')
     if load_from is not None:
         check_text('load_from', load_from, 'host.pth')
+    wrapper = cfg.get('model_wrapper_cfg')
+    kind = str((wrapper or {}).get('type', 'MMDistributedDataParallel'))
+    if 'MMDistributedDataParallel' not in kind:
+        problem = 'cannot wrap a model whose trainable parameters change between phases'
+        fix = "use dict(type='MMDistributedDataParallel'), or leave it out"
+        raise ConfigError('model_wrapper_cfg.type', kind, problem, fix)
     hooks = cfg.get('custom_hooks') or []
     if not isinstance(hooks, (list, tuple)) or not all(
         isinstance(hook, Hook) or (isinstance(hook, Mapping) and 'type' in hook) for hook in hooks
@@ -120,6 +127,39 @@ def check_train_loop(loop: Mapping[str, Any]) -> None:
         problem = 'a resumed run would get the samples of its begin again'
         fix = 'leave it out: samples that were seen are passed over at once anyway'
         raise ConfigError('train_cfg.fast_forward_on_resume', True, problem, fix)
+
+
+def check_modules(cfg: Config, model: nn.Module) -> None:
+    """Check the names of modules that mmengine is asked to change.
+
+    Args:
+        cfg (Config): The config.
+        model (nn.Module): The model.
+
+    Raises:
+        ConfigError: If there is no module of such a name.
+    """
+    known = {name for name, _ in model.named_modules()}
+    key = 'efficient_conv_bn_eval'
+    if cfg.get(key):
+        fix = 'leave it out: batch norms of a swap are in evaluation mode anyway'
+        raise ConfigError(key, cfg[key], 'it rewrites the code of a plain host', fix)
+    key = 'activation_checkpointing'
+    for name in checkpointed(cfg):
+        if name not in known:
+            near = f'host.{name}'
+            fix = f'write {near!r}' if near in known else 'take a name of named_modules()'
+            raise ConfigError(key, cfg[key], f'the model has no module {name!r}', fix)
+
+
+def checkpointed(cfg: Config) -> list[str]:
+    """Names of the modules whose activations are computed again instead of kept.
+
+    Args:
+        cfg (Config): The config.
+    """
+    given = cfg.get('activation_checkpointing') or []
+    return [given] if isinstance(given, str) else list(given)
 
 
 def check_schedulers(given: Any) -> None:

@@ -29,7 +29,7 @@ from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
 from knowswap_mm.engine.resume_point import ResumePoint
-from knowswap_mm.engine.run_check import check_run_config
+from knowswap_mm.engine.run_check import check_modules, check_run_config
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
@@ -147,6 +147,7 @@ class SwapRunner(CheckedRunner):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
             raise ConfigError('train_cfg', dict(self._train_loop), 'a swap runs by iterations', fix)
         check_hooks(self, schedule.total)
+        check_modules(self.cfg, self.swapper)
         if loop.get('max_iters', schedule.total) != schedule.total:
             said = f'train_cfg.max_iters = {loop["max_iters"]} is not used'
             self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')

@@ -78,6 +78,12 @@ WRONG = [
     ('custom_hooks', [5], 'custom_hooks'),
     ('custom_hooks', [dict(type='NoSuchHook')], 'custom_hooks'),
     ('custom_hooks', [dict(typ='EMAHook')], 'custom_hooks'),
+    ('custom_hooks', [dict(type='VisualizationHook', enable=True, interval=1)], 'custom_hooks'),
+    ('activation_checkpointing', ['backbone'], 'activation_checkpointing'),
+    ('efficient_conv_bn_eval', 'backbone', 'efficient_conv_bn_eval'),
+    ('model_wrapper_cfg', dict(type='MMFullyShardedDataParallel'), 'model_wrapper_cfg.type'),
+    ('optim_wrapper.optimizer', dict(type='LBFGS'), 'optim_wrapper.optimizer.type'),
+    ('default_hooks.param_scheduler', None, 'default_hooks.param_scheduler'),
     ('load_from', '.', ''),
     ('load_from', 5, 'load_from'),
     ('resume', 'no.pth', ''),
@@ -102,6 +108,7 @@ class FailingHook(Hook):
 @pytest.mark.filterwarnings('ignore')
 def test_wrong_values_are_named(path, value, key, picture_tree, host, tmp_path):
     config = swap_config(picture_tree, tmp_path / 'run', host=host, custom_hooks=[])
+    config.param_scheduler = dict(type='ConstantLR')
     *above, name = path.split('.')
     place = config
     for each in above:
@@ -208,6 +215,17 @@ def test_a_length_that_is_not_used_is_said(picture_tree, host, tmp_path):
     train(config)
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'train_cfg.max_iters = 80000 is not used: the phases have 1 iterations' in log
+
+
+def test_activations_that_are_computed_again_change_nothing(picture_tree, host, tmp_path):
+    """mmengine's way gave the adapters of a frozen host no gradients at all."""
+    for folder, modules in (('a', None), ('b', ['host.backbone']), ('c', 'host.backbone.layers.1')):
+        config = swap_config(picture_tree, tmp_path / folder, host=host, dropout=0.1)
+        config.activation_checkpointing = modules
+        train(config)
+    first, *others = (weights_of(tmp_path / f / 'phase2_forget.pth') for f in 'abc')
+    for other in others:
+        assert_same_weights(first, other)
 
 
 @pytest.mark.skipif(get_device() != 'cpu', reason='memory can be pinned')

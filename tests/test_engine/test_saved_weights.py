@@ -9,6 +9,8 @@ from mmengine.registry import HOOKS, RUNNERS
 
 from knowswap_mm.errors import CheckpointError, PhaseError
 from knowswap_mm.lora import AdapterFile
+from knowswap_mm.lora.adapter_contents import AdapterContents
+from tests.processes import train_together
 from tests.swap_configs import (
     assert_same_weights,
     forget,
@@ -168,3 +170,31 @@ def test_nothing_is_said_of_hooks_that_change_nothing(picture_tree, host, tmp_pa
     train(make_config(picture_tree, host, tmp_path, []))
     assert 'evaluates other weights' not in next(tmp_path.glob('*/*.log')).read_text()
     assert not torch.load(tmp_path / 'phase1_learn.pth', weights_only=False)['swap']['replaced']
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize('name', ['mmengine', 'mmpretrain_origin'])
+def test_two_processes_save_and_measure_what_one_does(name, picture_tree, host, tmp_path):
+    """With windows of accumulation, which two processes must close together, too."""
+    for folder, world in (('one', 1), ('two', 2)):
+        config = swap_config(
+            picture_tree,
+            tmp_path / folder,
+            [learn(iters=5), forget(iters=3, merge_learned=True)],
+            host=host,
+            batch_size=8 // world,
+            custom_hooks=[dict(AVERAGES[name])],
+            optim_wrapper__accumulative_counts=2,
+        )
+        train_together(config, world)
+    for phase in ('phase1_learn', 'phase2_forget'):
+        one, two = (weights_of(tmp_path / f'{folder}/{phase}.pth') for folder in ('one', 'two'))
+        assert_same_weights(one, two, 1e-5)
+        contents = AdapterContents(tmp_path / f'two/adapters/{phase}')
+        key = 'backbone.layers.1.ffn.layers.1.lora_B'
+        assert torch.equal(contents.matrices[f'{key}.weight'], two[f'host.{key}.default.weight'])
+    results = [
+        json.loads((tmp_path / f'{folder}/swap_results.json').read_text())['states']
+        for folder in ('one', 'two')
+    ]
+    assert results[0] == results[1]
