@@ -91,8 +91,11 @@ class CheckedRunner(TidyRunner):
         changed = replaced(checkpoint.get('state_dict') or {}, marks)
         if fn_name == 'before_save_checkpoint' and self.swap_schedule is not None:
             self._seal(checkpoint, changed)
-        elif fn_name == 'after_load_checkpoint' and self._resume and not changed:
-            _refuse_averages(checkpoint)
+        elif fn_name == 'after_load_checkpoint' and isinstance(checkpoint.get('swap'), dict):
+            if self._resume and not changed:
+                _refuse_averages(checkpoint)
+            elif not self._resume:  # what is tested, or begun with, is what was saved
+                checkpoint['state_dict'].update({key: marks[key][0] for key in changed})
 
     def load_or_resume(self) -> None:
         """Load weights, see :class:`mmengine.runner.Runner`, which has just wrapped modules.
@@ -239,8 +242,7 @@ def _culprit(error: BaseException) -> str | None:
 
 
 def _refuse_averages(checkpoint: dict[str, Any]) -> None:
-    swap = checkpoint.get('swap')
-    if isinstance(swap, dict) and swap.get('replaced'):
+    if checkpoint['swap'].get('replaced'):
         raise CheckpointError(
             'The checkpoint holds averaged weights in the place of those that were training, and '
             'no hook of this config takes them back. Fix: resume with the hook (EMAHook) of the '

@@ -107,6 +107,9 @@ def missing_metric(runner: Any, metrics: Mapping[str, Any]) -> ConfigError | Non
         ConfigError | None: What to raise if a metric of that name does not exist.
     """
     for key, name in monitored(runner):
+        if name == 'auto' and metrics and not runner.message_hub.runtime_info.get('best_score'):
+            first = next(iter(metrics))
+            runner.logger.warning(f"{key} = 'auto' follows {first!r}, the first of the metrics.")
         if name in metrics or name == 'auto':
             continue
         near = difflib.get_close_matches(name, list(metrics), 3, 0.3) or list(metrics)[:12]

@@ -217,6 +217,14 @@ def test_a_length_that_is_not_used_is_said(picture_tree, host, tmp_path):
     assert 'train_cfg.max_iters = 80000 is not used: the phases have 1 iterations' in log
 
 
+def test_the_metric_that_auto_means_is_said(picture_tree, host, tmp_path):
+    config = swap_config(picture_tree, tmp_path, [learn(iters=1)], host=host)
+    config.default_hooks.checkpoint.save_best = 'auto'
+    train(config)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert "save_best = 'auto' follows 'learn/accuracy/top1', the first of the metrics" in log
+
+
 def test_activations_that_are_computed_again_change_nothing(picture_tree, host, tmp_path):
     """mmengine's way gave the adapters of a frozen host no gradients at all."""
     for folder, modules in (('a', None), ('b', ['host.backbone']), ('c', 'host.backbone.layers.1')):

@@ -74,8 +74,8 @@ def make_config(picture_tree, host, folder, hooks, **changes):
 
 
 def figures_of(config, checkpoint, folder):
-    """The figures of a test of a checkpoint, without the hooks of training."""
-    config.load_from, config.work_dir, config.custom_hooks = str(checkpoint), str(folder), []
+    """The figures of a test of a checkpoint."""
+    config.load_from, config.work_dir = str(checkpoint), str(folder)
     config.experiment_name += '_test'
     return RUNNERS.build(config).test()
 
@@ -95,8 +95,9 @@ def test_one_set_of_weights(name, picture_tree, host, tmp_path):
         saved = weights_of(tmp_path / f'run/{phase}.pth')
         AdapterFile(tmp_path / f'run/adapters/{phase}').load(raw.swapper)
         assert_same_weights(raw.swapper.state_dict(), saved)
-        metrics = figures_of(plain.copy(), tmp_path / f'run/{phase}.pth', tmp_path / phase)
-        assert metrics.items() <= results[phase]['metrics'].items()
+        for tool in (plain, config):  # without the hooks of training, and with them
+            metrics = figures_of(tool.copy(), tmp_path / f'run/{phase}.pth', tmp_path / phase)
+            assert metrics.items() <= results[phase]['metrics'].items()
     if name == 'late':  # not averaged yet: the trained ones, new rows and all
         begun = [weights_of(tmp_path / f'{run}/phase1_learn.pth') for run in ('run', 'plain')]
         assert_same_weights(*begun)
