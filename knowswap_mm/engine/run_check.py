@@ -101,7 +101,8 @@ def check_loader(key: str, loader: Mapping[str, Any]) -> None:
             raise ConfigError(f'{key}.{name}', loader[name], f'num_workers is 0, and {why}', fix)
     if loader.get('prefetch_factor') is not None:
         check_whole(f'{key}.prefetch_factor', loader['prefetch_factor'], 1, 2)
-    if key != 'train_dataloader' and 'batch_size' in loader:  # that of training has its own check
+    own = key == 'train_dataloader' or loader.get('batch_sampler')  # checked elsewhere, or not used
+    if 'batch_size' in loader and not own:
         check_whole(f'{key}.batch_size', loader['batch_size'], 1, 8)
 
 

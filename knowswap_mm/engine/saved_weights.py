@@ -112,10 +112,14 @@ def follow_from_the_start(hooks: list[Any], model: nn.Module) -> None:
     """
     for hook in hooks:
         for average in vars(hook).values():
-            if isinstance(average, BaseAveragedModel) and int(average.steps) == 0:
-                with torch.no_grad():
-                    for copy, own in zip(_tensors(average.module), _tensors(model), strict=True):
-                        copy.copy_(own)
+            if not isinstance(average, BaseAveragedModel) or int(average.steps):
+                continue
+            copies, own = _tensors(average.module), _tensors(model)
+            if [t.shape for t in copies] != [t.shape for t in own]:  # of something else
+                continue
+            with torch.no_grad():
+                for copy, tensor in zip(copies, own, strict=True):
+                    copy.copy_(tensor)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -1,12 +1,15 @@
 """Hooks that put other weights in: measured, saved, written as adapter are one set."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import StochasticWeightAverage
 from mmengine.registry import HOOKS, RUNNERS
 
+from knowswap_mm.engine.saved_weights import follow_from_the_start
 from knowswap_mm.errors import CheckpointError, PhaseError
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.adapter_contents import AdapterContents
@@ -171,6 +174,23 @@ def test_nothing_is_said_of_hooks_that_change_nothing(picture_tree, host, tmp_pa
     train(make_config(picture_tree, host, tmp_path, []))
     assert 'evaluates other weights' not in next(tmp_path.glob('*/*.log')).read_text()
     assert not torch.load(tmp_path / 'phase1_learn.pth', weights_only=False)['swap']['replaced']
+
+
+def test_averages_follow_until_they_begin():
+    model, other = torch.nn.Linear(2, 2), torch.nn.Linear(3, 1)
+    hooks = [SimpleNamespace(a=StochasticWeightAverage(each), b=5) for each in (model, other)]
+    before = other.weight.clone()
+    with torch.no_grad():
+        model.weight.add_(1), other.weight.add_(1)
+    follow_from_the_start(hooks, model)
+    assert torch.equal(hooks[0].a.module.weight, model.weight)
+    assert torch.equal(hooks[1].a.module.weight, before)  # of something else
+    hooks[0].a.update_parameters(model)
+    begun = model.weight.clone()
+    with torch.no_grad():
+        model.weight.add_(1)
+    follow_from_the_start(hooks, model)
+    assert torch.equal(hooks[0].a.module.weight, begun)
 
 
 @pytest.mark.distributed
