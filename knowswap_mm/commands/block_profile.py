@@ -68,11 +68,11 @@ def group_by_host(profiles: list[dict], names: list[str]) -> dict[str, list[dict
 def run(args: argparse.Namespace) -> None:
     """Draw the figure and print the depths."""
     hosts = group_by_host([read_profile(run) for run in args.runs], args.names)
+    from knowswap_mm.visualization.phase_plot import write_figure
     from knowswap_mm.visualization.plots import plot_where
     from knowswap_mm.visualization.plots.depth_table import depth_table
 
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    plot_where(hosts).savefig(args.out, dpi=110)
+    write_figure(args.out, plot_where(hosts), dpi=110)
     print(depth_table(hosts))
     print(f'\nThe figure is {args.out}.')
 

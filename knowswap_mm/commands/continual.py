@@ -30,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the chain and show what became of every class."""
+    from knowswap_mm.engine.atomic_file import write_text
     from knowswap_mm.engine.swap_chain import chain
 
     table = chain(args)
     text = json.dumps(dict(through=args.through, **table.to_dict()), indent=2)
-    (args.work_dir / 'continual.json').write_text(text + '\n', encoding='utf-8')
+    write_text(args.work_dir / 'continual.json', text + '\n')
     print(f'\nAccuracy in percent, through {args.through}:\n\n{table.markdown()}\n')
     print(f'{args.work_dir / "continual.json"}')
 

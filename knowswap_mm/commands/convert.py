@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -153,6 +152,7 @@ def revert(args: argparse.Namespace) -> dict:
 
 def run(args: argparse.Namespace) -> None:
     """Convert and say what became of the keys."""
+    from knowswap_mm.engine.atomic_file import write_json
     from knowswap_mm.engine.tool_config import check_place
 
     try:
@@ -171,8 +171,7 @@ def run(args: argparse.Namespace) -> None:
             where += ' and taken out of the weights' if args.adapter else ', already in the file'
         print(f'LoRA of {len(report["lora"])} linears: {where}')
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        write_json(args.report, report)
 
 
 COMMAND = Command(

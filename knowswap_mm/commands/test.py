@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmengine.registry import RUNNERS
 
+    from knowswap_mm.engine.atomic_file import write_text
     from knowswap_mm.engine.tool_config import check_place, open_config, override
 
     if args.out:
@@ -36,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     override(cfg, args.cfg_options or {})
     metrics = RUNNERS.build(cfg).test()
     if args.out and int(os.environ.get('RANK', 0)) == 0:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+        write_text(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
 
 
 COMMAND = Command(

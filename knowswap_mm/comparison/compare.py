@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -12,6 +11,7 @@ from knowswap_mm.comparison.processes import stop_all
 from knowswap_mm.comparison.read_runs import read_runs
 from knowswap_mm.comparison.results_table import table
 from knowswap_mm.comparison.training import train
+from knowswap_mm.engine.atomic_file import write_json, write_text
 from knowswap_mm.engine.tool_config import check_place, open_config
 from knowswap_mm.errors import ConfigError
 
@@ -37,8 +37,8 @@ def compare(args: argparse.Namespace) -> None:
             for _ in as_completed(futures):  # what is done is written, whatever stops the rest
                 results = [future.result() for future in futures if future.done()]
                 text = f'Split: {args.split}\n\n{table(results, args.states)}\n'
-                (out / 'table.md').write_text(text)
-                (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+                write_text(out / 'table.md', text)
+                write_json(out / 'results.json', results, indent=1)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             stop_all()

@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from knowswap_mm.comparison.processes import RunFailed, call
 from knowswap_mm.comparison.run import Run
+from knowswap_mm.engine.atomic_file import write_json, write_text
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.engine.tool_config import open_config
 from knowswap_mm.errors import FileError, SwapError
@@ -45,7 +46,7 @@ def measure(checkpoint: str | Path, roles: str, split: str, work_dir: Path, name
         cfg = open_config(roles)
         cfg.test_dataloader.dataset = cfg[f'{split}_dataloader'].dataset
         cfg.test_evaluator = cfg.val_evaluator
-        cfg.dump(work_dir / 'roles.py')
+        write_text(work_dir / 'roles.py', cfg.pretty_text)
     out = work_dir / f'{name}.json'
     folder = work_dir / 'by_role'
     call(work_dir, 'test', work_dir / 'roles.py', checkpoint, '--out', out, '--work-dir', folder)
@@ -96,9 +97,9 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
     started = time.time()
     try:
         if not state['finished']:
-            state_file.write_text(json.dumps(state))
+            write_json(state_file, state)
             with CONFIGS:
-                cfg.dump(work_dir / 'config.py')
+                write_text(work_dir / 'config.py', cfg.pretty_text)
             options = ['--cfg-options', *run.options] if run.options else []
             call(work_dir, 'train', work_dir / 'config.py', '--work-dir', work_dir,
                  '--resume', *options)  # fmt: skip
@@ -109,7 +110,7 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
         return dict(result, error=str(error))
     finally:
         state['seconds'] += time.time() - started
-        state_file.write_text(json.dumps(state))
+        write_json(state_file, state)
     results = SwapResults.read(work_dir / 'swap_results.json')
     last = work_dir / f'{list(results.states)[-1]}.pth'
     return dict(

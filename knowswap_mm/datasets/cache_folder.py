@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.value_checks import check_text
 
 
@@ -60,15 +62,22 @@ def holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def write_once(path: Path, write: Callable[[Path], object]) -> None:
+def write_cached(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all; another process may write the same contents meanwhile.
 
     Args:
         path (Path): The file, whose name tells its contents.
-        write (Callable[[Path], object]): Writes the contents to the path it is given, which has
-            the same ending.
+        write (Callable[[BinaryIO], object]): Writes the contents to the file it is given.
+
+    Raises:
+        ConfigError: If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f'.{os.getpid()}{path.suffix}')
-    write(partial)
-    os.replace(partial, path)
+    from knowswap_mm.engine.atomic_file import write_atomic  # only now: the engine imports this
+
+    try:
+        write_atomic(path, write)
+    except CheckpointError as error:
+        reason = getattr(error.__cause__, 'strerror', None) or error.__cause__
+        fix = 'set cache_dir of the roles, or the variable XDG_CACHE_HOME, to another folder'
+        problem = f'cannot be written to ({reason})'
+        raise ConfigError('dataset.roles.*.cache_dir', str(path.parent), problem, fix) from error

@@ -45,6 +45,8 @@ class ClassificationRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write ``pictures.json``, an annotation file of OpenMMLab 2.0."""
+        from knowswap_mm.engine.atomic_file import write_text  # only now: the engine imports this
+
         infos = [self.data_info(position) for position in range(len(self))]
         infos = [info for info in infos if info['gt_label'] in labels]
         self._check_written(infos)
@@ -55,9 +57,8 @@ class ClassificationRoleView(RoleView):
         pairs = zip(names, infos, strict=True)
         data_list = [dict(img_path=name, gt_label=labels[i['gt_label']]) for name, i in pairs]
         content = dict(metainfo=dict(classes=list(classes)), data_list=data_list)
-        folder.mkdir(parents=True)
         path = folder / 'pictures.json'
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding='utf-8')
+        write_text(path, json.dumps(content, ensure_ascii=False, indent=1))
         config = dict(
             type='mmpretrain.BaseDataset',
             ann_file=str(path),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from knowswap_mm.datasets.cache_folder import cache_folder, holds, write_once
+from knowswap_mm.datasets.cache_folder import cache_folder, holds, write_cached
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.host_config import check_coco_config
@@ -282,6 +282,8 @@ class CocoRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write ``objects.json``: the json of the view with the labels that are asked for."""
+        from knowswap_mm.engine.atomic_file import write_text  # only now: the engine imports this
+
         content = json.loads(self.ann_file.read_bytes())
         own = {self._label_of[number] for number in self._own}
         kept = [item for item in content['annotations'] if item['category_id'] in labels]
@@ -298,9 +300,8 @@ class CocoRoleView(RoleView):
         ]
         categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
         content = dict(images=images, annotations=annotations, categories=categories)
-        folder.mkdir(parents=True)
         path = folder / 'objects.json'
-        path.write_text(json.dumps(content), encoding='utf-8')
+        write_text(path, json.dumps(content))
         config = copy.deepcopy(dict(self.dataset))
         config.update(
             ann_file=str(path),
@@ -337,7 +338,7 @@ class CocoRoleView(RoleView):
         digest = hashlib.sha256(text.encode()).hexdigest()[:20]
         path = self.cache_dir / f'{self.role}_{digest}.json'
         if not holds(path, text.encode()):
-            write_once(path, lambda partial: partial.write_text(text, encoding='utf-8'))
+            write_cached(path, lambda file: file.write(text.encode()))
         return path
 
     def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from knowswap_mm.datasets.cache_folder import files_digest, write_once
+from knowswap_mm.datasets.cache_folder import files_digest, write_cached
 from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.datasets.pipeline_steps import ORIENTATION
 
@@ -66,7 +66,7 @@ def image_headers(paths: Sequence[str], cache_dir: Path) -> list[Header]:
             found = list(pool.map(_read, paths))
         rows = np.array(found, np.int64).reshape(len(paths), 4)
         if path is not None:
-            write_once(path, lambda partial: np.save(partial, rows))
+            write_cached(path, lambda file: np.save(file, rows))
     return [Header(w, h, o, FORMATS[f]) for w, h, o, f in rows.tolist()]
 
 

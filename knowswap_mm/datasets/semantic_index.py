@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
-from knowswap_mm.datasets.cache_folder import files_digest, write_once
+from knowswap_mm.datasets.cache_folder import files_digest, write_cached
 from knowswap_mm.datasets.picture_limit import picture_limit
 from knowswap_mm.errors import ConfigError
 
@@ -55,7 +55,7 @@ class SemanticIndex:
                 rows = list(pool.map(self._count, paths))
             counts = np.stack(rows) if rows else np.zeros((0, 256), np.int64)
             if path is not None:
-                write_once(path, lambda partial: np.save(partial, counts))
+                write_cached(path, lambda file: np.save(file, counts))
         self.counts: np.ndarray = counts
 
     @staticmethod

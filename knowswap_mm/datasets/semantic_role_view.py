@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,11 @@ class SemanticRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write the relabelled maps as ``maps/<picture>.png``, and ``pictures.txt``."""
+        from knowswap_mm.engine.atomic_file import (  # the engine imports this
+            write_atomic,
+            write_text,
+        )
+
         ignored = self.host.ignore_index
         table = np.full(256, ignored, np.uint8)
         table[UNLABELLED] = UNLABELLED
@@ -296,11 +302,10 @@ class SemanticRoleView(RoleView):
             if not np.isin(values, own).any():
                 continue
             path = folder / 'maps' / f'{name}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(values).save(path)
+            write_atomic(path, partial(Image.fromarray(values).save, format='PNG'))
             written.append(name)
         self._check_written(written)
-        (folder / 'pictures.txt').write_text('\n'.join(written) + '\n', encoding='utf-8')
+        write_text(folder / 'pictures.txt', '\n'.join(written) + '\n')
         config = dict(
             type='mmseg.BaseSegDataset',
             ann_file=str(folder / 'pictures.txt'),

@@ -20,12 +20,14 @@ def write_tiny_swap(folder: Path) -> Path:
     Args:
         folder (Path): A folder that is there.
     """
+    from knowswap_mm.engine.atomic_file import write_text  # only now: it brings torch
+
     draw = lambda seed: lambda: make_shape_pictures(PICTURES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'
     write_image_folder(data, CLASSES, dict(train=draw(0), val=draw(1)), dict(generator='doctor'))
     path = folder / 'doctor_swap.py'
     lines = (f'{key} = {value!r}\n' for key, value in tiny_swap(data).items())
-    path.write_text(''.join(lines), encoding='utf-8')
+    write_text(path, ''.join(lines))
     return path
 
 

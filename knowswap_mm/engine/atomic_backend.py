@@ -9,6 +9,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from knowswap_mm.engine.atomic_file import write_atomic
 
 ATOMIC = 'knowswap_mm.atomic'
+NOWHERE = 'knowswap_mm.nowhere'
 
 
 class AtomicBackend(LocalBackend):
@@ -40,4 +41,20 @@ class AtomicBackend(LocalBackend):
         self.put(obj.encode(encoding), filepath)
 
 
+class NowhereBackend(LocalBackend):
+    """Takes what is written and keeps nothing; named ``knowswap_mm.nowhere``.
+
+    A checkpoint written to it passes all hooks, which say what it would hold.
+    """
+
+    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
+        """Drop bytes.
+
+        Args:
+            obj (bytes): The contents.
+            filepath (str | PathLike): The file.
+        """
+
+
 register_backend(ATOMIC, AtomicBackend, force=True)
+register_backend(NOWHERE, NowhereBackend, force=True)

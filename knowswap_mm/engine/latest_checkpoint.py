@@ -116,4 +116,6 @@ def read_latest(
 def _problem(path: Path, checkpoint: dict[str, Any]) -> str | None:
     if 'optimizer' not in checkpoint or not isinstance(checkpoint.get('swap'), dict):
         return f'{path} holds weights but no training state.'
+    if checkpoint['swap'].get('window_open'):
+        return f'{path} lacks the gradients of a window of accumulation that was open.'
     return None

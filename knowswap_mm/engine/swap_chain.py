@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from knowswap_mm.command_line.call import command_of
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.engine.hooks.phase_hook import ADAPTER_FOLDER
 from knowswap_mm.engine.schedule_file import read_schedule
 from knowswap_mm.engine.tool_config import check_place, open_config
@@ -63,8 +64,7 @@ def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: 
     if path.is_file() and open_config(path).to_dict() != cfg.to_dict():
         fix = 'give another folder, or the configs and --through with which it was begun'
         raise ConfigError('--work-dir', str(folder.parent), 'holds another swap', fix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cfg.dump(str(path))
+    write_text(path, cfg.pretty_text)
     return path
 
 

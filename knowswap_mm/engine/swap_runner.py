@@ -18,8 +18,10 @@ from torch import nn
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
+from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
@@ -27,10 +29,10 @@ from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
 from knowswap_mm.engine.resume_point import ResumePoint
+from knowswap_mm.engine.run_check import check_modules, check_run_config
 from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
-from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS
@@ -42,7 +44,7 @@ _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @RUNNERS.register_module()
-class SwapRunner(TidyRunner):
+class SwapRunner(CheckedRunner):
     """mmengine's runner with one source of truth for the phases: the config's ``swap`` field.
 
     Before training it builds the role data set, resolves ``swap`` into a :class:`SwapSchedule`, and
@@ -54,7 +56,6 @@ class SwapRunner(TidyRunner):
     permits training a host whose weights were never loaded.
     """
 
-    swap_schedule: SwapSchedule | None = None
     _resume_point: ResumePoint | None = None
 
     @classmethod
@@ -75,6 +76,7 @@ class SwapRunner(TidyRunner):
             loader = cfg.get(name)
             if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
                 loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
+        check_run_config(cfg)
         complete_hooks(cfg)
         try:
             return super().from_cfg(cfg)
@@ -88,7 +90,7 @@ class SwapRunner(TidyRunner):
     @property
     def swapper(self) -> KnowledgeSwapper:
         """The model without the wrapper of distributed training."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return self.bare_model
 
     def train(self) -> Any:
         """Resolve the schedule, check everything that can be checked, and train.
@@ -144,6 +146,11 @@ class SwapRunner(TidyRunner):
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
             raise ConfigError('train_cfg', dict(self._train_loop), 'a swap runs by iterations', fix)
+        check_hooks(self, schedule.total)
+        check_modules(self.cfg, self.swapper)
+        if loop.get('max_iters', schedule.total) != schedule.total:
+            said = f'train_cfg.max_iters = {loop["max_iters"]} is not used'
+            self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')
         loop.setdefault('type', 'IterBasedTrainLoop')
         loop.setdefault('val_interval', schedule.total)
         self._train_loop = dict(loop, max_iters=schedule.total)

@@ -14,11 +14,12 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.engine.atomic_file import write_atomic, write_text
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.tool_config import open_config
 from knowswap_mm.errors import CheckpointError, ConfigError
@@ -119,9 +120,11 @@ def write(
     """Write everything into a folder."""
     state = exported.state_dict(torch.half if args.half else torch.float)
     meta = dict(dataset_meta=dict(classes=tuple(exported.classes)))
-    torch.save(dict(state_dict=state, meta=meta), folder / 'model.pth')
+    write_atomic(
+        folder / 'model.pth', lambda file: torch.save(dict(state_dict=state, meta=meta), file)
+    )
     if args.safetensors:
-        save_file(state, folder / 'model.safetensors')
+        write_atomic(folder / 'model.safetensors', lambda file: file.write(save(state)))
     write_config(folder / 'config.py', host_config(cfg, exported.config, exported.classes))
     # What lies on the disk is what was checked, and fits.
     found = safe_load(folder / 'model.pth')['state_dict']
@@ -132,7 +135,7 @@ def write(
     labels = dict(classes=classes, old_labels=[*exported.label_map, *[None] * spare])
     write_json(folder / 'classes.json', labels)
     if all(name == name.split('#')[0].strip() for name in classes):  # else no line can hold it
-        (folder / 'classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
+        write_text(folder / 'classes.txt', '\n'.join(classes) + '\n')
     record = dict(
         checkpoint=args.checkpoint.name,
         config=Path(args.config).name,
@@ -154,7 +157,7 @@ def write(
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a json file."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
 def sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.exporting.plain_config import plain_host_config
 
 #: A host library's visualizer, without which some inferencers do not start, and its hook, by
@@ -90,7 +91,7 @@ def write_config(path: Path, config: dict[str, Any], base: str | None = None) ->
     text = Config(_movable(config, str(path.parent))).pretty_text
     if base:
         text = f'_base_ = {base!r}\n{text}'
-    path.write_text(text.rstrip('\n') + '\n', encoding='utf-8')
+    write_text(path, text.rstrip('\n') + '\n')
 
 
 def _movable(value: Any, folder: str) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from knowswap_mm.engine.atomic_folder import write_folder
 from knowswap_mm.errors import ConfigError
 
 
@@ -23,15 +22,9 @@ def new_folder(out: Path, key: str) -> Iterator[Path]:
         ConfigError: If it exists.
     """
     refuse_existing(out, key)
-    out = out.absolute()
-    partial = out.with_name(f'.{out.name}.{os.getpid()}.partial')
-    partial.mkdir(parents=True)
-    try:
-        yield partial
+    with write_folder(out, replace=False) as folder:
+        yield folder
         refuse_existing(out, key)
-        os.rename(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def refuse_existing(out: Path, key: str) -> None:

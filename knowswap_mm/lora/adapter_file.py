@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora.adapter_contents import (
     ADAPTER_FILE,
+    CONFIG_FILE,
     MANIFEST_FILE,
     ROWS_FILE,
     START_FILE,
@@ -28,6 +32,8 @@ from knowswap_mm.lora.adapter_tensors import (
 )
 from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
 from knowswap_mm.lora.lora_injector import lora_layers
+
+_FILES = (ADAPTER_FILE, CONFIG_FILE, MANIFEST_FILE, ROWS_FILE, START_FILE, 'README.md')
 
 
 class AdapterFile:
@@ -51,14 +57,16 @@ class AdapterFile:
         class_roles: dict[str, Any] | None = None,
         history: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Write the newest adapter of a swapper.
+        """Write the newest adapter of a swapper; its folder is there whole or not at all.
+
+        In a folder that holds other files, too, these stay, and an adapter without its manifest
+        is one that was not written to its end.
 
         Args:
             swapper (nn.Module): A :class:`KnowledgeSwapper`.
             class_roles (dict | None): The classes of each role.
             history (list[dict] | None): What each phase did.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         matrices = on_cpu(adapter_matrices(swapper.host, swapper.adapter_name))
         rows, start_rows = on_cpu(class_rows(swapper)), on_cpu(swapper.start_rows.tensors())
         manifest = AdapterManifest(
@@ -68,11 +76,25 @@ class AdapterFile:
             history=history or [],
         )
         manifest.adapter_sha256 = manifest.hash_of(all_tensors(matrices, rows, start_rows))
-        save_file(matrices, self.folder / ADAPTER_FILE)
-        save_file(rows, self.folder / ROWS_FILE)
-        save_file(start_rows, self.folder / START_FILE)
-        adapter_config(swapper.host, swapper.adapter_name).save_pretrained(str(self.folder))
-        manifest.write(self.folder / MANIFEST_FILE)
+        config = adapter_config(swapper.host, swapper.adapter_name)
+        parts = {ADAPTER_FILE: matrices, ROWS_FILE: rows, START_FILE: start_rows}
+        with self._place() as folder:
+            for name, tensors in parts.items():
+                _write(folder / name, save(tensors))
+            _write(folder / CONFIG_FILE, _as_peft_writes(config))
+            manifest.write(folder / MANIFEST_FILE)
+
+    @contextmanager
+    def _place(self) -> Iterator[Path]:
+        from knowswap_mm.engine.atomic_folder import write_folder  # the engine imports this
+
+        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if there <= set(_FILES):
+            with write_folder(self.folder) as folder:
+                yield folder
+            return
+        (self.folder / MANIFEST_FILE).unlink(missing_ok=True)
+        yield self.folder
 
     def load(self, swapper: nn.Module) -> AdapterManifest:
         """Read an adapter into a swapper that already holds the base weights.
@@ -163,6 +185,19 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
         old_classes=swapper.class_rows.old,
         total_classes=swapper.class_rows.total,
     )
+
+
+def _write(path: Path, content: bytes) -> None:
+    from knowswap_mm.engine.atomic_file import write_atomic  # the engine imports this
+
+    write_atomic(path, lambda file: file.write(content))
+
+
+def _as_peft_writes(config: Any) -> bytes:
+    """The bytes of ``adapter_config.json``, which peft gives to folders only."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        return (Path(folder) / CONFIG_FILE).read_bytes()
 
 
 def _short(value: Any) -> str:

@@ -71,8 +71,10 @@ class AdapterManifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the manifest as json."""
-        path.write_text(json.dumps(asdict(self), indent=2) + '\n', encoding='utf-8')
+        """Write the manifest as json, whole or not at all."""
+        from knowswap_mm.engine.atomic_file import write_json  # only now: the engine imports this
+
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> AdapterManifest:

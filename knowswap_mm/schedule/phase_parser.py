@@ -101,7 +101,9 @@ class PhaseParser:
             raise ConfigError(key, dict(split), 'counts must be whole numbers >= 0', 'mend them')
         for role in roles:
             if role != RETAIN and counts[role] == 0:
-                fix = f'give {role!r} at least one sample a batch'
+                fix = (
+                    f'give {role!r} at least one sample a batch: raise train_dataloader.batch_size'
+                )
                 problem = f'a {kind} phase without its primary role {role!r}'
                 raise ConfigError(key, dict(split), problem, fix)
         if sum(counts.values()) != self.batch_size:

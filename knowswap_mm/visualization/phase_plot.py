@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from knowswap_mm.engine.atomic_file import write_atomic
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.roles import ROLES
 
@@ -50,6 +52,18 @@ def plot_phases(results: SwapResults, path: str | Path, title: str = '') -> Path
     axes.set_title(title)
     axes.grid(axis='y', alpha=0.3)
     axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(path, dpi=150)
+    write_figure(path, figure, dpi=150)
     pyplot.close(figure)
     return Path(path)
+
+
+def write_figure(path: str | Path, figure: Any, **settings: Any) -> None:
+    """Write a figure, whole or not at all.
+
+    Args:
+        path (str | Path): The file; its ending tells the format.
+        figure (Figure): The figure.
+        **settings: As of ``savefig``.
+    """
+    kind = Path(path).suffix.removeprefix('.') or 'png'
+    write_atomic(path, lambda file: figure.savefig(file, format=kind, **settings))

@@ -9,13 +9,13 @@ The checkpoint is read as data only: nothing that is stored in it is executed.
 import argparse
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
+from knowswap_mm.engine.atomic_file import write_atomic, write_json
 from knowswap_mm.engine.safe_load import safe_load
 from knowswap_mm.engine.tool_config import check_place
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
@@ -107,16 +107,13 @@ def publish(args: argparse.Namespace) -> None:
         content_sha256=hash_tensors(tensors),
     )
 
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_suffix('.partial')
     text = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()
     }
     content = save(tensors, metadata={'format': 'pt', **text})
     card['file_sha256'] = hashlib.sha256(content).hexdigest()
-    partial.write_bytes(content)
-    os.replace(partial, args.out)
-    args.out.with_suffix('.json').write_text(json.dumps(card, indent=2) + '\n')
+    write_atomic(args.out, lambda file: file.write(content))
+    write_json(args.out.with_suffix('.json'), card)
     print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, {card["parameters"]} values')
 
 

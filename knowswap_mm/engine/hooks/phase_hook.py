@@ -9,7 +9,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed, seed_all
+from knowswap_mm.engine.accumulation import begin_windows
+from knowswap_mm.engine.atomic_backend import NOWHERE
 from knowswap_mm.engine.latest_checkpoint import save_latest
+from knowswap_mm.engine.process_group import of_rank_0
+from knowswap_mm.engine.saved_weights import SavedWeights, fingerprint
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import PhaseError
@@ -34,6 +38,10 @@ class PhaseHook(Hook):
     results are printed as a table at the end and written to ``swap_results.json``. Random numbers
     of the model (dropout), of Python and numpy are seeded from the iteration, so that a resumed run
     repeats them.
+
+    Where hooks put other weights into checkpoints than those that train (``EMAHook``), those of the
+    checkpoint are evaluated, described and written as adapter, and the run ends with them; each
+    phase goes on with the weights that train. Windows of gradient accumulation end with the phase.
 
     Args:
         evaluate_start (bool): Whether to evaluate before the first phase.
@@ -65,9 +73,17 @@ class PhaseHook(Hook):
         self.results = SwapResults()
         self.history = SwapHistory()
         self._evaluated_at: int | None = None
+        self._measured: str | None = None
+        self._ended: SwapPhase | None = None
+        self._weights: SavedWeights | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Print what trains."""
+        """Print what trains, and take up the window of accumulation of a resumed run.
+
+        Raises:
+            CheckpointError: If the run is resumed inside such a window.
+        """
+        begin_windows(runner, runner.swap_schedule.phase_at(runner.iter))
         self.results.primary, self.results.scale = _primary_metric(runner)
         runner.logger.info(_trainable_summary(runner.swapper))
 
@@ -109,6 +125,15 @@ class PhaseHook(Hook):
                 if scheduler.by_epoch:
                     scheduler.step()
 
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Note which weights are measured at the end of a phase."""
+        schedule = runner.swap_schedule
+        if batch_idx == 0 and schedule and is_main_process():
+            if any(runner.iter == phase.end for phase in schedule.phases):
+                self._measured = fingerprint(runner.swapper)
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Remember the metrics if they belong to the end of a phase."""
         if runner.swap_schedule is None:
@@ -120,12 +145,14 @@ class PhaseHook(Hook):
     def after_train(self, runner: Any) -> None:
         """End the last phase, print the table and write the adapter."""
         if runner.iter < runner.swap_schedule.total:
+            self._stop_early(runner)
             return
-        self._finish(runner, runner.swap_schedule.phases[-1])
+        weights = self._finish(runner, runner.swap_schedule.phases[-1])
         if self.results.states:
             runner.logger.info(
                 f'{self.results.primary} by role, in percent:\n{self.results.table()}'
             )
+        weights.put()  # what comes now (an audit, the caller) sees what was saved
         if self.save_adapter:
             self._write_adapter(runner, ADAPTER_FOLDER)
 
@@ -139,6 +166,24 @@ class PhaseHook(Hook):
                 history=self.history.state_dict(),
             )
 
+    def seal_checkpoint(
+        self, runner: Any, checkpoint: dict[str, Any], weights: SavedWeights
+    ) -> None:
+        """Describe a phase that ends by the weights that its checkpoint holds.
+
+        Args:
+            runner (SwapRunner): The runner.
+            checkpoint (dict): The checkpoint, which no hook changes any more.
+            weights (SavedWeights): The weights in it.
+        """
+        if self._ended is None:
+            return
+        self._weights = weights
+        classes = runner.train_dataloader.dataset.classes.to_dict()
+        with weights.in_model():
+            self.history.add(self._ended, runner.swapper, classes, runner.seed)
+        checkpoint['swap']['history'] = self.history.state_dict()
+
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the results of the run that is resumed."""
         if runner._resume and 'swap' in checkpoint:
@@ -148,6 +193,7 @@ class PhaseHook(Hook):
     def _begin(self, runner: Any, phase: SwapPhase) -> None:
         if runner.swapper.set_trainable(phase):
             runner.rewrap_model()
+        begin_windows(runner, phase)
         optimizer = runner.optim_wrapper.optimizer
         if phase.restart_optimizer:
             optimizer.state.clear()
@@ -168,18 +214,71 @@ class PhaseHook(Hook):
             f'optimizer state {state}'
         )
 
-    def _finish(self, runner: Any, phase: SwapPhase) -> None:
+    @staticmethod
+    def _stop_early(runner: Any) -> None:
+        """Keep what was trained when a hook ends the run before its last phase does."""
+        done, schedule = runner.iter, runner.swap_schedule
+        phase = schedule.phase_at(max(done - 1, 0))
+        path = save_latest(runner, f'iter_{done}.pth', meta=dict(iter=done, epoch=runner.epoch))
+        runner.logger.warning(
+            f'A hook (EarlyStoppingHook?) ended the run after {done} of {schedule.total} '
+            f'iterations, in {phase.name} ({done - phase.begin} of {phase.length}): the swap is '
+            f'not done, and there is no adapter of it. {path} was saved; take the hook out and go '
+            'on with --resume.'
+        )
+
+    def _finish(self, runner: Any, phase: SwapPhase) -> SavedWeights:
         runner.check_finite()
-        classes = runner.train_dataloader.dataset.classes.to_dict()
-        self.history.add(phase, runner.swapper, classes, runner.seed)
-        if self.save_phases:
-            meta = dict(iter=phase.end, epoch=runner.epoch)
-            # Noted as the last one: a run may end before its first periodic checkpoint.
-            save_latest(runner, f'{phase.name}.pth', meta=meta)
+        weights = self._save(runner, phase)
         if self._evaluated_at != phase.end:
             self._evaluate(runner, phase.name)
+        self._check_measured(runner, phase, weights)
         if self.save_phase_adapters:
-            self._write_adapter(runner, f'{PHASE_ADAPTERS}/{phase.name}')
+            with weights.in_model():
+                self._write_adapter(runner, f'{PHASE_ADAPTERS}/{phase.name}')
+        return weights
+
+    def _save(self, runner: Any, phase: SwapPhase) -> SavedWeights:
+        """Save the end of a phase; give the weights of the checkpoint, in all processes."""
+        self._ended, self._weights = phase, None
+        meta = dict(iter=phase.end, epoch=runner.epoch)
+        name = f'{phase.name}.pth'
+        if self.save_phases:
+            # Noted as the last one: a run may end before its first periodic checkpoint.
+            save_latest(runner, name, meta=meta)
+        else:  # only to learn from the hooks what it would hold
+            nowhere = dict(backend=NOWHERE)
+            runner.save_checkpoint(
+                runner.work_dir, name, meta=meta, by_epoch=False, backend_args=nowhere
+            )
+        self._ended = None
+        changed = of_rank_0(self._weights.changed if self._weights else {})
+        return SavedWeights(runner.swapper, changed)
+
+    def _check_measured(self, runner: Any, phase: SwapPhase, weights: SavedWeights) -> None:
+        """Measure again if other weights were measured than those in the checkpoint.
+
+        Raises:
+            PhaseError: If hooks put in other weights whenever the model is evaluated.
+        """
+        if runner.val_loop is None:
+            return
+        wanted = of_rank_0(weights.fingerprint() if is_main_process() else None)
+        if of_rank_0(self._measured) == wanted:
+            return
+        runner.logger.warning(
+            f'A hook evaluates other weights at the end of {phase.name} than it saves: those of '
+            f'the checkpoint are evaluated now, and are the results of {phase.name}.'
+        )
+        with weights.in_model():
+            self._evaluate(runner, phase.name)
+        if of_rank_0(self._measured) != wanted:
+            raise PhaseError(
+                f'A hook in custom_hooks puts other weights into the evaluation of {phase.name} '
+                'than into its checkpoint, so that the results would not be those of the model '
+                'that is saved. Fix: take the hook out, or let it change both, as EMAHook does; '
+                'then go on with --resume.'
+            )
 
     def _write_adapter(self, runner: Any, folder: str) -> None:
         if is_main_process() and runner.swapper.adapters:

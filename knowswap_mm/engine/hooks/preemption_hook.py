@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 
+from knowswap_mm.engine.accumulation import window_is_open
 from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.errors import ConfigError
@@ -26,7 +27,8 @@ class PreemptionHook(Hook):
 
     On a signal the iteration that runs is finished, ``iter_<n>.pth`` is written, and the process
     ends with 128 plus the number of the signal, as shells count it; ``--resume`` goes on from
-    there. During an evaluation it ends at once, since what was trained before it can be repeated.
+    there. With gradient accumulation the window that is open is finished first. During an
+    evaluation it ends at once, since what was trained before it can be repeated.
     Several processes agree every ``interval`` iterations whether one of them was asked.
 
     :class:`SwapRunner` adds it to every swap.
@@ -51,7 +53,7 @@ class PreemptionHook(Hook):
         check_whole(f'{key}.interval', interval, 1, 20)
         self.signals = [known[name] for name in signals]
         self.interval = interval
-        self._asked = 0
+        self._asked = self._agreed = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Any) -> None:
@@ -66,16 +68,14 @@ class PreemptionHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save and end if that was asked for."""
-        asked = self._asked
-        if runner.distributed:
-            if (runner.iter + 1) % self.interval:
-                return
-            shared = torch.tensor(asked, device=get_device())
+        if not runner.distributed:
+            self._agreed = self._asked
+        elif (runner.iter + 1) % self.interval == 0 and not self._agreed:
+            shared = torch.tensor(self._asked, device=get_device())
             all_reduce(shared, op='max')
-            asked = int(shared)
-        if not asked:
-            return
-        self._end(runner, asked, f'{self._save(runner)} was saved')
+            self._agreed = int(shared)
+        if self._agreed and not window_is_open(runner.optim_wrapper):
+            self._end(runner, self._agreed, f'{self._save(runner)} was saved')
 
     @staticmethod
     def _save(runner: Any) -> Path:

@@ -30,7 +30,8 @@ class RolePicturesHook(Hook):
         ConfigError: If ``samples`` is no whole number from 1 on.
     """
 
-    priority = 'LOW'
+    #: Before a hook takes the weights out again that it put in for the evaluation (EMAHook).
+    priority = 'VERY_HIGH'
 
     def __init__(self, samples: int = 4, every_evaluation: bool = False) -> None:
         check_whole('custom_hooks.RolePicturesHook.samples', samples, 1, 4)

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
+from knowswap_mm.engine.accumulation import window_is_open
 from knowswap_mm.engine.latest_checkpoint import write_latest
 from knowswap_mm.registry import HOOKS
 
@@ -18,8 +19,11 @@ class SwapCheckpointHook(CheckpointHook):
 
     The new checkpoint is written, then named as the last one, and only then the oldest is removed;
     mmengine removes first. All arguments are those of ``CheckpointHook``, which
-    :class:`SwapRunner` replaces by this class.
+    :class:`SwapRunner` replaces by this class. With gradient accumulation, a checkpoint that falls
+    inside a window is written at its end: the gradients gathered so far are in no file.
     """
+
+    _due = False
 
     @property
     def can_be_resumed(self) -> bool:
@@ -42,7 +46,19 @@ class SwapCheckpointHook(CheckpointHook):
         self._save_checkpoint(runner)
         return Path(self.last_ckpt)
 
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save where the config says so, or as soon as gradients are applied after that."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._due and not window_is_open(runner.optim_wrapper):
+            self._save_checkpoint(runner)
+
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        self._due = window_is_open(runner.optim_wrapper)
+        if self._due:
+            runner.logger.info('It is written when the gradients that are gathered are applied')
+            return
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.datasets.cache_folder import write_once
+from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.evaluation.audit.estimate import Estimate
 from knowswap_mm.evaluation.audit.finding import Finding, Table
 from knowswap_mm.evaluation.audit.verdict import Verdict
@@ -95,11 +95,10 @@ class AuditReport:
             Path: The page.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         page = folder / PAGE_FILE
-        page.write_text(self.page(), encoding='utf-8')
+        write_text(page, self.page())
         text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
-        write_once(folder / JSON_FILE, lambda path: path.write_text(text + '\n', encoding='utf-8'))
+        write_text(folder / JSON_FILE, text + '\n')
         return page
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from knowswap_mm.datasets.cache_folder import write_once
+from knowswap_mm.engine.atomic_file import write_atomic, write_text
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.visualization.pictures.drawer import Drawer
 from knowswap_mm.visualization.pictures.drawing import Drawing
@@ -82,7 +82,7 @@ class SamplePictures:
         states = [each for each in index['states'] if each['iteration'] < iteration]
         states.append(dict(state=state, iteration=iteration, predictions=predictions))
         text = json.dumps(dict(samples=samples, states=states), indent=1) + '\n'
-        write_once(self.folder / INDEX_FILE, lambda path: path.write_text(text, encoding='utf-8'))
+        write_text(self.folder / INDEX_FILE, text)
 
     def _read_index(self) -> dict[str, Any]:
         try:
@@ -98,8 +98,7 @@ class SamplePictures:
         if drawing.image is not None:
             buffer = io.BytesIO()
             Image.fromarray(drawing.image).save(buffer, 'WEBP', quality=82, method=4)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / name).write_bytes(buffer.getvalue())
+            write_atomic(self.folder / name, lambda file: file.write(buffer.getvalue()))
         return dict(
             file=None if drawing.image is None else name,
             caption=drawing.caption,
