@@ -23,6 +23,7 @@ from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
+from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
@@ -194,6 +195,8 @@ class SwapRunner(TidyRunner):
         if training:
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             self._write_run_files(self.train_dataloader.dataset)
+            if self._has_loaded and not self._resume and is_main_process():
+                report_old_outputs(self)
 
     def save_checkpoint(
         self,

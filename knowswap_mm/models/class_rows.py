@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -87,25 +86,32 @@ class ClassRows:
             fix = f'use a number from 1 to {self.total}, the classes of model.host'
             raise ConfigError('model.head.old_classes', old_classes, 'does not fit the host', fix)
         self._keys = tuple(count_keys)
-        sizes = self._sizes(host, host_config)
+        self._config = copy.deepcopy(host_config)
+        sizes = self._sizes(host)
         found = self._layouts(host_config, sizes, _checked(layouts))
         self.tensors = tuple(ClassTensor(name, found[name]) for name in sizes)
         self._check_heads(host, host_config)
         self._check_weights(host_config)
 
-    def _sizes(
-        self, host: nn.Module, config: dict[str, Any]
-    ) -> dict[str, tuple[int, int, int, int]]:
-        """Axis, rows that a class adds, rows of no class, and length of each tensor that grows."""
-        twin_config = copy.deepcopy(config)
-        replace_counts(twin_config, self._keys, self.total, self.total + 1)
+    def build(self, classes: int) -> nn.Module:
+        """Build a host of the same config with another number of classes and random weights.
+
+        Args:
+            classes (int): That number.
+        """
+        config = copy.deepcopy(self._config)
+        self._set_count(config, classes)
         with torch.random.fork_rng(devices=[]):
-            try:
-                twin = MODELS.build(twin_config).state_dict()
-            except Exception as error:  # part of a host may need another number, too
-                problem = f'cannot be built with one class more ({type(error).__name__}: {error})'
-                fix = 'name in model.head.count_keys every key that counts the classes'
-                raise ConfigError('model.host', self.total, problem, fix) from error
+            return MODELS.build(config)
+
+    def _sizes(self, host: nn.Module) -> dict[str, tuple[int, int, int, int]]:
+        """Axis, rows that a class adds, rows of no class, and length of each tensor that grows."""
+        try:
+            twin = self.build(self.total + 1).state_dict()
+        except Exception as error:  # part of a host may need another number, too
+            problem = f'cannot be built with one class more ({type(error).__name__}: {error})'
+            fix = 'name in model.head.count_keys every key that counts the classes'
+            raise ConfigError('model.host', self.total, problem, fix) from error
         state, sizes = host.state_dict(), {}
         if own := sorted(set(twin) ^ set(state)):
             self._refuse(own[0], 'each class has tensors of its own')
@@ -162,7 +168,7 @@ class ClassRows:
         }
         self.unclear: tuple[str, ...] = ()
         if open_ones:
-            probe = LayoutProbe(config, partial(self._set_count))
+            probe = LayoutProbe(config, self._set_count)
             found |= probe.find(open_ones, found)
             self.unclear = tuple(name for name in open_ones if name not in found)
             if self.unclear and self.old < self.total:

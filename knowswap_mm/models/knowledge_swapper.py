@@ -108,20 +108,21 @@ class KnowledgeSwapper(BaseModel):
             raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
         check_texts('model.head.count_keys', head.get('count_keys', ['num_classes']), 'num_classes')
         model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
+        stack = AdapterStack(adapters)
+        class_rows = ClassRows(
+            model,
+            host,
+            head.get('old_classes', stack.classes),
+            head.get('count_keys', ('num_classes',)),
+            head.get('layouts'),
+        )
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
         model.init_weights()
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
         )
-        self.stack = AdapterStack(adapters)
-        self.class_rows = ClassRows(
-            model,
-            host,
-            head.get('old_classes', self.stack.classes),
-            head.get('count_keys', ('num_classes',)),
-            head.get('layouts'),
-        )
+        self.stack, self.class_rows = stack, class_rows
         layouts = {tensor.name: tensor.layout for tensor in self.class_rows.tensors}
         self.stack.check_rows(layouts, self.class_rows.old)
         self.class_rows.initialise(model, head.get('new_rows_init', 'host'))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from knowswap_mm.lora.row_layout import RowLayout
 
 CLASSES = 11  # of the probed host: a length that no other axis has by accident
 SIZES = (128, 224, 320)
+#: Modes of the host and numbers of images, until nothing is open.
+ROUNDS = (('predict', 1), ('tensor', 1), ('predict', 2), ('predict', 2), ('predict', 2))
 #: Settings of a detector that would hide most of what it says, or make it say too much.
 _LIMITS = dict(score_thr=0.0, conf_thr=0.0, nms_pre=500, max_per_img=50)
 
@@ -37,11 +40,12 @@ class LayoutProbe:
     """
 
     def __init__(self, host_config: dict[str, Any], replace: Any) -> None:
-        self.config = copy.deepcopy(host_config)
+        self.config = ConfigDict(copy.deepcopy(host_config))  # hosts may read it by attribute
         replace(self.config, CLASSES)
         _limit(self.config)
         self.reasons: list[str] = []
         self.host: nn.Module | None = None
+        self._masses: dict[str, Tensor] = {}
 
     def find(
         self, possible: Mapping[str, Sequence[RowLayout]], known: Mapping[str, RowLayout]
@@ -67,7 +71,10 @@ class LayoutProbe:
                 self._even_out(lengths)
                 for observations in self._observations(wanted):
                     missing = {name: p for name, p in wanted.items() if name not in found}
-                    found |= _explained(missing, observations, possible)
+                    self._measure(missing, observations, possible)
+                    for name in missing:
+                        if layout := _best(self._masses[name], possible[name]):
+                            found[name] = layout
                     found |= self._like_others(found, possible)
                     if len(found) == len(possible):
                         break
@@ -90,9 +97,11 @@ class LayoutProbe:
     def _observations(self, wanted: Mapping[str, Tensor]) -> Iterator[list[Tensor]]:
         """What is said of each class, tensors of ``(classes, numbers)``, a list a source."""
         yield from self._of_owners(wanted)
-        for mode in ('predict', 'tensor'):
-            if observations := self._of_host(mode):
-                yield observations
+        for mode, images in ROUNDS:
+            yield self._of_host(mode, images)
+            for parameter in wanted.values():
+                with torch.no_grad():
+                    parameter.normal_(std=0.02)
 
     def _even_out(self, lengths: Mapping[str, int]) -> None:
         """Let every row have its say: an untrained host would always prefer the same few."""
@@ -110,20 +119,44 @@ class LayoutProbe:
                 with suppress(Exception):
                     yield list(_by_class(owner(torch.randn(8, wanted[name].shape[-1]))))
 
-    def _of_host(self, mode: str) -> list[Tensor]:
+    def _of_host(self, mode: str, count: int) -> list[Tensor]:
         for size in self._sizes():
-            images = torch.randn(1, 3, *size)
-            for samples in ([_sample(size)], None):
+            images = torch.randn(count, 3, *size)
+            for samples in ([_sample(size) for _ in images], None):
                 try:
                     with _Attached():
                         observations = list(_by_class(self.host(images, samples, mode=mode)))
                 except Exception as error:
-                    self.reasons.append(_line(error))
+                    if samples is not None or not self.reasons:
+                        self.reasons.append(_line(error))
                     continue
                 if observations:
                     self.reasons.clear()
                     return observations
         return []
+
+    def _measure(
+        self,
+        wanted: Mapping[str, Tensor],
+        observations: Sequence[Tensor],
+        possible: Mapping[str, Sequence[RowLayout]],
+    ) -> None:
+        """Add up the gradients of what is said of each class, ``(classes, rows)`` a tensor."""
+        # Weighted: scores of all classes, or the sides of a box, could cancel each other out.
+        weights = [torch.rand_like(each[0]) + 0.5 for each in observations]
+        for label in range(CLASSES if wanted else 0):
+            parts = [(w * o[label]).sum() for w, o in zip(weights, observations, strict=True)]
+            found = [None] * len(wanted)
+            if parts:
+                found = torch.autograd.grad(
+                    torch.stack(parts).sum(), list(wanted.values()), None, True, allow_unused=True
+                )
+            for (name, parameter), gradient in zip(wanted.items(), found, strict=True):
+                rows = (torch.zeros_like(parameter) if gradient is None else gradient).abs()
+                rows = rows.double().movedim(possible[name][0].axis, 0).flatten()
+                rows = rows.view(parameter.shape[possible[name][0].axis], -1).sum(1)
+                empty = torch.zeros(CLASSES, len(rows), dtype=torch.double)
+                self._masses.setdefault(name, empty)[label] += rows
 
     def _sizes(self) -> list[tuple[int, int]]:
         sizes = [(size, size) for size in SIZES]
@@ -184,35 +217,6 @@ def _standardised(rows: int, module: nn.Module, inputs: Any, output: Any) -> Any
     with torch.no_grad():
         mean, std = output.mean(others, keepdim=True), output.std(others, keepdim=True)
     return (output - mean) / std.nan_to_num().clamp(min=1e-12)
-
-
-def _explained(
-    wanted: Mapping[str, Tensor],
-    observations: Sequence[Tensor],
-    possible: Mapping[str, Sequence[RowLayout]],
-) -> dict[str, RowLayout]:
-    """Layouts that agree with the gradients of what is said of each class."""
-    if not wanted or not observations:
-        return {}
-    weights = [torch.rand_like(each) + 0.5 for each in observations]  # sums must not cancel out
-    masses: dict[str, list[Tensor]] = {name: [] for name in wanted}
-    for label in range(CLASSES):
-        value = sum((w[label] * o[label]).sum() for w, o in zip(weights, observations, strict=True))
-        gradients = [None] * len(wanted)
-        if isinstance(value, Tensor) and value.requires_grad:
-            gradients = torch.autograd.grad(
-                value, list(wanted.values()), retain_graph=True, allow_unused=True
-            )
-        for (name, parameter), gradient in zip(wanted.items(), gradients, strict=True):
-            gradient = torch.zeros_like(parameter) if gradient is None else gradient.abs()
-            along = possible[name][0].axis
-            gradient = gradient.double().movedim(along, 0)
-            masses[name].append(gradient.reshape(len(gradient), -1).sum(1))
-    found = {}
-    for name, rows in masses.items():
-        if layout := _best(torch.stack(rows), possible[name]):
-            found[name] = layout
-    return found
 
 
 def _best(mass: Tensor, possible: Sequence[RowLayout]) -> RowLayout | None:
