@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from knowswap_mm.models import original_host
 from knowswap_mm.roles import RETAIN
 
 #: Relative to the largest output: matrices of other sizes are multiplied in another order.
-ROUNDING = 1e-3
+ROUNDING = 1e-4
 
 
 def report_old_outputs(runner: Any) -> None:
@@ -118,7 +119,7 @@ def _outputs(
     failed: Exception | None = None
     for mode in ('tensor', 'predict'):
         devices = [inputs.device] if inputs.device.type == 'cuda' else []
-        with seeded_cpu(0), torch.random.fork_rng(devices):
+        with seeded_cpu(0), torch.random.fork_rng(devices), _full_precision():
             torch.manual_seed(0)
             try:
                 found = host(inputs, copy.deepcopy(batch['data_samples']), mode=mode)
@@ -126,6 +127,18 @@ def _outputs(
             except Exception as error:  # some hosts have one of the modes only
                 failed = failed or error
     raise failed
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Without TensorFloat-32, whose rounding would hide small changes."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _layout_of(

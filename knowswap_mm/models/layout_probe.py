@@ -61,8 +61,10 @@ class LayoutProbe:
             dict[str, RowLayout]: Those found; tensors that cannot be told are missing.
         """
         found: dict[str, RowLayout] = {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        # A model may be built where gradients are switched off, for evaluation.
+        gradients = torch.inference_mode(False), torch.enable_grad()
+        with gradients[0], gradients[1], torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
             try:
                 self.host = MODELS.build(copy.deepcopy(self.config)).eval()
                 wanted = self._parameters(possible)
@@ -215,7 +217,7 @@ def _standardised(rows: int, module: nn.Module, inputs: Any, output: Any) -> Any
         return None
     others = [axis for axis in range(output.ndim) if axis != axes[0]]
     with torch.no_grad():
-        mean, std = output.mean(others, keepdim=True), output.std(others, keepdim=True)
+        mean, std = output.mean(others, keepdim=True), output.std(others, False, keepdim=True)
     return (output - mean) / std.nan_to_num().clamp(min=1e-12)
 
 
