@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -50,11 +50,15 @@ def report_old_outputs(runner: Any) -> None:
             'compared with the plain host.'
         )
         return
-    difference, share = found
-    said = f'{begin} ones differ from those of the plain host by {difference:.1e} of the largest'
-    said += f' one; the best old class changes in {100 * share:.2g} % of the places.'
-    if difference <= ROUNDING:
+    said = (
+        f'{begin} ones differ from those of the plain host by {found.difference:.1e} of the '
+        f'largest one; the best old class changes in {100 * found.changed:.2g} % of the places.'
+    )
+    if found.difference <= ROUNDING:
         runner.logger.info(f'{said} That is rounding.')
+        return
+    if found.predictions and not found.changed:
+        runner.logger.info(f'{said} These are predictions, of which new classes take a share.')
         return
     runner.logger.warning(
         f'{said} In this host the classes act on one another: old ones change before training, and '
@@ -62,8 +66,22 @@ def report_old_outputs(runner: Any) -> None:
     )
 
 
+class OldOutputs(NamedTuple):
+    """How far the outputs for old classes are from those of the plain host.
+
+    Attributes:
+        difference (float): The largest difference as a share of the largest output.
+        changed (float): Share of places (pixels, boxes, images) with another best old class.
+        predictions (bool): Whether these are predictions (probabilities), for want of raw outputs.
+    """
+
+    difference: float
+    changed: float
+    predictions: bool
+
+
 @torch.no_grad()
-def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> tuple[float, float] | None:
+def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> OldOutputs | None:
     """Compare a plain host that has the old classes with one that has all of them.
 
     Both are built anew, one after the other, and have the weights with which the swap begins,
@@ -74,9 +92,7 @@ def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> tuple[f
         batch (Mapping): ``inputs`` and ``data_samples``, preprocessed for the host.
 
     Returns:
-        tuple[float, float] | None: The largest difference as a share of the largest output, and
-        the share of places (pixels, boxes, images) where another old class is the best. None if no
-        output has entries for each class.
+        OldOutputs | None: None if no output has entries for each class.
     """
     rows = swapper.class_rows
     source = original_host(swapper) if swapper.stack else swapper.host
@@ -84,7 +100,7 @@ def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> tuple[f
     wanted, given = (_outputs(swapper, state, classes, batch) for classes in (rows.old, rows.total))
     layouts = {RowLayout(), *(tensor.layout for tensor in rows.tensors)}
     difference, changed, places = None, 0, 0
-    for one, other in zip(wanted, given, strict=True):
+    for one, other in zip(wanted[1], given[1], strict=True):
         layout = _layout_of(one, other, rows.old, rows.total, layouts)
         if layout is None:
             continue
@@ -96,12 +112,15 @@ def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> tuple[f
             best = [t.argmax(layout.axis) for t in best]
             changed += int((best[0] != best[1]).sum())
             places += best[0].numel()
-    return None if difference is None else (difference, changed / max(places, 1))
+    if difference is None:
+        return None
+    return OldOutputs(difference, changed / max(places, 1), wanted[0] or given[0])
 
 
 def _outputs(
     swapper: nn.Module, state: Mapping[str, Tensor], classes: int, batch: Mapping[str, Any]
-) -> list[Tensor]:
+) -> tuple[bool, list[Tensor]]:
+    """Whether they are predictions, and what a plain host says."""
     rows = swapper.class_rows
     host = rows.build(classes)
     names = set(host.state_dict())
@@ -116,15 +135,25 @@ def _outputs(
     host.load_state_dict(weights)
     inputs = batch['inputs']
     host.eval().to(inputs.device)
+    parts = dict.fromkeys(tensor.name.partition('.')[0] for tensor in rows.tensors)
     failed: Exception | None = None
-    for mode in ('tensor', 'predict'):
+    for number, run in enumerate(
+        (
+            lambda samples: host(inputs, samples, mode='tensor'),
+            # Some hosts cannot hand their samples to a head that wants them.
+            lambda samples: [
+                host.get_submodule(n)(host.extract_feat(inputs), samples) for n in parts
+            ],
+            lambda samples: host(inputs, samples, mode='predict'),
+        )
+    ):
         devices = [inputs.device] if inputs.device.type == 'cuda' else []
         with seeded_cpu(0), torch.random.fork_rng(devices), _full_precision():
             torch.manual_seed(0)
             try:
-                found = host(inputs, copy.deepcopy(batch['data_samples']), mode=mode)
-                return [tensor.detach().float().cpu() for tensor in _tensors(found)]
-            except Exception as error:  # some hosts have one of the modes only
+                found = run(copy.deepcopy(batch['data_samples']))
+                return number == 2, [tensor.float().cpu() for tensor in _tensors(found)]
+            except Exception as error:  # some hosts have one of the ways only
                 failed = failed or error
     raise failed
 

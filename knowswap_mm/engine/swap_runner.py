@@ -193,6 +193,8 @@ class SwapRunner(TidyRunner):
                 'swap.allow_random_host = True for a test.'
             )
         if training:
+            if not self._resume:
+                self.swapper.class_rows.check_rest()
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             self._write_run_files(self.train_dataloader.dataset)
             if self._has_loaded and not self._resume and is_main_process():

@@ -148,6 +148,7 @@ class ClassRows:
         given: Mapping[str, str],
     ) -> dict[str, RowLayout]:
         found: dict[str, RowLayout] = {}
+        self._assumed: tuple[str, ...] = ()
         for name, (axis, rows, rest, _) in sizes.items():
             named = [given[pattern] for pattern in given if re.fullmatch(pattern, name)]
             if named:
@@ -160,6 +161,7 @@ class ClassRows:
             elif rows == 1 and (rest == 0 or (rest == 1 and axis == 0)):
                 # One row more than classes: background or no object, last in all three libraries.
                 found[name] = RowLayout(axis, behind=rest)
+                self._assumed += (name,) if rest else ()
         self._check_patterns(given, sizes)
         open_ones = {
             name: possible_layouts(axis, rows, rest)
@@ -175,6 +177,26 @@ class ClassRows:
                 self._refuse_unclear(sizes[self.unclear[0]], probe.reasons)
             found |= {name: open_ones[name][0] for name in self.unclear}
         return found
+
+    def check_rest(self) -> None:
+        """Look whether the one row that belongs to no class is the last one, as is assumed.
+
+        It takes a small host and a look at noise, hence not at each construction.
+
+        Raises:
+            ConfigError: If it is the first one.
+        """
+        if self.old == self.total or not self._assumed:
+            return
+        known = {t.name: t.layout for t in self.tensors if t.name not in self._assumed}
+        possible = {name: possible_layouts(0, 1, 1) for name in self._assumed}
+        for name, layout in (
+            LayoutProbe(self._config, self._set_count).find(possible, known).items()
+        ):
+            if layout.before:
+                fix = f"model.head.layouts = {{r'{re.escape(name)}': 'class_major_rest_first'}}"
+                problem = 'has its row of no class (background) before those of the classes'
+                raise ConfigError('model.host', name, problem, f'say it: {fix}')
 
     def _set_count(self, config: dict[str, Any], classes: int) -> None:
         replace_counts(config, self._keys, self.total, classes)

@@ -9,8 +9,9 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
+from mmpretrain.models import LinearClsHead
 from row_hosts import MAKERS, SIZE, san
-from tiny_hosts import build_host, snapshot, vit_host
+from tiny_hosts import build_host, snapshot, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.engine.old_outputs import ROUNDING, compare_old_outputs, report_old_outputs
@@ -26,6 +27,7 @@ from knowswap_mm.models import (
     unload_all,
 )
 from knowswap_mm.models.count_keys import one_count, replace_counts
+from tests.segmentation_configs import host_config as mask2former_host
 
 OLD, TOTAL, LATER = 5, 7, 8
 #: Axis, groups, rows of a class in a group, rest before, rest behind.
@@ -152,7 +154,8 @@ def test_outputs_of_old_classes(name):
     swapper = build(name, policy='frozen')
     swapper.load_state_dict(plain(name).state_dict())
     kept = snapshot(swapper)
-    difference, changed = compare_old_outputs(swapper, batch())
+    difference, changed, predictions = compare_old_outputs(swapper, batch())
+    assert not predictions
     if name in MIXING:
         assert difference > 2 * ROUNDING
     else:
@@ -165,7 +168,7 @@ def test_the_log_says_by_how_much(name, level, caplog, monkeypatch):
     with DefaultScope.overwrite_default_scope(MAKERS[name][0]):
         swapper = build(name)
         swapper.load_state_dict(plain(name).state_dict())
-        difference, _ = compare_old_outputs(swapper, batch())
+        difference = compare_old_outputs(swapper, batch()).difference
         runner = SimpleNamespace(swapper=swapper, logger=logging.getLogger('rows'))
         monkeypatch.setattr('knowswap_mm.engine.old_outputs._one_sample', lambda runner: batch())
         with caplog.at_level('INFO', 'rows'):
@@ -307,6 +310,44 @@ def test_dropping_without_an_order_is_refused():
     exported = ExportedHost(swapper, vit_host(), [f'c{i}' for i in range(TOTAL)])
     with pytest.raises(ConfigError, match=r'--drop.*model\.head\.layouts'):
         exported.drop(['c0'])
+
+
+@MODELS.register_module(force=True)
+class BackgroundFirst(LinearClsHead):
+    """A row for the background before those of the classes."""
+
+    def __init__(self, num_classes, **settings):
+        super().__init__(num_classes + 1, **settings)
+
+    def forward(self, features):
+        return super().forward(features)[:, 1:]
+
+
+def test_a_background_row_that_comes_first_is_noticed():
+    head = dict(type='BackgroundFirst', num_classes=TOTAL, in_channels=32)
+    host = ConfigDict(swin_host(head=head))
+    settings = dict(old_classes=OLD, policy='new_rows')
+    swapper = KnowledgeSwapper(host, lora=dict(), head=settings)
+    with pytest.raises(ConfigError, match=r"head\.fc\.weight.*'class_major_rest_first'"):
+        swapper.class_rows.check_rest()
+    settings['layouts'] = {r'head\.fc\..*': 'class_major_rest_first'}
+    swapper = KnowledgeSwapper(host, lora=dict(), head=settings)
+    swapper.class_rows.check_rest()
+    old = build_host(swin_host(head=head | dict(num_classes=OLD)))
+    swapper.load_state_dict(old.state_dict())
+    images = torch.randn(3, 3, 16, 16)
+    assert torch.allclose(swapper.eval().host(images)[:, :OLD], old(images), atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn', 'mask2former'])
+def test_a_background_row_that_comes_last_is_as_assumed(name):
+    scope, make = (MAKERS | dict(mask2former=('mmseg', mask2former_host)))[name]
+    with DefaultScope.overwrite_default_scope(scope):
+        swapper = KnowledgeSwapper(make(TOTAL), lora=dict(), head=dict(old_classes=OLD))
+        assert swapper.class_rows._assumed
+        swapper.class_rows.check_rest()
+        swapper.load_state_dict(build_host(make(OLD)).state_dict())
+        assert compare_old_outputs(swapper, batch()).difference < 1e-5
 
 
 def test_a_part_that_does_not_grow_is_spoken_of(monkeypatch):
