@@ -51,7 +51,7 @@ def report_old_outputs(runner: Any) -> None:
         )
         return
     said = (
-        f'{begin} ones differ from those of the plain host by {found.difference:.1e} of the '
+        f'{begin} ones, differ from those of the plain host by {found.difference:.1e} of the '
         f'largest one; the best old class changes in {100 * found.changed:.2g} % of the places.'
     )
     if found.difference <= ROUNDING:
