@@ -25,6 +25,7 @@ from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
+from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
@@ -199,8 +200,12 @@ class SwapRunner(CheckedRunner):
                 'swap.allow_random_host = True for a test.'
             )
         if training:
+            if not self._resume:
+                self.swapper.class_rows.check_rest()
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             self._write_run_files(self.train_dataloader.dataset)
+            if self._has_loaded and not self._resume and is_main_process():
+                report_old_outputs(self)
 
     def save_checkpoint(
         self,

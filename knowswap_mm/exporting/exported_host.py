@@ -67,6 +67,10 @@ class ExportedHost:
         if unknown := [name for name in forgotten if name not in named]:
             fix = f'choose from {named[:5]} ...'
             raise ConfigError('--drop', unknown[0], 'is no class of the model', fix)
+        if self.rows.unclear:
+            fix = 'say it in model.head.layouts, or export without --drop'
+            problem = f'the order of rows of {self.rows.unclear[0]} cannot be told'
+            raise ConfigError('--drop', list(forgotten), problem, fix)
         kept = [i for i, name in enumerate(named) if name not in set(forgotten)]
         if not kept:
             raise ConfigError('--drop', list(forgotten), 'no class is left', 'leave some')
@@ -96,12 +100,11 @@ class ExportedHost:
         Raises:
             CheckpointError: If it cannot hold a value.
         """
-        tails = {tensor.name: tensor.tail for tensor in self.rows.tensors}
+        layouts = {tensor.name: tensor.layout for tensor in self.rows.tensors}
         state = {}
         for key, value in self.host.state_dict().items():
-            if self._kept is not None and key in tails:
-                behind = range(len(value) - tails[key], len(value))
-                value = value[[*self._kept, *behind]]
+            if self._kept is not None and key in layouts:
+                value = layouts[key].select(value, self._kept)
             value = value.detach().cpu()
             key = plain_name(key, self.prefixes)
             state[key] = (value.to(dtype) if value.is_floating_point() else value).clone()

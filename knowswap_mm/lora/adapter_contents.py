@@ -12,6 +12,7 @@ from torch import Tensor
 from knowswap_mm.errors import CheckpointError, FileError
 from knowswap_mm.json_file import read_json
 from knowswap_mm.lora.adapter_manifest import AdapterManifest
+from knowswap_mm.lora.row_layout import RowLayout
 
 ADAPTER_FILE = 'adapter_model.safetensors'
 CONFIG_FILE = 'adapter_config.json'
@@ -84,7 +85,24 @@ class AdapterContents:
             if list(rows.shape) != manifest.class_rows.get(name):
                 said = manifest.class_rows.get(name)
                 problems.append(f'{name} has shape {list(rows.shape)} instead of {said}')
+        for name, layout in manifest.class_layouts.items():
+            for tensors in (self.rows, self.start_rows):
+                shape = tensors[name].shape if name in tensors else None
+                classes = None if shape is None else RowLayout(*layout).classes(shape)
+                if shape is not None and classes != manifest.total_classes:
+                    problems.append(
+                        f"{name} of shape {list(shape)} has {classes} classes by 'class_layouts', "
+                        f'{manifest.total_classes} by the manifest'
+                    )
         return problems
+
+    def old_start_rows(self) -> dict[str, Tensor]:
+        """The class-indexed tensors of the start without the rows that the swap added."""
+        old = self.manifest.old_classes or 0
+        return {
+            name: self.manifest.layout_of(name, rows).old_part(rows, old)
+            for name, rows in self.start_rows.items()
+        }
 
     def _read_settings(self) -> dict[str, Any]:
         path = self.folder / CONFIG_FILE

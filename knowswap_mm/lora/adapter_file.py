@@ -25,13 +25,13 @@ from knowswap_mm.lora.adapter_manifest import AdapterManifest, hash_tensors
 from knowswap_mm.lora.adapter_tensors import (
     adapter_config,
     adapter_matrices,
-    old_part,
     on_cpu,
     tensor_problems,
     value_problems,
 )
 from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
 from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.row_layout import RowLayout
 
 _FILES = (ADAPTER_FILE, CONFIG_FILE, MANIFEST_FILE, ROWS_FILE, START_FILE, 'README.md')
 
@@ -143,12 +143,12 @@ class AdapterFile:
             (START_FILE, contents.start_rows, start),
         ):
             problems += [f'{file}: {problem}' for problem in tensor_problems(found, wanted)]
-        old, total = classes.old, classes.total
+        layouts = {tensor.name: tensor.layout for tensor in classes.tensors}
         same = [n for n in start if n in contents.start_rows]
         same = [n for n in same if contents.start_rows[n].shape == start[n].shape]
         problems += value_problems(
-            {name: old_part(contents.start_rows[name], old, total) for name in same},
-            {name: old_part(start[name], old, total) for name in same},
+            {n: layouts[n].old_part(contents.start_rows[n], classes.old) for n in same},
+            {n: layouts[n].old_part(start[n], classes.old) for n in same},
             'has other rows in the model than those with which the swap of the adapter began',
         )
         return list(dict.fromkeys(problems + contents.problems()))
@@ -184,6 +184,11 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
         alpha=config.lora_alpha,
         old_classes=swapper.class_rows.old,
         total_classes=swapper.class_rows.total,
+        class_layouts={
+            tensor.name: tensor.layout.to_list()
+            for tensor in swapper.class_rows.tensors
+            if tensor.layout != RowLayout(behind=tensor.tail)
+        },
     )
 
 

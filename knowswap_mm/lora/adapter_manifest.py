@@ -15,6 +15,7 @@ from torch import Tensor
 from knowswap_mm.errors import CheckpointError, FileError
 from knowswap_mm.json_file import read_json
 from knowswap_mm.lora.manifest_check import manifest_problems
+from knowswap_mm.lora.row_layout import RowLayout
 
 FORMAT = 2
 _PACKAGES = {
@@ -37,6 +38,8 @@ class AdapterManifest:
         adapter_sha256 (str): Hash of this adapter: its base, those beneath it, and its tensors.
         parents (list[str]): ``adapter_sha256`` of the adapters beneath it, the oldest first.
         class_rows (dict[str, list[int]]): Shapes of the class-indexed tensors stored with it.
+        class_layouts (dict[str, list[int]]): Orders of their rows (:class:`RowLayout`) where they
+            are not those of an ordinary head; older files have none.
         class_roles (dict): The classes of each role; empty if unknown.
         old_classes (int | None): Rows of the head that are older than the swap.
         total_classes (int | None): Rows of the head with those that the swap added.
@@ -52,6 +55,7 @@ class AdapterManifest:
     adapter_sha256: str = ''
     parents: list[str] = field(default_factory=list)
     class_rows: dict[str, list[int]] = field(default_factory=dict)
+    class_layouts: dict[str, list[int]] = field(default_factory=dict)
     class_roles: dict[str, Any] = field(default_factory=dict)
     old_classes: int | None = None
     total_classes: int | None = None
@@ -67,8 +71,21 @@ class AdapterManifest:
         """
         names = ('base_sha256', 'parents', 'targets', 'rank', 'alpha', 'old_classes')
         settings = [getattr(self, name) for name in (*names, 'total_classes')]
+        if self.class_layouts:  # without them as ever: older files keep their hash
+            settings.append(sorted(self.class_layouts.items()))
         text = json.dumps([*settings, hash_tensors(tensors)])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def layout_of(self, name: str, tensor: Tensor) -> RowLayout:
+        """Where the classes of a class-indexed tensor of this adapter lie.
+
+        Args:
+            name (str): Its name in the host.
+            tensor (Tensor): The whole tensor.
+        """
+        if name in self.class_layouts:
+            return RowLayout(*self.class_layouts[name])
+        return RowLayout(behind=max(len(tensor) - (self.total_classes or len(tensor)), 0))
 
     def write(self, path: Path) -> None:
         """Write the manifest as json, whole or not at all."""
@@ -94,6 +111,8 @@ class AdapterManifest:
                 'AdapterFile(folder).save(model).'
             )
         names = {f.name for f in fields(cls)}
+        if isinstance(data, dict):
+            data.setdefault('class_layouts', {})
         if not isinstance(data, dict) or set(data) != names:
             found = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise CheckpointError(f'{path} should hold {sorted(names)}, but holds {found}.')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,12 +15,12 @@ from knowswap_mm.lora.adapter_file import base_hash_of
 from knowswap_mm.lora.adapter_tensors import (
     adapter_matrices,
     adapter_names,
-    old_part,
     tensor_problems,
     value_problems,
 )
 from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import LoRAInjector, adapter_parameters
+from knowswap_mm.lora.row_layout import RowLayout
 
 
 class AdapterStack:
@@ -76,9 +76,7 @@ class AdapterStack:
         """Class-indexed tensors of the base checkpoint; empty for an empty stack."""
         if not self.contents:
             return {}
-        first = self.contents[0]
-        old, total = first.manifest.old_classes, first.manifest.total_classes
-        return {name: old_part(rows, old, total) for name, rows in first.start_rows.items()}
+        return self.contents[0].old_start_rows()
 
     def inject(self, model: nn.Module) -> None:
         """Put the adapters into a host and fill them in.
@@ -121,11 +119,11 @@ class AdapterStack:
             problem = 'is the name of an earlier adapter'
             raise ConfigError('model.lora.adapter_name', adapter, problem, fix)
 
-    def check_rows(self, names: Sequence[str], old: int) -> None:
+    def check_rows(self, layouts: Mapping[str, RowLayout], old: int) -> None:
         """Compare the class rows that the newest adapter ended with to those of the model.
 
         Args:
-            names (Sequence[str]): Class-indexed tensors of the model.
+            layouts (Mapping[str, RowLayout]): Class-indexed tensors of the model.
             old (int): Number of old classes.
 
         Raises:
@@ -139,8 +137,12 @@ class AdapterStack:
             problem = f'{self.contents[-1].folder} ended with {self.classes} classes'
             raise ConfigError('model.head.old_classes', old, problem, fix)
         last = self.contents[-1]
-        problems = [f'missing class rows {name}' for name in names if name not in last.rows]
-        problems += [f'unexpected class rows {name}' for name in last.rows if name not in names]
+        problems = [f'missing class rows {name}' for name in layouts if name not in last.rows]
+        problems += [f'unexpected class rows {name}' for name in last.rows if name not in layouts]
+        for name in set(layouts) & set(last.rows):
+            found = last.manifest.layout_of(name, last.rows[name])
+            if found != layouts[name]:
+                problems.append(f'{name} has its rows in the order {found}, not {layouts[name]}')
         self._raise([f'{last.folder}: {problem}' for problem in problems])
 
     def check_base(self, host: dict[str, Tensor]) -> None:
@@ -193,8 +195,7 @@ class AdapterStack:
             problems.append("'base_sha256' is another one than that of the first adapter")
         if index and not problems:
             before = self.contents[index - 1]
-            old, total = each.manifest.old_classes, each.manifest.total_classes
-            began = {k: old_part(rows, old, total) for k, rows in each.start_rows.items()}
+            began = each.old_start_rows()
             problems += [f'{START_FILE}: {p}' for p in tensor_problems(began, before.rows)]
             text = f'is not what {before.folder} ended with'
             problems += value_problems(began, before.rows, text)

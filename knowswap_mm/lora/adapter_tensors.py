@@ -85,17 +85,6 @@ def value_problems(
     ]
 
 
-def old_part(rows: Tensor, old: int, total: int) -> Tensor:
-    """The class rows that a swap began with, and the tail behind the class rows.
-
-    Args:
-        rows (Tensor): All rows.
-        old (int): Number of old classes.
-        total (int): Number of all classes; rows behind them are the tail.
-    """
-    return torch.cat([rows[:old], rows[total:]])
-
-
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies for a file."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -72,6 +72,12 @@ def _is_phase(value: Any) -> bool:
     )
 
 
+def _is_layout(value: Any) -> bool:
+    """Axis, groups, rows a class, rows before and behind, see :class:`RowLayout`."""
+    whole = isinstance(value, list) and len(value) == 5 and all(type(n) is int for n in value)
+    return whole and all(0 <= n < 2**31 for n in value) and value[1] > 0 < value[2]
+
+
 def _is_metric(value: Any) -> bool:
     """A figure; one that could not be measured is not a number."""
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
@@ -85,6 +91,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = dict(
     adapter_sha256=('text', _is_text),
     parents=('list of hashes', _list_of(_is_text)),
     class_rows=('shapes by name', _dict_of(_list_of(lambda size: type(size) is int and size >= 0))),
+    class_layouts=('orders of rows by name', _dict_of(_is_layout)),
     class_roles=('lists of names by role', _dict_of(_list_of(_is_text))),
     old_classes=('number of classes', _is_classes),
     total_classes=('number of classes', _is_classes),

@@ -3,45 +3,73 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.lora.row_layout import LAYOUTS, RowLayout, named_layout, possible_layouts
+from knowswap_mm.models.count_keys import one_count, replace_counts, walk
+from knowswap_mm.models.layout_probe import LayoutProbe
+from knowswap_mm.value_checks import check_mapping
+
+__all__ = ['ClassRows', 'ClassTensor', 'replace_counts']
 
 
 @dataclass(frozen=True)
 class ClassTensor:
-    """A tensor with one row a class.
+    """A class-indexed tensor.
 
     Attributes:
         name (str): Full name in the host.
-        tail (int): Rows behind the class rows (Mask2Former's no-object row).
+        layout (RowLayout): Where its classes lie.
     """
 
     name: str
-    tail: int
+    layout: RowLayout
+
+    @property
+    def tail(self) -> int:
+        """Rows behind the class rows (Mask2Former's no-object row), of each group."""
+        return self.layout.behind
 
 
 class ClassRows:
     """Knows which tensors of a host are indexed by class, and grows them.
 
-    A twin of the host with one class more is built; the tensors whose first dimension differs are
-    the class-indexed ones. That covers linear heads, embeddings of labels and convolutions alike.
+    A twin of the host with one class more is built; the tensors whose shape differs are the
+    class-indexed ones, whatever the axis and however many rows a class has. That covers linear
+    heads, embeddings of labels and convolutions alike. Where the order of the rows does not follow
+    from the sizes, :class:`~knowswap_mm.models.layout_probe.LayoutProbe` looks at what a small
+    twin predicts.
 
     Args:
         host (nn.Module): The host, built from ``host_config`` and without adapters.
         host_config (dict): Its config.
         old_classes (int | None): Number of classes that the pretrained weights know; None if the
             host has no new classes.
-        count_keys (Sequence[str]): Config keys that hold the number of classes.
+        count_keys (Sequence[str]): Config keys that hold the number of classes; with dots for one
+            place, e.g. ``roi_head.bbox_head.num_classes``.
+        layouts (Mapping[str, str] | None): Orders of rows (:data:`LAYOUTS`) by regular expressions
+            of tensor names, for those that cannot be told.
+
+    Attributes:
+        old (int): Number of old classes.
+        total (int): Number of old and new classes.
+        tensors (tuple[ClassTensor, ...]): The class-indexed tensors.
+        unclear (tuple[str, ...]): Those whose layout could not be told. Always empty if there are
+            new classes.
 
     Raises:
-        ConfigError: If the number of classes cannot be read from the config.
+        ConfigError: If the number of classes cannot be read from the config, nothing of the host
+            grows with it, or a tensor grows in a way that cannot be followed.
     """
 
     def __init__(
@@ -50,40 +78,183 @@ class ClassRows:
         host_config: dict[str, Any],
         old_classes: int | None = None,
         count_keys: Sequence[str] = ('num_classes',),
+        layouts: Mapping[str, str] | None = None,
     ) -> None:
-        counts = {value for key, value in _walk(host_config) if key in count_keys and value}
-        if len(counts) != 1:
-            fix = 'give every head of model.host the same number of classes (old and new ones)'
-            problem = f'one number of classes is needed under {list(count_keys)}'
-            raise ConfigError('model.host', sorted(counts), problem, fix)
-        self.total: int = counts.pop()
+        self.total: int = one_count(host_config, count_keys)
         self.old = self.total if old_classes is None else old_classes
         if type(self.old) is not int or not 0 < self.old <= self.total:
             fix = f'use a number from 1 to {self.total}, the classes of model.host'
             raise ConfigError('model.head.old_classes', old_classes, 'does not fit the host', fix)
-        self.tensors = tuple(self._find(host, host_config, count_keys))
+        self._keys = tuple(count_keys)
+        self._config = copy.deepcopy(host_config)
+        sizes = self._sizes(host)
+        found = self._layouts(host_config, sizes, _checked(layouts))
+        self.tensors = tuple(ClassTensor(name, found[name]) for name in sizes)
+        self._check_heads(host, host_config)
         self._check_weights(host_config)
 
-    def _find(
-        self, host: nn.Module, config: dict[str, Any], count_keys: Sequence[str]
-    ) -> Iterator[ClassTensor]:
-        twin_config = copy.deepcopy(config)
-        replace_counts(twin_config, count_keys, self.total, self.total + 1)
+    def build(self, classes: int) -> nn.Module:
+        """Build a host of the same config with another number of classes and random weights.
+
+        Args:
+            classes (int): That number.
+        """
+        config = copy.deepcopy(self._config)
+        self._set_count(config, classes)
         with torch.random.fork_rng(devices=[]):
-            twin = MODELS.build(twin_config).state_dict()
-        for name, tensor in host.state_dict().items():
-            if tensor.shape != twin[name].shape:
-                yield ClassTensor(name, tail=tensor.shape[0] - self.total)
+            return MODELS.build(config)
+
+    def _sizes(self, host: nn.Module) -> dict[str, tuple[int, int, int, int]]:
+        """Axis, rows that a class adds, rows of no class, and length of each tensor that grows."""
+        try:
+            twin = self.build(self.total + 1).state_dict()
+        except Exception as error:  # part of a host may need another number, too
+            problem = f'cannot be built with one class more ({type(error).__name__}: {error})'
+            fix = 'name in model.head.count_keys every key that counts the classes'
+            raise ConfigError('model.host', self.total, problem, fix) from error
+        state, sizes = host.state_dict(), {}
+        if own := sorted(set(twin) ^ set(state)):
+            self._refuse(own[0], 'each class has tensors of its own')
+        for name, tensor in state.items():
+            shape, more = tensor.shape, twin.get(name, tensor).shape
+            if shape == more:
+                continue
+            axes = [i for i in range(tensor.ndim) if shape[i] != more[i]]
+            if len(shape) != len(more) or len(axes) != 1:
+                self._refuse(name, f'it is {tuple(shape)}, and {tuple(more)} with one class more')
+                continue
+            rows = more[axes[0]] - shape[axes[0]]
+            rest = shape[axes[0]] - rows * self.total
+            if rows < 1 or rest < 0:
+                self._refuse(name, f'{rows} rows more with one class more, of {shape[axes[0]]}')
+                continue
+            sizes[name] = axes[0], rows, rest, shape[axes[0]]
+        return sizes
+
+    def _refuse(self, name: str, problem: str) -> None:
+        """Say that a tensor cannot be enlarged; where nothing is enlarged it does no harm."""
+        if self.old < self.total:
+            fix = (
+                'swap without new classes (all classes of model.host in swap.classes.old), or use '
+                'a head with rows for its classes'
+            )
+            problem = f'cannot be enlarged by new classes: {problem}'
+            raise ConfigError('model.host', name, problem, fix)
+
+    def _layouts(
+        self,
+        config: dict[str, Any],
+        sizes: Mapping[str, tuple[int, int, int, int]],
+        given: Mapping[str, str],
+    ) -> dict[str, RowLayout]:
+        found: dict[str, RowLayout] = {}
+        self._assumed: tuple[str, ...] = ()
+        for name, (axis, rows, rest, _) in sizes.items():
+            named = [given[pattern] for pattern in given if re.fullmatch(pattern, name)]
+            if named:
+                layout = named_layout(named[0], axis, rows, rest)
+                if layout is None:
+                    problem = f'{rest} rows of no class are no part of {rows} groups'
+                    fix = f'use another of {LAYOUTS} for {name}'
+                    raise ConfigError('model.head.layouts', named[0], problem, fix)
+                found[name] = layout
+            elif rows == 1 and (rest == 0 or (rest == 1 and axis == 0)):
+                # One row more than classes: background or no object, last in all three libraries.
+                found[name] = RowLayout(axis, behind=rest)
+                self._assumed += (name,) if rest else ()
+        self._check_patterns(given, sizes)
+        open_ones = {
+            name: possible_layouts(axis, rows, rest)
+            for name, (axis, rows, rest, _) in sizes.items()
+            if name not in found
+        }
+        self.unclear: tuple[str, ...] = ()
+        if open_ones:
+            probe = LayoutProbe(config, self._set_count)
+            found |= probe.find(open_ones, found)
+            self.unclear = tuple(name for name in open_ones if name not in found)
+            if self.unclear and self.old < self.total:
+                self._refuse_unclear(sizes[self.unclear[0]], probe.reasons)
+            found |= {name: open_ones[name][0] for name in self.unclear}
+        return found
+
+    def check_rest(self) -> None:
+        """Look whether the one row that belongs to no class is the last one, as is assumed.
+
+        It takes a small host and a look at noise, hence not at each construction.
+
+        Raises:
+            ConfigError: If it is the first one.
+        """
+        if self.old == self.total or not self._assumed:
+            return
+        known = {t.name: t.layout for t in self.tensors if t.name not in self._assumed}
+        possible = {name: possible_layouts(0, 1, 1) for name in self._assumed}
+        for name, layout in (
+            LayoutProbe(self._config, self._set_count).find(possible, known).items()
+        ):
+            if layout.before:
+                fix = f"model.head.layouts = {{r'{re.escape(name)}': 'class_major_rest_first'}}"
+                problem = 'has its row of no class (background) before those of the classes'
+                raise ConfigError('model.host', name, problem, f'say it: {fix}')
+
+    def _set_count(self, config: dict[str, Any], classes: int) -> None:
+        replace_counts(config, self._keys, self.total, classes)
+
+    @staticmethod
+    def _check_patterns(given: Mapping[str, str], sizes: Mapping[str, Any]) -> None:
+        for pattern in given:
+            if not any(re.fullmatch(pattern, name) for name in sizes):
+                fix = f'name one of {sorted(sizes)[:8]}'
+                problem = 'no class-indexed tensor has such a name'
+                raise ConfigError('model.head.layouts', pattern, problem, fix)
+
+    def _refuse_unclear(self, size: tuple[int, int, int, int], reasons: Sequence[str]) -> None:
+        axis, rows, rest, _ = size
+        name = self.unclear[0]
+        more = f' (and {len(self.unclear) - 1} more)' if len(self.unclear) > 1 else ''
+        why = f'; the probe said: {reasons[-1]}' if reasons else ''
+        problem = (
+            f'has {rows} rows a class and {rest} of no class along axis {axis}{more}, and their '
+            f'order cannot be told from what the host predicts{why}'
+        )
+        pattern = re.escape(name)
+        fix = f"say it: model.head.layouts = {{r'{pattern}': ...}} with one of {LAYOUTS}"
+        raise ConfigError('model.host', name, problem, fix)
+
+    def _check_heads(self, host: nn.Module, config: dict[str, Any]) -> None:
+        """Refuse a host, and speak of a part, that says its classes with no tensor of its own."""
+        parameters = {name for name, _ in host.named_parameters(remove_duplicate=False)}
+        grown = {tensor.name for tensor in self.tensors} & parameters
+        if self.old == self.total:
+            return
+        if not grown:
+            name = type(host).__name__
+            problem = (
+                f'no parameter of {name} grows with the {self.total} classes: it takes them from '
+                'texts or prototypes, so that there are no rows for new classes'
+            )
+            fix = 'use a host whose head has a row a class, or swap without new classes'
+            raise ConfigError('model.host', config.get('type', name), problem, fix)
+        for key, part in config.items():
+            module = getattr(host, key, None)
+            counts = any(v == self.total for _, v in walk({key: part}, self._keys))
+            if not counts or not isinstance(module, nn.Module):
+                continue
+            own = any(name.startswith(f'{key}.') for name in parameters)
+            if own and not any(name.startswith(f'{key}.') for name in grown):
+                print_log(
+                    f'model.host.{key} counts {self.total} classes, but none of its parameters '
+                    'grows with them: it tells no classes apart, or has them from elsewhere, and '
+                    'then it will not know the new ones.',
+                    'current',
+                    level=logging.WARNING,
+                )
 
     def _check_weights(self, config: dict[str, Any]) -> None:
         lengths = {self.total + tensor.tail for tensor in self.tensors}
-        for key, value in _walk(config, kinds=(list, tuple)):
-            if (
-                key == 'class_weight'
-                and value is not None
-                and lengths
-                and len(value) not in lengths
-            ):
+        for _, value in walk(config, ('class_weight',), (list, tuple)):
+            if lengths and len(value) not in lengths:
                 fix = f'give {sorted(lengths)[0]} weights: old classes, new ones, then the rest'
                 problem = f'{len(value)} weights do not fit the enlarged head'
                 raise ConfigError('model.host class_weight', list(value)[:4], problem, fix)
@@ -104,64 +275,69 @@ class ClassRows:
         if how not in ('host', 'xavier', 'zeros'):
             fix = "use 'host', 'xavier' or 'zeros'"
             raise ConfigError('model.head.new_rows_init', how, 'unknown initialisation', fix)
+        if how == 'host' or self.old == self.total:
+            return
         state = host.state_dict()
-        for tensor in self.tensors if self.old < self.total else ():
-            rows = state[tensor.name][self.old : self.total]
+        for tensor in self.tensors:
+            view = tensor.layout.new_view(state[tensor.name], self.old)
+            rows = tensor.layout.new_part(state[tensor.name], self.old).clone()
             if how == 'xavier' and rows.dim() > 1:
-                nn.init.xavier_uniform_(rows)
-            elif how != 'host':
-                rows.zero_()
+                rows = rows.movedim(tensor.layout.axis, 0)  # as if it were an ordinary head
+                matrix = rows.flatten(1).clone() if tensor.layout.axis else rows
+                nn.init.xavier_uniform_(matrix)
+                view.copy_(
+                    matrix.view(rows.shape).movedim(0, tensor.layout.axis).reshape(view.shape)
+                )
+            else:
+                view.zero_()
 
-    def grow(self, key: str, loaded: Tensor, current: Tensor, tail: int) -> Tensor:
+    def grow(self, tensor: ClassTensor, loaded: Tensor, current: Tensor) -> Tensor:
         """Fit a loaded class-indexed tensor to the enlarged host.
 
         Args:
-            key (str): Its key, for messages.
+            tensor (ClassTensor): Its name and layout.
             loaded (Tensor): Tensor of the checkpoint, with the old or with all classes.
             current (Tensor): Tensor of the model; its new rows are kept.
-            tail (int): Rows behind the class rows.
 
         Returns:
-            Tensor: All rows: old ones loaded, new ones current, tail loaded.
+            Tensor: All rows: old ones and those of no class loaded, new ones current.
 
         Raises:
             CheckpointError: If the checkpoint has another number of classes.
         """
         if loaded.shape == current.shape:
             return loaded
-        rows = loaded.shape[0] if loaded.ndim else 0
-        if loaded.shape[1:] != current.shape[1:] or rows != self.old + tail:
-            raise CheckpointError(
-                f'The checkpoint has {key} of shape {tuple(loaded.shape)}, the model '
-                f'{tuple(current.shape)} with model.head.old_classes = {self.old}. Fix: set '
-                f'model.head.old_classes to the classes of the checkpoint '
-                f'({rows - tail}) and the number of classes of model.host to old + new.'
+        layout, axis = tensor.layout, tensor.layout.axis
+        others = [[n for i, n in enumerate(t.shape) if i != axis] for t in (loaded, current)]
+        classes = layout.classes(loaded.shape) if others[0] == others[1] else None
+        if classes != self.old:
+            text = (
+                f'The checkpoint has {tensor.name} of shape {tuple(loaded.shape)}, the model '
+                f'{tuple(current.shape)} with model.head.old_classes = {self.old}. Fix: '
             )
-        grown = current.detach().clone()
-        grown[: self.old] = loaded[: self.old]
-        if tail:
-            grown[self.total :] = loaded[self.old :]
-        return grown
+            if classes is None:
+                raise CheckpointError(
+                    f'{text}use the model.host that the checkpoint was made with; no number of '
+                    'classes gives this shape.'
+                )
+            raise CheckpointError(
+                f'{text}set model.head.old_classes to the classes of the checkpoint ({classes}) '
+                'and the number of classes of model.host to old + new.'
+            )
+        new = layout.new_part(current.detach(), self.old)
+        return layout.join(loaded.detach().to(current), new, self.old)
 
 
-def _walk(config: Any, kinds: type | tuple[type, ...] = int) -> Iterator[tuple[str, Any]]:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield key, value if isinstance(value, kinds) else None
-            yield from _walk(value, kinds)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _walk(value, kinds)
-
-
-def replace_counts(config: Any, keys: Sequence[str], old: int, new: int) -> None:
-    """Change a number of classes in a config, in place, wherever one of the keys has it."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key in keys and value == old:
-                config[key] = new
-            else:
-                replace_counts(value, keys, old, new)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            replace_counts(value, keys, old, new)
+def _checked(layouts: Any) -> dict[str, str]:
+    key, fix = 'model.head.layouts', "e.g. {r'bbox_head\\.fc_reg\\.(weight|bias)': 'class_major'}"
+    if layouts is None:
+        return {}
+    check_mapping(key, layouts, fix)
+    for pattern, name in layouts.items():
+        if name not in LAYOUTS:
+            raise ConfigError(key, name, 'unknown order of rows', f'use one of {LAYOUTS}')
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError):
+            raise ConfigError(key, pattern, 'no regular expression', fix) from None
+    return dict(layouts)

@@ -46,4 +46,4 @@ def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> None:
             parameter.requires_grad_(True)
         else:
             owner_name, _, leaf = tensor.name.rpartition('.')
-            NewRows.apply_to(host.get_submodule(owner_name), leaf, rows.old, rows.total)
+            NewRows.apply_to(host.get_submodule(owner_name), leaf, rows.old, tensor.layout)

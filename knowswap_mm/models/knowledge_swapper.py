@@ -33,7 +33,7 @@ from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 from knowswap_mm.value_checks import check_flag, check_mapping, check_texts
 
-_HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys')
+_HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys', 'layouts')
 
 
 @MODELS.register_module()
@@ -54,8 +54,9 @@ class KnowledgeSwapper(BaseModel):
             its own (:class:`LoRABackbone`).
         head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
             (classes of the pretrained weights, or those that the last of ``adapters`` ended with),
-            ``new_rows_init`` (``host``, ``xavier``, ``zeros``) and ``count_keys`` (config keys that
-            hold the number of classes).
+            ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
+            hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
+            tensor names, for tensors whose order cannot be told).
         loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
         fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
         fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
@@ -107,21 +108,23 @@ class KnowledgeSwapper(BaseModel):
             raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
         check_texts('model.head.count_keys', head.get('count_keys', ['num_classes']), 'num_classes')
         model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
+        stack = AdapterStack(adapters)
+        class_rows = ClassRows(
+            model,
+            host,
+            head.get('old_classes', stack.classes),
+            head.get('count_keys', ('num_classes',)),
+            head.get('layouts'),
+        )
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
         model.init_weights()
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
         )
-        self.stack = AdapterStack(adapters)
-        self.class_rows = ClassRows(
-            model,
-            host,
-            head.get('old_classes', self.stack.classes),
-            head.get('count_keys', ('num_classes',)),
-        )
-        names = [tensor.name for tensor in self.class_rows.tensors]
-        self.stack.check_rows(names, self.class_rows.old)
+        self.stack, self.class_rows = stack, class_rows
+        layouts = {tensor.name: tensor.layout for tensor in self.class_rows.tensors}
+        self.stack.check_rows(layouts, self.class_rows.old)
         self.class_rows.initialise(model, head.get('new_rows_init', 'host'))
         self._inject(model, lora)
         self._check_no_adapter_on_rows(model)
@@ -314,7 +317,7 @@ class KnowledgeSwapper(BaseModel):
             key = f'{prefix}host.{tensor.name}'
             if key in state_dict:
                 state_dict[key] = self.class_rows.grow(
-                    tensor.name, state_dict[key], current[tensor.name], tensor.tail
+                    tensor, state_dict[key], current[tensor.name]
                 )
         if plain:
             names = self.start_rows.tensors()

@@ -7,7 +7,6 @@ import copy
 from torch import Tensor, nn
 
 from knowswap_mm.lora import drop_adapter
-from knowswap_mm.lora.adapter_tensors import old_part
 from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
 
 
@@ -43,9 +42,11 @@ def unload_all(swapper: nn.Module) -> dict[str, Tensor]:
         dict[str, Tensor]: The state dict of the plain host, with as many classes as it had before
         the first swap.
     """
+    start = swapper.start_rows.tensors()
     rows = swapper.stack.base_rows() or {
-        name: old_part(tensor, swapper.class_rows.old, swapper.class_rows.total)
-        for name, tensor in swapper.start_rows.tensors().items()
+        tensor.name: tensor.layout.old_part(start[tensor.name], swapper.class_rows.old)
+        for tensor in swapper.class_rows.tensors
+        if tensor.name in start
     }
     state = swapper.host.state_dict()
     base = {plain_key(k): v.detach().clone() for k, v in state.items() if not is_adapter_key(k)}

@@ -56,6 +56,14 @@ def changed_tensors(before, after):
     return changed, rows
 
 
+def test_old_outputs_are_compared_with_the_plain_host(folder):
+    """Once, before training; in a head with a row a class, others change nothing."""
+    (log,) = folder.glob('*/*.log')
+    lines = [line for line in log.read_text().splitlines() if 'Outputs of ' in line]
+    assert len(lines) == 1 and f'for the {len(OLD)} old classes' in lines[0]
+    assert 'INFO' in lines[0] and 'That is rounding.' in lines[0]
+
+
 def test_files_of_a_run(folder):
     names = {path.name for path in folder.iterdir()}
     assert {

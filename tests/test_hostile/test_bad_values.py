@@ -292,6 +292,7 @@ RUNS = [
     ('model.head.policy', [5, 'none', None, []], 'model.head.policy'),
     ('model.head.new_rows_init', [5, 'ones', None, []], 'model.head.new_rows_init'),
     ('model.head.count_keys', [5, 'num_classes', [5], None], 'model.head.count_keys'),
+    ('model.head.layouts', [5, 'a', {'x': 'class_major'}, {'(': 'a'}], 'model.head.layouts'),
     ('model.host.head.num_classes', [3, 6], 'model.h'),
     ('train_dataloader', [None, {}, DROPPED], ''),
     ('train_dataloader.batch_size', [0, -1, '8', 1.5, None, DROPPED], 'train_dataloader.batch'),

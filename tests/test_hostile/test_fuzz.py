@@ -163,7 +163,8 @@ def adapter(tmp_path_factory):
 
 FIELDS = [
     'base_sha256', 'targets', 'rank', 'alpha', 'adapter_sha256', 'parents', 'class_rows',
-    'class_roles', 'old_classes', 'total_classes', 'history', 'format', 'versions', 'other',
+    'class_layouts', 'class_roles', 'old_classes', 'total_classes', 'history', 'format',
+    'versions', 'other',
 ]  # fmt: skip
 ENTRY = ['name', 'kind', 'iterations', 'seed', 'weights', 'bound', 'metric', 'metrics', 'groups']
 
@@ -175,6 +176,7 @@ ENTRY = ['name', 'kind', 'iterations', 'seed', 'weights', 'bound', 'metric', 'me
 @settings(JSON, max_examples=150)
 @example(dict(alpha=10**400), {})
 @example(dict(rank=2**31), {})
+@example(dict(class_layouts={'head.layers.head.weight': [5, 3, 7, 0, 2**30]}), {})
 @example({}, dict(metric=None, metrics={}))
 @example({}, dict(metrics={'': 10**400}))
 def test_manifest(adapter, tmp_path, changes, entry_changes):

@@ -6,7 +6,9 @@ from mmengine.registry import MODELS
 from tiny_hosts import TOTAL, vit_host
 from torch import nn
 
+from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.models import ClassRows
+from knowswap_mm.models.class_rows import ClassTensor
 from knowswap_mm.models.new_rows import NewRows
 
 ROWS_OLD, ROWS_TOTAL, ROWS = 3, 5, 6  # the last row is no class, as Mask2Former's no-object row
@@ -19,7 +21,7 @@ def split():
     plain = nn.Linear(4, ROWS).requires_grad_(False)
     linear = copy.deepcopy(plain)
     for name in ('weight', 'bias'):
-        NewRows.apply_to(linear, name, ROWS_OLD, ROWS_TOTAL)
+        NewRows.apply_to(linear, name, ROWS_OLD, RowLayout(behind=ROWS - ROWS_TOTAL))
     return linear, plain
 
 
@@ -56,7 +58,7 @@ def test_growing_keeps_the_last_row_last():
     rows = ClassRows(MODELS.build(vit_host()), vit_host(), old_classes=TOTAL - 2)
     loaded = torch.arange(TOTAL - 1.0)  # the old classes and one row behind them
     current = -torch.arange(1.0, TOTAL + 2)
-    grown = rows.grow('x', loaded, current, tail=1)
+    grown = rows.grow(ClassTensor('x', RowLayout(behind=1)), loaded, current)
     old = TOTAL - 2
     wanted = torch.cat([loaded[:old], current[old:TOTAL], loaded[old:]])
     assert torch.equal(grown, wanted) and len(grown) == TOTAL + 1

@@ -79,8 +79,9 @@ class ElasticWeightLoss(SwappingLoss):
             if tensor.name in self._rows
         }
         fisher = diagonal_fisher(host, [*self._layers, *self._start], samples)
-        for name in self._start:
-            fisher[name][rows.old : rows.total] = 0
+        for tensor in rows.tensors:
+            if tensor.name in self._start:
+                tensor.layout.new_view(fisher[tensor.name], rows.old).zero_()
         self._fisher = fisher
 
     def penalty(self) -> Tensor:
