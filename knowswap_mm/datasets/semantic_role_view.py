@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from PIL import Image
 
 from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.picture_name import skipped_files
 from knowswap_mm.datasets.picture_root import picture_root
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.registry import DATASETS
+from knowswap_mm.registry import DATASETS, type_name
 
 MIXED = ('ignore_pixels', 'drop_image', 'keep')
 #: What mmseg writes into a map where no class is.
@@ -90,12 +92,21 @@ class SemanticRoleView(RoleView):
         paths = [info['seg_map_path'] for info in infos]
         backend_args = getattr(self.host, 'backend_args', None)
         raw = SemanticIndex(paths, self.cache_dir, key, backend_args).counts
+        self._warn_skipped(infos)
         self._positions = self._read_ids()
         self._check_ids(raw, paths, key)
         #: Pixels by picture and host class.
         self._pixels = np.zeros((len(paths), len(self.class_names)), np.int64)
         for number, position in self._positions.items():
             self._pixels[:, position] += raw[:, number]
+
+    def _warn_skipped(self, infos: list[dict[str, Any]]) -> None:
+        """Say what the host passes over for its ``img_suffix`` where it lists a folder."""
+        folder = (getattr(self.host, 'data_prefix', None) or {}).get('img_path')
+        ann_file = getattr(self.host, 'ann_file', None)
+        if folder and not (ann_file and os.path.isfile(ann_file)):
+            read = {os.path.abspath(i[k]) for i in infos for k in ('img_path', 'seg_map_path')}
+            self.warn_skipped(skipped_files(folder, read), folder)
 
     def _read_ids(self) -> dict[int, int]:
         """From the number in the file to the position in :attr:`class_names`."""
@@ -178,6 +189,15 @@ class SemanticRoleView(RoleView):
         largest = own[self._pixels[np.ix_(selected, own)].argmax(axis=1)]
         return [selected[largest == label] for label in np.unique(largest)]
 
+    def count_classes(self, indices: np.ndarray) -> dict[str, int]:
+        """Pictures with enough pixels of each class of the role."""
+        present = (self._pixels[indices] >= self.min_pixels).sum(axis=0)
+        names = self.class_names
+        counts = dict.fromkeys((names[label] for label in self.labels), 0)
+        for label in self.labels:  # a label map may give two host classes one name
+            counts[names[label]] += int(present[label])
+        return counts
+
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Tell the host's ``LoadAnnotations`` the label of every id in the map."""
         data_info['label_map'] = self._new_ids
@@ -238,4 +258,4 @@ class SemanticRoleView(RoleView):
 
 
 def _is_loader(step: Any) -> bool:
-    return isinstance(step, dict) and str(step.get('type')).endswith('LoadAnnotations')
+    return isinstance(step, dict) and type_name(step.get('type')).endswith('LoadAnnotations')
