@@ -152,16 +152,15 @@ def arguments_of(kind: type) -> list[str] | None:
         list[str] | None: The names; None if any name is taken.
     """
     names: list[str] = []
-    for each in kind.__mro__:
-        own = vars(each).get('__init__')
-        if own is None or each is object:
-            continue
+    owners = [each for each in kind.__mro__ if '__init__' in vars(each) and each is not object]
+    for each in owners:
+        own = vars(each)['__init__']
         parameters = list(inspect.signature(own).parameters.values())[1:]
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         names += [p.name for p in parameters if p.kind in named and p.name not in names]
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
             return names
-    return None
+    return None if owners else []
 
 
 def check_arguments(key: str, config: Mapping[str, Any], kind: type) -> None:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch.utils.data import Dataset, get_worker_info
 
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
 from knowswap_mm.datasets.sample_cache import SampleCache
@@ -26,6 +27,9 @@ from knowswap_mm.value_checks import (
     check_whole,
     did_you_mean,
 )
+
+#: Type of the views of a data set that names none.
+VIEW = 'knowswap_mm.ClassificationRoleView'
 
 
 @DATASETS.register_module()
@@ -55,34 +59,19 @@ class RoleDataset(Dataset):
         self,
         roles: Mapping[str, Mapping[str, Any]],
         classes: Mapping[str, Any] | str | None = None,
-        view: str = 'knowswap_mm.ClassificationRoleView',
+        view: str = VIEW,
         seed: int = 0,
         cache: Mapping[str, Any] | None = None,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
         classes = _class_lists(classes)
         view = name_types(view)
-        check_text('dataset.view', view, 'knowswap_mm.ClassificationRoleView')
+        check_text('dataset.view', view, VIEW)
         check_whole('dataset.seed', seed, 0)
         self.seed = seed
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
-        for role in roles:
-            if role not in ROLES:
-                raise ConfigError('dataset.roles', role, 'unknown role', did_you_mean(role, ROLES))
-            if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
-                fix = f'put the host data set under dataset.roles.{role}.dataset'
-                raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
-        for role, given in roles.items():
-            chosen = name_types(given.get('view', view))
-            check_text(f'dataset.roles.{role}.view', chosen, view)
-            kind = class_of(chosen, DATASETS) or DATASETS.get(str(chosen))
-            if kind is None:
-                views = sorted(n for n in DATASETS.module_dict if n.endswith('View'))
-                fix = f"e.g. 'knowswap_mm.ClassificationRoleView'; {did_you_mean(chosen, views)}"
-                raise ConfigError(f'dataset.roles.{role}.view', chosen, 'unknown type', fix)
-            names = [name for name in arguments_of(kind) or given if name != 'role']
-            check_keys(f'dataset.roles.{role}', given, ['view', *names])
+        check_roles(roles, view)
         self.views: dict[str, RoleView] = {
             role: DATASETS.build(_view_config(view, role, roles[role]))
             for role in ROLES
@@ -93,6 +82,7 @@ class RoleDataset(Dataset):
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
             role_view.bind(self.classes)
+        warn_of_counts(self.views)
         if sample_cache is not None:
             sample_cache.attach(self.views.values())
         self._ends = np.cumsum([len(view) for view in self.views.values()])
@@ -166,6 +156,36 @@ class RoleDataset(Dataset):
         seed = derive_seed(self.seed, role, index)
         with seeded_cpu(seed, restore=get_worker_info() is None):
             return self.views[role].load(index - start)
+
+
+def check_roles(roles: Any, view: Any, key: str = 'dataset') -> None:
+    """Check the options of the roles of a data set, without reading its data.
+
+    Args:
+        roles: The field ``roles``.
+        view: Type of the views of roles that name none.
+        key (str): Config key of the data set.
+
+    Raises:
+        ConfigError: If a role, the type of a view or an option is unknown.
+    """
+    check_mapping(f'{key}.roles', roles, 'dict(learn=dict(dataset=...), ...)')
+    for role in roles:
+        if role not in ROLES:
+            raise ConfigError(f'{key}.roles', role, 'unknown role', did_you_mean(role, ROLES))
+        if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
+            fix = f'put the host data set under {key}.roles.{role}.dataset'
+            raise ConfigError(f'{key}.roles.{role}', roles[role], 'no data set', fix)
+    for role, given in roles.items():
+        chosen = name_types(given.get('view', view))
+        check_text(f'{key}.roles.{role}.view', chosen, str(view))
+        kind = class_of(chosen, DATASETS) or DATASETS.get(chosen)
+        if kind is None:
+            views = sorted(name for name in DATASETS.module_dict if name.endswith('View'))
+            fix = f"e.g. '{VIEW}'; {did_you_mean(chosen, views)}"
+            raise ConfigError(f'{key}.roles.{role}.view', chosen, 'unknown type', fix)
+        names = [name for name in arguments_of(kind) or given if name != 'role']
+        check_keys(f'{key}.roles.{role}', given, ['view', *names])
 
 
 def _class_lists(classes: Any) -> Mapping[str, Any]:

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from knowswap_mm import registry
+from knowswap_mm.datasets.role_dataset import VIEW, RoleDataset, check_roles
+from knowswap_mm.datasets.sample_cache import SampleCache
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import class_of
 from knowswap_mm.schedule.swap_schedule import check_swap_keys
@@ -50,6 +52,12 @@ def check_config(cfg: Config) -> None:
             kind = _class_of_ours(key, module['type'], known)
             if kind is not None:
                 check_arguments(key, module, kind)
+            if kind is not None and issubclass(kind, RoleDataset):
+                # Those of the training data have been called so since there are messages.
+                key = key.removeprefix('train_dataloader.')
+                check_roles(module.get('roles'), module.get('view', VIEW), key)
+                if isinstance(module.get('cache'), Mapping):
+                    check_arguments(f'{key}.cache', module['cache'], SampleCache)
     if cfg.get('audit') is not None:
         from knowswap_mm.evaluation.audit.auditor import build_auditor
 

@@ -166,6 +166,9 @@ def check_swap_keys(swap: Any) -> None:
         return
     listed = phases.items() if isinstance(phases, Mapping) else enumerate(phases)
     for position, each in listed:
+        if not str(position).isdecimal():
+            fix = 'use its position: 0 is the first phase'
+            raise ConfigError(f'swap.phases.{position}', each, 'no position of a phase', fix)
         check_phase_keys(f'swap.phases.{position}', each)
 
 

@@ -11,7 +11,7 @@ from knowswap_mm.visualization.report import Report
 from tests.swap_configs import train
 from tests.test_visualization.pages import Page
 
-SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'cost', 'configuration']
+SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'data', 'cost', 'configuration']
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 from knowswap_mm.engine.block_profile import PROFILE_FILE
 from knowswap_mm.engine.hooks.phase_hook import RESULTS_FILE
 from knowswap_mm.engine.run_log import read_run_log
+from knowswap_mm.engine.run_record import RECORD_FILE
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
@@ -78,6 +79,12 @@ class RunFolder:
     def log(self) -> list[dict[str, Any]]:
         """Command, machine, time and memory of each start of the run."""
         return [entry for entry in read_run_log(self.folder) if isinstance(entry, dict)]
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Training samples by role and class, see :func:`role_counts`."""
+        found = (self._json(self.folder / RECORD_FILE) or {}).get('roles')
+        return found if isinstance(found, dict) else {}
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
