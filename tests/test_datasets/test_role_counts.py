@@ -7,7 +7,6 @@ import mmdet.datasets  # noqa: F401
 import mmseg.datasets  # noqa: F401
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -68,20 +67,6 @@ def segmentation(root):
 def build(options, dataset, old, forget=('c',), **more):
     roles = {role: dict(options, dataset=dataset, **more) for role in ('forget', 'retain')}
     return RoleDataset(roles, dict(old=list(old), learn=[], forget=list(forget)))
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """What is logged as a warning."""
-    messages = []
-    logger = MMLogger.get_current_instance()
-    log = logger.handle
-    monkeypatch.setattr(
-        logger,
-        'handle',
-        lambda r: (messages.append(r.getMessage()) if r.levelno == 30 else None, log(r)),
-    )
-    return messages
 
 
 @pytest.mark.parametrize('task', [detection, segmentation])
