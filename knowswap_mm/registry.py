@@ -104,6 +104,13 @@ def type_name(kind: Any) -> str:
     return text.rsplit('.', 1)[-1]
 
 
+def _named_function(value: Any) -> Any:
+    """A function by its path: mmengine writes it so into its configs, but does not read it so."""
+    if inspect.isfunction(value) and value.__qualname__.isidentifier():
+        return dict(type=f'{value.__module__}.{value.__name__}')
+    return dict(type=value) if isinstance(value, str) else value
+
+
 def name_types(value: Any) -> Any:
     """Replace, in place, classes of this package in a config by the names that they have there.
 
@@ -124,7 +131,7 @@ def name_types(value: Any) -> Any:
         return f'{_SCOPE}.{last}' if path and last[:1].isupper() and last.isidentifier() else value
     if isinstance(value, (Config, MutableMapping)):
         for name, each in list(value.items()):
-            found = name_types(each)
+            found = _named_function(each) if name == 'collate_fn' else name_types(each)
             if found is not each:
                 value[name] = found
     elif isinstance(value, list):
