@@ -169,11 +169,15 @@ def check_arguments(key: str, config: Mapping[str, Any], kind: type) -> None:
     Args:
         key (str): Config key of the config.
         config (Mapping): The config; ``type`` and ``_scope_`` belong to the registry.
-        kind (type): The class.
+        kind (type): The class. One of elsewhere with ``**kwargs``, or with an attribute
+            ``open_arguments``, checks by itself what it hands on.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.
     """
     names = arguments_of(kind)
-    if names is not None:
+    foreign = not kind.__module__.startswith('knowswap_mm.')
+    rest = [p.kind for p in inspect.signature(kind).parameters.values()] if foreign else []
+    handed_on = inspect.Parameter.VAR_KEYWORD in rest or getattr(kind, 'open_arguments', False)
+    if names is not None and not handed_on:
         check_keys(key, config, ['type', *names, '_scope_'])

@@ -50,7 +50,7 @@ def _read_file(key: str, path: str) -> list[str]:
         fix = 'give a list of names, or the path of an existing .txt or .json file of names'
         raise ConfigError(key, path, 'no such file', fix)
     try:
-        if path.endswith('.json'):
+        if path.lower().endswith('.json'):
             names = read_json(path)
         else:
             names = read_lines(path)

@@ -89,6 +89,11 @@ class RoleView(metaclass=ABCMeta):
         if on_bad_sample not in ON_BAD_SAMPLE:
             fix = f'use one of {ON_BAD_SAMPLE}'
             raise ConfigError(f'{self.key}.on_bad_sample', on_bad_sample, 'unknown choice', fix)
+        if is_wrapper(dataset) and not self.reads_wrappers:
+            fix = 'give the data set within it: the phases repeat data, one json or folder joins it'
+            problem = f'{type(self).__name__} reads no data set around others'
+            kind = type_name(dataset.get('type'))
+            raise ConfigError(f'{self.key}.dataset.type', kind, problem, fix)
         self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
         pairs = (label_map or {}).items()
         self.label_map = {composed(str(old)): composed(str(new)) for old, new in pairs}
@@ -145,11 +150,6 @@ class RoleView(metaclass=ABCMeta):
         Raises:
             ConfigError: If it cannot.
         """
-        if is_wrapper(config) and not self.reads_wrappers:
-            kind = type_name(config.get('type'))
-            fix = 'give the data set within it, and repeat or join the data by the phases instead'
-            problem = f'{type(self).__name__} reads no data set around others'
-            raise ConfigError(f'{self.key}.dataset.type', kind, problem, fix)
         self._check_mark(inner_config(config))
         try:
             host = DATASETS.build(config)

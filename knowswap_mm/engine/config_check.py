@@ -31,6 +31,12 @@ _PLACES = {
     'optim_wrapper': ('OPTIM_WRAPPERS',),
     'log_processor': ('LOG_PROCESSORS',),
 }
+#: Keys beside the arguments that mmengine takes for itself.
+_BY_MMENGINE = dict(
+    optim_wrapper=('constructor', 'paramwise_cfg'),
+    default_hooks=('priority',),
+    custom_hooks=('priority',),
+)
 
 
 def check_config(cfg: Config) -> None:
@@ -51,7 +57,8 @@ def check_config(cfg: Config) -> None:
         for key, module in _modules(name, cfg.get(name)):
             kind = _class_of_ours(key, module['type'], known)
             if kind is not None:
-                check_arguments(key, module, kind)
+                read = {k: v for k, v in module.items() if k not in _BY_MMENGINE.get(name, ())}
+                check_arguments(key, read, kind)
             if kind is not None and issubclass(kind, RoleDataset):
                 # Those of the training data have been called so since there are messages.
                 key = key.removeprefix('train_dataloader.')

@@ -12,6 +12,7 @@ from PIL import Image
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.role_counts import count_problems, role_counts
+from knowswap_mm.errors import ConfigError
 from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections import Data
 
@@ -80,6 +81,14 @@ def test_a_class_without_a_sample_is_told_by_name(task, tmp_path, told):
         samples=3, fraction=1.0, left_out={}, classes=dict(c=3), available=dict(c=3)
     )
     assert [text for text in told if 'dataset.roles.retain: class x without a sample' in text]
+
+
+@pytest.mark.parametrize('task', [detection, segmentation])
+def test_wrapped_data_that_a_view_does_not_read(task, tmp_path):
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        options, dataset = task(tmp_path)
+        with pytest.raises(ConfigError, match=r"^dataset.roles.forget.dataset.type = 'RepeatData"):
+            build(options, dict(type='RepeatDataset', times=2, dataset=dataset), 'abcx')
 
 
 def empty_class(picture_tree, tmp_path):

@@ -13,7 +13,7 @@ from tests.swap_configs import forget, learn, swap_config
 #: Dicts that belong to a host, or hold names that a user chooses.
 NOT_OURS = (
     'model.host', 'roles.learn.dataset', 'roles.forget.dataset', 'roles.retain.dataset',
-    'evaluator.metric', '.label_map', 'optimizer',
+    'evaluator.metric', '.label_map', 'optimizer', 'paramwise_cfg',
 )  # fmt: skip
 
 
@@ -31,7 +31,13 @@ def full(root):
     data.cache = dict(size='1MB', where='memory')
     data.roles.retain.update(fraction=0.5, label_map=dict(q='a'))
     config.param_scheduler = dict(type='LinearLR', start_factor=0.5)
-    config.custom_hooks = [dict(type='knowswap_mm.PhaseHook', save_phases=False)]
+    # mmengine takes some keys beside the arguments.
+    hook = dict(type='knowswap_mm.PhaseHook', save_phases=False, priority='HIGHEST')
+    config.custom_hooks = [hook]
+    config.optim_wrapper.update(
+        type='knowswap_mm.SwapOptimWrapper', constructor='DefaultOptimWrapperConstructor',
+        paramwise_cfg=dict(bias_lr_mult=1.0),
+    )  # fmt: skip
     config.default_hooks.runtime_info = dict(type='knowswap_mm.DeviceScalarsHook')
     config.log_processor = dict(type='knowswap_mm.SwapLogProcessor', by_epoch=False)
     config.audit = dict(
@@ -92,7 +98,8 @@ def test_unknown_key_anywhere(make, picture_tree):
     assert len(keys) > 20 and 'audit.settings.LinearProbe' in keys
     RUNNERS.build(copy.deepcopy(config))._resolve()
     for key in keys:
-        names = [name for name in place_of(config, key) if name not in ('type', '0')]
+        skipped = ('type', '0', 'priority', 'constructor', 'paramwise_cfg')
+        names = [name for name in place_of(config, key) if name not in skipped]
         # Where a dict has no key but its type there is no near name to offer.
         name = f'{names[-1]}q' if names else 'qqqq'
         changed = copy.deepcopy(config)

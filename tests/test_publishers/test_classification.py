@@ -265,6 +265,13 @@ class TestNamesOfClassesAndFiles:
         assert read_class_names('swap.classes.retain', str(out / 'roles/retain.txt')) == ['C']
         assert read_class_names('swap.classes.old', str(out / 'classes.txt')) == ['C', 'C#']
 
+    def test_a_list_may_have_another_form_of_unicode(self, source):
+        (source / 'C').rename(source / 'cafe\u0301')
+        out = self.convert(source, '--forget', 'caf\xe9')
+        (folder,) = [path.name for path in (out / 'train').iterdir() if path.name != 'C#']
+        assert folder == 'cafe\u0301'
+        assert read_class_names('swap.classes.forget', str(out / 'roles/forget.txt')) == ['caf\xe9']
+
     @pytest.mark.parametrize('name', ['# C', '#', ' C', 'C ', 'a\nb', '\ufeffC'])
     def test_names_that_would_not_be_read_back(self, name, source):
         draw(source / name / '0.jpg')
