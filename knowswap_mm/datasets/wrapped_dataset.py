@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -58,6 +59,20 @@ def inner_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
             break
         config = inner
     return config
+
+
+def set_pipeline(config: Any, steps: Sequence[Any]) -> None:
+    """Give a data set a pipeline, in place; within wrappers, each of those that hold samples.
+
+    Args:
+        config (MutableMapping): Config of a data set.
+        steps (Sequence): The steps; each data set gets a copy.
+    """
+    if not is_wrapper(config):
+        config['pipeline'] = copy.deepcopy(list(steps))
+        return
+    for each in config.get('datasets') or [config['dataset']]:
+        set_pipeline(each, steps)
 
 
 def is_wrapper(config: Mapping[str, Any]) -> bool:

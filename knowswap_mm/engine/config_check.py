@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -69,6 +70,19 @@ def check_config(cfg: Config) -> None:
         from knowswap_mm.evaluation.audit.auditor import build_auditor
 
         build_auditor(cfg['audit'])
+
+
+def hand_on_classes(cfg: Config) -> None:
+    """Give every role data set of a config, in place, the class lists of ``swap``.
+
+    Args:
+        cfg (Config): The config of a swap.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (cfg.get(name) or {}).get('dataset')
+        kind = isinstance(dataset, dict) and class_of(dataset.get('type'), registry.DATASETS)
+        if kind and issubclass(kind, RoleDataset):
+            dataset['classes'] = copy.deepcopy(cfg['swap']['classes'])
 
 
 def _modules(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -20,7 +20,7 @@ from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
-from knowswap_mm.engine.config_check import check_config
+from knowswap_mm.engine.config_check import check_config, hand_on_classes
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
@@ -34,13 +34,11 @@ from knowswap_mm.engine.taken_over import taken_over
 from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
-from knowswap_mm.registry import DATASETS as OUR_DATASETS
-from knowswap_mm.registry import RUNNERS, class_of, name_types
+from knowswap_mm.registry import RUNNERS, name_types
 from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
-_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @RUNNERS.register_module()
@@ -74,10 +72,7 @@ class SwapRunner(TidyRunner):
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
         check_config(cfg)
-        for name in _DATALOADERS:
-            loader = cfg.get(name)
-            if loader and _is_role_dataset(loader.get('dataset')):
-                loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
+        hand_on_classes(cfg)
         complete_hooks(cfg)
         try:
             return super().from_cfg(cfg)
@@ -389,8 +384,3 @@ class SwapRunner(TidyRunner):
         """Wrap the model anew after the set of trainable parameters changed."""
         if is_model_wrapper(self.model):
             self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.swapper)
-
-
-def _is_role_dataset(config: Any) -> bool:
-    kind = class_of(config.get('type'), OUR_DATASETS) if isinstance(config, dict) else None
-    return kind is not None and issubclass(kind, RoleDataset)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from knowswap_mm.datasets import ClassificationRoleView, ClassRoles, RoleDataset
 from knowswap_mm.datasets.picture_name import SUFFIXES, host_name, is_junk
+from knowswap_mm.datasets.wrapped_dataset import inner_config, is_wrapper, set_pipeline
 from knowswap_mm.errors import ConfigError
 
 LOAD = dict(type='mmpretrain.LoadImageFromFile')
@@ -273,3 +274,12 @@ def test_names_for_the_host():
     ]  # fmt: skip
     assert all(map(is_junk, ['._a.jpg', '.DS_Store', 'Thumbs.db', 'desktop.ini']))
     assert not is_junk('a.jpg')
+
+
+def test_pipelines_within_wrappers():
+    leaves = [dict(type='A', pipeline=[dict(type='x')]), dict(type='B', pipeline=[])]
+    config = dict(type='R', times=2, dataset=dict(type='C', datasets=leaves))
+    assert inner_config(config) is leaves[0] and is_wrapper(config) and not is_wrapper(leaves[0])
+    set_pipeline(config, [dict(type='y')])
+    assert [leaf['pipeline'] for leaf in leaves] == [[dict(type='y')]] * 2
+    assert leaves[0]['pipeline'][0] is not leaves[1]['pipeline'][0]
