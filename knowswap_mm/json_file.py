@@ -1,9 +1,12 @@
-"""Reading json that somebody else may have written."""
+"""Reading json and lists of names that somebody else may have written."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,12 @@ from knowswap_mm.limits import JSON_BYTES, limit_of
 
 #: Objects and lists within one another; no file of ours needs more than ten.
 _DEPTH = 100
+_WIDE_MARKS = {
+    'UTF-32': codecs.BOM_UTF32_LE,
+    'UTF-32 (big endian)': codecs.BOM_UTF32_BE,
+    'UTF-16': codecs.BOM_UTF16_LE,  # after UTF-32, whose mark begins alike
+    'UTF-16 (big endian)': codecs.BOM_UTF16_BE,
+}
 
 
 def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | None = None) -> Any:
@@ -75,6 +84,99 @@ def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
         fix = f'check where it comes from; if it is right, set {limit} to a larger number'
         raise FileError(path, f'has more than {allowed} bytes', fix)
     return content
+
+
+def read_text(path: str | os.PathLike, limit: str = JSON_BYTES) -> str:
+    """Read a text file in UTF-8; a byte order mark at its beginning is no part of the text.
+
+    Args:
+        path (str | PathLike): The file.
+        limit (str): Which limit of :mod:`knowswap_mm.limits` holds for its size.
+
+    Raises:
+        FileError: If it cannot be read, is in another encoding, or holds a zero byte.
+    """
+    content = read_bytes(path, limit)
+    for encoding, mark in _WIDE_MARKS.items():
+        if content.startswith(mark):
+            raise FileError(path, f'is text in {encoding}', 'save it as UTF-8')
+    try:
+        text = content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b'\n') + 1
+        raise FileError(path, f'is no text in UTF-8 (line {line})', 'save it as UTF-8') from None
+    if '\0' in text:
+        raise FileError(path, 'is no text: it holds a zero byte', 'save it as UTF-8')
+    return text
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines of a text, ended as Unix, Windows or old Macs do.
+
+    :meth:`str.splitlines` would also end a line within names that hold e.g. U+2028.
+
+    Args:
+        text (str): The text.
+    """
+    return re.split('\r\n|\n|\r', text)
+
+
+def read_lines(path: str | os.PathLike, limit: str = JSON_BYTES) -> list[str]:
+    """Read a list of names or of rows: the one reader of every list that a user gives.
+
+    Spaces around a line are no part of it; empty lines do not count, nor do comments: lines that
+    begin with ``# ``, and ``#`` alone. ``C#`` and ``#1`` are names (issue 24).
+
+    Args:
+        path (str | PathLike): The file.
+        limit (str): Which limit of :mod:`knowswap_mm.limits` holds for its size.
+
+    Raises:
+        FileError: See :func:`read_text`.
+    """
+    return lines_of(read_text(path, limit))
+
+
+def lines_of(text: str) -> list[str]:
+    """What :func:`read_lines` makes of a text."""
+    lines = (line.strip() for line in split_lines(text.removeprefix('\ufeff')))
+    return [line for line in lines if line and line != '#' and not line.startswith('# ')]
+
+
+def line_problem(line: str) -> str | None:
+    """Why a name would not come back from a list of names.
+
+    Args:
+        line (str): The name.
+
+    Returns:
+        str | None: The end of a sentence that begins with the name; None if it would.
+    """
+    found = lines_of(line)
+    if found == [line] and not {'\0', '\ufeff'} & set(line):
+        return None
+    if line.strip() != line or not line:
+        return 'is empty' if not line else 'has spaces at an end'
+    return 'would pass for a comment' if not found else 'holds a byte that ends or marks a line'
+
+
+def write_lines(path: str | os.PathLike, lines: Sequence[str]) -> None:
+    """Write a list of names or rows, one a line, as :func:`read_lines` reads it.
+
+    Args:
+        path (str | PathLike): The file; its folder is made.
+        lines (Sequence[str]): The lines.
+
+    Raises:
+        FileError: If a line would not be read back as it is: it is empty, begins with ``# `` or a
+            byte order mark, has spaces around it, or holds the end of a line.
+    """
+    path = Path(path)
+    for line in lines:
+        if problem := line_problem(line):
+            raise FileError(path, f'cannot hold {line!r:.120}: it {problem}', 'rename it')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
 
 
 def _text(content: bytes, fallback: str | None) -> str:

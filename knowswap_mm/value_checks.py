@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from knowswap_mm.errors import ConfigError
@@ -85,3 +87,97 @@ def check_mapping(key: str, value: Any, example: str) -> None:
     """
     if not isinstance(value, Mapping):
         raise ConfigError(key, value, 'not a dict', f'write e.g. {example}')
+
+
+def nearest_name(name: Any, known: Iterable[Any], count: int = 1) -> list[str]:
+    """Names that a wrong one may stand for.
+
+    Args:
+        name: What was received.
+        known (Iterable): The names that exist.
+        count (int): How many at most.
+
+    Returns:
+        list[str]: The most similar ones, the best first, in any case of letters; may be empty.
+    """
+    by_lower: dict[str, str] = {}
+    for each in known:
+        by_lower.setdefault(str(each).lower(), str(each))
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=count, cutoff=0.5)
+    return [by_lower[each] for each in found]
+
+
+def did_you_mean(name: Any, known: Iterable[Any]) -> str:
+    """The fix that an error offers for a wrong name: the nearest right one, and all of them.
+
+    Args:
+        name: What was received.
+        known (Iterable): The names that exist.
+    """
+    known = [str(each) for each in known]
+    listed = f'use {known}' if len(known) > 1 else f'use {known[0]!r}' if known else 'take it out'
+    near = nearest_name(name, known)
+    return f'did you mean {near[0]!r}? Otherwise {listed}' if near and len(known) > 1 else listed
+
+
+def check_keys(
+    key: str, given: Mapping[Any, Any], known: Iterable[str], problem: str = 'unknown key'
+) -> None:
+    """Require that a dict has no other keys than the known ones (issue 24).
+
+    Args:
+        key (str): Config key of the dict; an empty one for the top of a file.
+        given (Mapping): The dict.
+        known (Iterable[str]): Keys that it may have.
+        problem (str): What the message says of another one.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    known = list(known)
+    for name, value in given.items():
+        if name not in known:
+            where = f'{key}.{name}' if key else str(name)
+            raise ConfigError(where, value, problem, did_you_mean(name, known))
+
+
+def arguments_of(kind: type) -> list[str] | None:
+    """Names of the arguments with which a class can be built from a config.
+
+    Args:
+        kind (type): The class. Where its ``__init__`` hands ``**kwargs`` on, those of its bases
+            count as well.
+
+    Returns:
+        list[str] | None: The names; None if any name is taken.
+    """
+    names: list[str] = []
+    owners = [each for each in kind.__mro__ if '__init__' in vars(each) and each is not object]
+    for each in owners:
+        own = vars(each)['__init__']
+        parameters = list(inspect.signature(own).parameters.values())[1:]
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names += [p.name for p in parameters if p.kind in named and p.name not in names]
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            return names
+    return None if owners else []
+
+
+def check_arguments(key: str, config: Mapping[str, Any], kind: type) -> None:
+    """Require that a class takes every key of a config.
+
+    Args:
+        key (str): Config key of the config.
+        config (Mapping): The config; ``type`` and ``_scope_`` belong to the registry.
+        kind (type): The class. One of elsewhere with ``**kwargs``, or with an attribute
+            ``open_arguments``, checks by itself what it hands on.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    names = arguments_of(kind)
+    foreign = not kind.__module__.startswith('knowswap_mm.')
+    rest = [p.kind for p in inspect.signature(kind).parameters.values()] if foreign else []
+    handed_on = inspect.Parameter.VAR_KEYWORD in rest or getattr(kind, 'open_arguments', False)
+    if names is not None and not handed_on:
+        check_keys(key, config, ['type', *names, '_scope_'])

@@ -14,8 +14,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.datasets.class_order import ORDERS
+from knowswap_mm.engine.config_check import check_config
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.registry import name_types
 from knowswap_mm.schedule import SwapSchedule
 
 REPOSITORY = Path(__file__).parents[1]
@@ -104,6 +106,7 @@ def test_swap_schedule_resolves(path):
     assert cfg.runner_type == 'knowswap_mm.SwapRunner'
     assert 'knowswap_mm' in cfg.custom_imports.imports
     assert cfg.default_hooks.runtime_info == dict(type='knowswap_mm.DeviceScalarsHook')
+    check_config(name_types(cfg))
     batch = cfg.train_dataloader.batch_size
     schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
     PhaseSchedulers(cfg.get('param_scheduler'), schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from torch import nn
 
 from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.registry import ACCELERATIONS
-from knowswap_mm.value_checks import check_mapping
+from knowswap_mm.registry import ACCELERATIONS, class_of, type_name
+from knowswap_mm.value_checks import check_arguments, check_mapping, did_you_mean
 
 #: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
 DEFAULTS: tuple[str, ...] = (
@@ -44,13 +45,16 @@ def accelerate(
         raise ConfigError('model.accelerations', chosen, 'no list', fix)
     changed = {}
     for entry in chosen:
+        if inspect.isclass(entry):
+            entry = dict(type=entry)
         if not isinstance(entry, str):
             check_mapping('model.accelerations', entry, "dict(type='knowswap_mm.LeanLoRA')")
         config = dict(type=f'knowswap_mm.{entry}') if isinstance(entry, str) else dict(entry)
-        kind = ACCELERATIONS.get(str(config.get('type')))
+        kind = class_of(config.get('type'), ACCELERATIONS)
         if kind is None or not issubclass(kind, Acceleration):
-            fix = f'use some of {sorted(ACCELERATIONS.module_dict)}'
+            fix = did_you_mean(type_name(config.get('type')), sorted(ACCELERATIONS.module_dict))
             raise ConfigError('model.accelerations', entry, 'no acceleration', fix)
+        check_arguments(f'model.accelerations.{kind.__name__}', config, kind)
         options = {key: value for key, value in config.items() if key != 'type'}
         try:
             built = kind(**options)

@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from knowswap_mm.engine.tool_config import check_place, open_config
-    from knowswap_mm.registry import EVALUATORS
+    from knowswap_mm.evaluation.audit.auditor import build_auditor
 
     if args.out:
         check_place('--out', args.out, folder=True)
     cfg = open_config(args.config, args.cfg_options)
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    auditor = EVALUATORS.build(dict(dict(type='knowswap_mm.Auditor'), **cfg.get('audit', {})))
+    auditor = build_auditor(cfg.get('audit'))
     for checkpoint in map(Path, args.checkpoints):
         started = time.time()
         report = auditor.audit_files(cfg, checkpoint, args.reference, args.original, args.merged)

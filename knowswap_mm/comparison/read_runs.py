@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from knowswap_mm.comparison.run import Run
+from knowswap_mm.errors import FileError
+from knowswap_mm.json_file import read_lines
 
 
 def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
@@ -16,8 +18,10 @@ def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
         if text.startswith('@'):
             if not Path(text[1:]).is_file():
                 sys.exit(f'--runs {text}: there is no such file.')
-            found = (line.strip() for line in Path(text[1:]).read_text().splitlines())
-            lines += [line for line in found if line and not line.startswith('#')]
+            try:
+                lines += [line for line in read_lines(text[1:]) if not line.startswith('#')]
+            except FileError as error:
+                sys.exit(f'--runs {text}: {error}')
         else:
             lines.append(text)
     runs = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import unicodedata
 from collections.abc import Sequence
 
 from knowswap_mm.errors import ConfigError, FileError
-from knowswap_mm.json_file import read_bytes, read_json
+from knowswap_mm.json_file import read_json, read_lines
+from knowswap_mm.value_checks import nearest_name
+
+MARK = '\ufeff'
 
 
 def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] | None:
@@ -15,11 +18,11 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
 
     Args:
         key (str): Config key, for messages.
-        value (str | Sequence[str] | None): Names, or the path of a ``.txt`` file (one name a line,
-            ``#`` starts a comment) or a ``.json`` file (a list), or None.
+        value (str | Sequence[str] | None): Names, or the path of a ``.txt`` file (one name a line;
+            a line that begins with ``# `` is a comment) or a ``.json`` file (a list), or None.
 
     Returns:
-        list[str] | None: The names, None for None.
+        list[str] | None: The names in Unicode's composed form (NFC), None for None.
 
     Raises:
         ConfigError: If the file is missing or broken, or a name occurs twice.
@@ -32,6 +35,10 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
     names = _read_file(key, value) if isinstance(value, str) else list(value)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(key, value, 'not a list of class names', "e.g. ['cat', 'dog']")
+    names = [composed(name) for name in names]
+    if marked := [name for name in names if MARK in name]:
+        problem = f'a byte order mark is no part of a name: {marked[0]!r}'
+        raise ConfigError(key, value, problem, 'take it out, or save the file again as UTF-8')
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(key, value, f'class {twice!r} is listed twice', 'list it once')
@@ -43,18 +50,26 @@ def _read_file(key: str, path: str) -> list[str]:
         fix = 'give a list of names, or the path of an existing .txt or .json file of names'
         raise ConfigError(key, path, 'no such file', fix)
     try:
-        if path.endswith('.json'):
+        if path.lower().endswith('.json'):
             names = read_json(path)
         else:
-            lines = (line.split('#')[0].strip() for line in read_bytes(path).decode().splitlines())
-            names = [line for line in lines if line]
-    except (FileError, UnicodeDecodeError) as error:
+            names = read_lines(path)
+    except FileError as error:
         raise ConfigError(
-            key, path, f'cannot be read as text or json ({error})', 'mend it'
+            key, path, f'cannot be read as text or json (it {error.problem})', error.fix
         ) from None
     if not isinstance(names, list):
         raise ConfigError(key, path, 'holds no list', 'write a json list of names')
     return names
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: some systems store ``é`` as two characters (NFD).
+
+    Args:
+        name (str): The name.
+    """
+    return unicodedata.normalize('NFC', name)
 
 
 def check_known(key: str, names: Sequence[str], known: Sequence[str], where: str) -> None:
@@ -72,7 +87,7 @@ def check_known(key: str, names: Sequence[str], known: Sequence[str], where: str
     lookup = set(known)
     for name in names:
         if name not in lookup:
-            near = difflib.get_close_matches(name, known, n=3) or list(known)[:5]
+            near = nearest_name(name, known, 3) or list(known)[:5]
             raise ConfigError(
                 key, name, f'unknown class; it is not among {where}', f'did you mean one of {near}'
             )

@@ -9,6 +9,7 @@ from knowswap_mm.datasets.class_names import check_known, read_class_names
 from knowswap_mm.datasets.class_order import ORDERS, order_classes
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.value_checks import check_keys
 
 _KEYS = ('old', LEARN, FORGET, RETAIN)
 
@@ -93,9 +94,7 @@ class ClassRoles:
         Raises:
             ConfigError: If the config cannot be resolved.
         """
-        if unknown := sorted(set(config) - set(_KEYS)):
-            key = f'swap.classes.{unknown[0]}'
-            raise ConfigError(key, config[unknown[0]], 'unknown key', f'use {_KEYS}')
+        check_keys('swap.classes', config, _KEYS)
         given = {k: config.get(k) for k in _KEYS}
         ordered = isinstance(given['old'], str) and given['old'] in ORDERS
         if ordered:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.registry import DATASETS as HOST_DATASETS
 
+from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.picture_name import SUFFIXES, is_junk, skipped_files
 from knowswap_mm.datasets.picture_root import picture_root
 from knowswap_mm.datasets.role_view import RoleView
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.datasets.wrapped_dataset import inner_config, inner_datasets
+from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.json_file import read_text, split_lines
+from knowswap_mm.limits import ANNOTATION_BYTES
 from knowswap_mm.registry import DATASETS
+from knowswap_mm.value_checks import arguments_of
 
 
 @DATASETS.register_module()
@@ -26,6 +35,51 @@ class ClassificationRoleView(RoleView):
 
     audit_reader = 'knowswap_mm.ClassificationReader'
     drawer = 'knowswap_mm.ClassificationDrawer'
+    reads_wrappers = True
+
+    def open(self) -> None:
+        """Build the host data set and check its labels."""
+        super().open()
+        if not self.class_names:
+            fix = 'list the names in the order of the labels'
+            key = f'{self.key}.dataset.metainfo.classes'
+            raise ConfigError(key, None, 'the data has no class names', fix)
+        self._known_labels = self._read_labels()
+
+    def build_host(self, config: dict[str, Any]) -> Any:
+        """Build the host data set; it reads images of every ending in ``SUFFIXES``."""
+        try:
+            return super().build_host(_with_suffixes(config))
+        except ConfigError as error:
+            self._explain_list(inner_config(config), error)
+            raise
+
+    @property
+    def occurring_classes(self) -> list[str]:
+        """All classes of the data but folders that an operating system left."""
+        return [name for name in self.class_names if not is_junk(name)]
+
+    def bind(self, classes: ClassRoles) -> None:
+        """Select the pictures of the role."""
+        super().bind(classes)
+        for part in inner_datasets(self.host):
+            folders = getattr(part, 'folder_to_idx', None) or {}
+            skipped, names = Counter(), []
+            for name, label in folders.items():
+                if label in self.labels:
+                    found = skipped_files(Path(part.img_prefix) / name, suffixes=part.extensions)
+                    skipped += found
+                    names += [name] if found else []
+            self.warn_skipped(skipped, f'the classes {names[:8]}')
+
+    def count_classes(self, indices: np.ndarray) -> dict[str, int]:
+        """Pictures of each class of the role."""
+        counted = np.bincount(self._gt_labels()[indices], minlength=len(self.class_names))
+        counts: dict[str, int] = {}
+        for label in self.labels:
+            name = self.class_names[label]
+            counts[name] = counts.get(name, 0) + int(counted[label])
+        return counts
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
         """Host indices of the pictures with one of the labels."""
@@ -38,7 +92,7 @@ class ClassificationRoleView(RoleView):
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Replace ``gt_label`` by the label of the swap."""
-        data_info['gt_label'] = self.labels[int(data_info['gt_label'])]
+        data_info['gt_label'] = self.labels[self._number(data_info)]
         return data_info
 
     def write_plain(
@@ -63,10 +117,89 @@ class ClassificationRoleView(RoleView):
             type='mmpretrain.BaseDataset',
             ann_file=str(path),
             data_root=root,
-            pipeline=copy.deepcopy(self.dataset['pipeline']),
+            pipeline=copy.deepcopy(inner_config(self.dataset)['pipeline']),
             test_mode=True,
         )
         return config, {}
 
     def _gt_labels(self) -> np.ndarray:
-        return np.asarray(self.host.get_gt_labels(), dtype=np.int64)
+        return self._known_labels
+
+    def _read_labels(self) -> np.ndarray:
+        try:
+            labels = np.asarray(self.host.get_gt_labels())
+        except (AttributeError, KeyError, TypeError, ValueError):
+            labels = np.zeros(0)  # a wrapper, or labels that are no numbers
+        if labels.ndim != 1 or labels.dtype.kind not in 'iu' or len(labels) != len(self.host):
+            infos = (self.host.get_data_info(i) for i in range(len(self.host)))
+            labels = np.fromiter((self._number(info) for info in infos), np.int64, len(self.host))
+        if outside := np.flatnonzero((labels < 0) | (labels >= len(self.class_names))).tolist():
+            self._number(dict(self.host.get_data_info(outside[0]), gt_label=labels[outside[0]]))
+        return labels.astype(np.int64)
+
+    def _number(self, data_info: Mapping[str, Any]) -> int:
+        """Label of a record as the position of its class, whether it has the number or the name.
+
+        Raises:
+            ConfigError: If it is none.
+        """
+        name = data_info.get('img_path', 'a sample')
+        key, given = f'{self.key}.dataset', data_info.get('gt_label')
+        if given is None:
+            fix = 'set with_label=True, and give an ann_file with labels or a folder a class'
+            raise ConfigError(key, name, 'the image has no label (gt_label)', fix)
+        values = np.ravel(np.asarray(given)).tolist() if not isinstance(given, str) else [given]
+        if len(values) != 1:
+            problem = f'the image has {len(values)} labels, and a class has one role'
+            fix = 'give each image one label; data with several is no data of this view'
+            raise ConfigError(key, name, problem, fix)
+        (value,) = values
+        classes = list(self.host.metainfo.get('classes') or ())
+        if isinstance(value, str) and value in classes:
+            return classes.index(value)
+        whole = type(value) in (int, float) and value == value and value == int(value)
+        if not whole or not 0 <= value < len(classes):
+            problem = f'the image has the label {value!r:.60}, which is no class of the data'
+            fix = f'labels are 0 to {len(classes) - 1}, positions in metainfo.classes, or its names'
+            raise ConfigError(key, name, problem, fix)
+        return int(value)
+
+    def _explain_list(self, config: Mapping[str, Any], error: ConfigError) -> None:
+        """Say which line of a list the host could not read."""
+        name = config.get('ann_file')
+        if not isinstance(name, str) or not name.endswith('.txt'):
+            return
+        path = Path(str(config.get('data_root') or ''), name)
+        try:
+            lines = split_lines(read_text(path, ANNOTATION_BYTES))
+        except FileError as problem:
+            where = f'{self.key}.dataset.ann_file'
+            raise ConfigError(where, str(path), f'it {problem.problem}', problem.fix) from error
+        while lines and not lines[-1]:
+            lines.pop()
+        for number, line in enumerate(lines, 1):
+            _, space, label = line.strip().rpartition(' ')
+            if not space or not label.lstrip('-').isdecimal():
+                problem = f'line {number} ends with no label: {line!r:.80}'
+                fix = 'write IMAGE LABEL, set apart by a space, where LABEL is the position of the '
+                fix += (
+                    'class in metainfo.classes; for names of classes use the json of OpenMMLab 2.0'
+                )
+                where = f'{self.key}.dataset.ann_file'
+                raise ConfigError(where, str(path), problem, fix) from error
+
+
+def _with_suffixes(config: Any) -> Any:
+    """The config in which data sets of folders read all images that converters accept."""
+    if isinstance(config, (list, tuple)):
+        return [_with_suffixes(each) for each in config]
+    if not isinstance(config, Mapping) or 'type' not in config:
+        return config
+    config = {
+        name: _with_suffixes(each) if name in ('dataset', 'datasets') else each
+        for name, each in config.items()
+    }
+    kind = config['type'] if inspect.isclass(config['type']) else HOST_DATASETS.get(config['type'])
+    if inspect.isclass(kind) and 'extensions' in (arguments_of(kind) or ()):
+        config.setdefault('extensions', SUFFIXES)
+    return config

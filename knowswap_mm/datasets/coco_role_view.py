@@ -129,7 +129,7 @@ class CocoRoleView(RoleView):
     @property
     def class_names(self) -> list[str]:
         """Names of the categories in the swap's words."""
-        return [self.label_map.get(name, name) for name in self.source.categories.values()]
+        return [self.swap_name(name) for name in self.source.categories.values()]
 
     @property
     def occurring_classes(self) -> list[str]:
@@ -269,6 +269,16 @@ class CocoRoleView(RoleView):
             # Images without an object of the role are one more class.
             first.append(self._label_of.get(next(own, None), -1))
         return [selected[np.asarray(first) == label] for label in sorted(set(first))]
+
+    def count_classes(self, indices: np.ndarray) -> dict[str, int]:
+        """Pictures with an object of each class of the role."""
+        counts = dict.fromkeys(self._own, 0)
+        for position in indices:
+            objects = self.source.objects[self.source.images[int(position)]['id']]
+            for number in {item['category_id'] for item in objects if not item.get('iscrowd')}:
+                if number in counts:
+                    counts[number] += 1
+        return {name: counts[n] for name, n in self.class_numbers.items() if n in counts}
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Nothing to do: the written json has the swap's labels."""

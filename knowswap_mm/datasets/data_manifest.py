@@ -28,9 +28,6 @@ def data_manifest(dataset: RoleDataset) -> dict[str, Any]:
     """
     roles = {role: _of_view(view) for role, view in dataset.views.items()}
     text = json.dumps(roles, sort_keys=True)
-    for role, view in dataset.views.items():
-        if view.counts is not None:
-            roles[role]['counts'] = view.counts.to_dict()
     return dict(sha256=hashlib.sha256(text.encode()).hexdigest(), roles=roles)
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 from torch.utils.data import Dataset, get_worker_info
 
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sample_address import SampleAddress
 from knowswap_mm.datasets.sample_cache import SampleCache
 from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
+from knowswap_mm.datasets.wrapped_dataset import inner_config
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.registry import DATASETS
+from knowswap_mm.registry import DATASETS, class_of, name_types
 from knowswap_mm.roles import ROLES
-from knowswap_mm.value_checks import check_mapping, check_text, check_whole
+from knowswap_mm.value_checks import (
+    arguments_of,
+    check_keys,
+    check_mapping,
+    check_text,
+    check_whole,
+    did_you_mean,
+)
+
+#: Type of the views of a data set that names none.
+VIEW = 'knowswap_mm.ClassificationRoleView'
 
 
 @DATASETS.register_module()
@@ -31,8 +43,9 @@ class RoleDataset(Dataset):
         roles (dict[str, dict]): Per role the host data set under ``dataset`` and the options of
             :class:`RoleView` (``fraction``, ``seed``, ``label_map``, ...); ``view`` gives one role
             a view of another type.
-        classes (dict): Class lists, see :meth:`ClassRoles.resolve`. The runner fills this in from
-            ``swap.classes``.
+        classes (dict | str | None): Class lists, see :meth:`ClassRoles.resolve`. The runner fills
+            this in from ``swap.classes``; for tools without it (the hosts' ``browse_dataset``), the
+            path of the config, whose ``swap.classes`` are taken.
         view (str): Type of the role views.
         seed (int): Seed of the augmentation.
         cache (dict | None): Options of :class:`SampleCache`, which keeps what the deterministic
@@ -45,35 +58,20 @@ class RoleDataset(Dataset):
     def __init__(
         self,
         roles: Mapping[str, Mapping[str, Any]],
-        classes: Mapping[str, Any],
-        view: str = 'knowswap_mm.ClassificationRoleView',
+        classes: Mapping[str, Any] | str | None = None,
+        view: str = VIEW,
         seed: int = 0,
         cache: Mapping[str, Any] | None = None,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
-        check_mapping('swap.classes', classes, "dict(old=[...], forget=['cat'])")
-        check_text('dataset.view', view, 'knowswap_mm.ClassificationRoleView')
+        classes = _class_lists(classes)
+        view = name_types(view)
+        check_text('dataset.view', view, VIEW)
         check_whole('dataset.seed', seed, 0)
         self.seed = seed
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
-        for role in roles:
-            if role not in ROLES:
-                raise ConfigError('dataset.roles', role, 'unknown role', f'use {ROLES}')
-            if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
-                fix = f'put the host data set under dataset.roles.{role}.dataset'
-                raise ConfigError(f'dataset.roles.{role}', roles[role], 'no data set', fix)
-        for role, given in roles.items():
-            chosen = given.get('view', view)
-            check_text(f'dataset.roles.{role}.view', chosen, view)
-            kind = DATASETS.get(chosen)
-            if kind is None:
-                fix = "e.g. 'knowswap_mm.ClassificationRoleView'"
-                raise ConfigError(f'dataset.roles.{role}.view', chosen, 'unknown type', fix)
-            options = ['view', *inspect.signature(kind).parameters]
-            if unknown := sorted(set(given) - set(options)):
-                key = f'dataset.roles.{role}.{unknown[0]}'
-                raise ConfigError(key, given[unknown[0]], 'unknown key', f'use {options}')
+        check_roles(roles, view)
         self.views: dict[str, RoleView] = {
             role: DATASETS.build(_view_config(view, role, roles[role]))
             for role in ROLES
@@ -84,6 +82,7 @@ class RoleDataset(Dataset):
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
             role_view.bind(self.classes)
+        warn_of_counts(self.views)
         if sample_cache is not None:
             sample_cache.attach(self.views.values())
         self._ends = np.cumsum([len(view) for view in self.views.values()])
@@ -96,6 +95,25 @@ class RoleDataset(Dataset):
             class_roles={role: tuple(self.classes.of(role)) for role in ROLES},
             role_metainfo={role: view.metainfo for role, view in self.views.items()},
         )
+
+    @property
+    def pipeline(self) -> Any:
+        """The pipeline that all roles have; the hosts' ``browse_dataset`` puts its own around it.
+
+        Raises:
+            ConfigError: If the roles have different ones.
+        """
+        views = list(self.views.values())
+        steps = [inner_config(view.dataset).get('pipeline') for view in views]
+        if any(each != steps[0] for each in steps):
+            fix = 'give all roles the same pipeline to look at them together'
+            raise ConfigError('dataset.roles', list(self.views), 'the pipelines differ', fix)
+        return views[0].pipeline_at(0)
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        for view in self.views.values():
+            view.own_pipeline, view.cached_pipeline = pipeline, None
 
     @property
     def role_sizes(self) -> dict[str, int]:
@@ -140,7 +158,57 @@ class RoleDataset(Dataset):
             return self.views[role].load(index - start)
 
 
+def check_roles(roles: Any, view: Any, key: str = 'dataset') -> None:
+    """Check the options of the roles of a data set, without reading its data.
+
+    Args:
+        roles: The field ``roles``.
+        view: Type of the views of roles that name none.
+        key (str): Config key of the data set.
+
+    Raises:
+        ConfigError: If a role, the type of a view or an option is unknown.
+    """
+    check_mapping(f'{key}.roles', roles, 'dict(learn=dict(dataset=...), ...)')
+    for role in roles:
+        if role not in ROLES:
+            raise ConfigError(f'{key}.roles', role, 'unknown role', did_you_mean(role, ROLES))
+        if not isinstance(roles[role], Mapping) or 'dataset' not in roles[role]:
+            fix = f'put the host data set under {key}.roles.{role}.dataset'
+            raise ConfigError(f'{key}.roles.{role}', roles[role], 'no data set', fix)
+    for role, given in roles.items():
+        chosen = name_types(given.get('view', view))
+        check_text(f'{key}.roles.{role}.view', chosen, str(view))
+        kind = class_of(chosen, DATASETS) or DATASETS.get(chosen)
+        if kind is None:
+            views = sorted(name for name in DATASETS.module_dict if name.endswith('View'))
+            fix = f"e.g. '{VIEW}'; {did_you_mean(chosen, views)}"
+            raise ConfigError(f'{key}.roles.{role}.view', chosen, 'unknown type', fix)
+        names = [name for name in arguments_of(kind) or given if name != 'role']
+        check_keys(f'{key}.roles.{role}', given, ['view', *names])
+
+
+def _class_lists(classes: Any) -> Mapping[str, Any]:
+    """Class lists as the runner gives them, or those of the config that is named instead."""
+    if classes is None:
+        problem = 'the data set does not know the class lists; only SwapRunner fills them in'
+        fix = 'name the config itself, e.g. --cfg-options train_dataloader.dataset.classes=CONFIG, '
+        fix += 'or take the config that a run wrote into its work dir'
+        raise ConfigError('swap.classes', None, problem, fix)
+    if isinstance(classes, str):
+        try:
+            found = Config.fromfile(classes)['swap']['classes']
+        except Exception as error:  # a config is a program, which may fail in any way
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+            problem = f'no config with swap.classes can be read there ({reason})'
+            fix = "give the path of the swap's config, or the class lists"
+            raise ConfigError('swap.classes', classes, problem, fix) from error
+        classes = found
+    check_mapping('swap.classes', classes, "dict(old=[...], forget=['cat'])")
+    return classes
+
+
 def _view_config(view: str, role: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Config of the view of a role, which may be of a type of its own."""
     config = dict(config)
-    return dict(type=config.pop('view', view), role=role, **config)
+    return dict(type=name_types(config.pop('view', view)), role=role, **config)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import logging
+import os
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
+from knowswap_mm.datasets.class_names import MARK, composed
 from knowswap_mm.datasets.class_roles import ClassRoles
 from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.datasets.wrapped_dataset import inner_config, inner_sample, is_wrapper
 from knowswap_mm.errors import ConfigError, SampleError, SwapError
-from knowswap_mm.value_checks import check_mapping, check_whole
+from knowswap_mm.registry import type_name
+from knowswap_mm.value_checks import check_mapping, check_whole, nearest_name
 
 if TYPE_CHECKING:
     from knowswap_mm.datasets.role_counts import RoleCounts
@@ -44,14 +51,19 @@ class RoleView(metaclass=ABCMeta):
         counts (RoleCounts | None): What is used of the data and what is not, where a task says so.
         audit_reader (str | None): Type of the reader with which an audit understands the task.
         drawer (str | None): Type of the :class:`Drawer` that draws its samples for the report.
+        reads_wrappers (bool): Whether the host data set may be wrapped (``RepeatDataset``).
         cached_pipeline (CachedPipeline | None): What runs in place of the host's pipeline, see
             :class:`SampleCache`.
+        own_pipeline (Callable | None): What runs in place of both; a tool sets it.
+        selected (np.ndarray): Host indices of the samples of which :attr:`fraction` is drawn.
     """
 
     audit_reader: str | None = None
     drawer: str | None = None
+    reads_wrappers: bool = False
     cached_pipeline: CachedPipeline | None = None
     counts: RoleCounts | None = None
+    own_pipeline: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     def __init__(
         self,
@@ -79,12 +91,19 @@ class RoleView(metaclass=ABCMeta):
         if on_bad_sample not in ON_BAD_SAMPLE:
             fix = f'use one of {ON_BAD_SAMPLE}'
             raise ConfigError(f'{self.key}.on_bad_sample', on_bad_sample, 'unknown choice', fix)
+        if is_wrapper(dataset) and not self.reads_wrappers:
+            fix = 'give the data set within it: the phases repeat data, one json or folder joins it'
+            problem = f'{type(self).__name__} reads no data set around others'
+            kind = type_name(dataset.get('type'))
+            raise ConfigError(f'{self.key}.dataset.type', kind, problem, fix)
         self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
-        self.label_map = dict(label_map or {})
+        pairs = (label_map or {}).items()
+        self.label_map = {composed(str(old)): composed(str(new)) for old, new in pairs}
         self.on_bad_sample = on_bad_sample
         self.dataset = dataset
-        self.picture_check = PictureCheck(dataset)
-        self.indices = np.zeros(0, dtype=np.int64)
+        self.picture_check = PictureCheck(inner_config(dataset))
+        self.indices = self.selected = np.zeros(0, dtype=np.int64)
+        self._reported: set[str] = set()
         self.labels: dict[int, int] = {}
         self.open()
 
@@ -95,8 +114,21 @@ class RoleView(metaclass=ABCMeta):
     @property
     def class_names(self) -> list[str]:
         """Class names of the host data set in the swap's words, in the host's order."""
-        names = self.host.metainfo.get('classes') or ()
-        return [self.label_map.get(name, name) for name in names]
+        return [self.swap_name(name) for name in self.host.metainfo.get('classes') or ()]
+
+    def swap_name(self, name: str) -> str:
+        """A class name of the host data set in the swap's words.
+
+        Args:
+            name (str): The name; its Unicode form (NFC, NFD) does not count.
+        """
+        name = composed(str(name))
+        if MARK in name:
+            fix = 'save the file that names the classes as UTF-8 without the mark'
+            raise ConfigError(
+                f'{self.key}.dataset', name, 'a class name has a byte order mark', fix
+            )
+        return self.label_map.get(name, name)
 
     @property
     def occurring_classes(self) -> list[str]:
@@ -119,6 +151,7 @@ class RoleView(metaclass=ABCMeta):
         Raises:
             ConfigError: If it cannot.
         """
+        self._check_mark(inner_config(config))
         try:
             host = DATASETS.build(config)
             if hasattr(host, 'full_init'):
@@ -133,6 +166,20 @@ class RoleView(metaclass=ABCMeta):
             raise ConfigError(f'{self.key}.dataset', shown, problem, fix) from error
         return host
 
+    def _check_mark(self, config: Mapping[str, Any]) -> None:
+        """Refuse a list of images that begins with a byte order mark: the first would be lost."""
+        name = config.get('ann_file')
+        if not isinstance(name, str) or not name or name.endswith('.json'):
+            return
+        path = os.path.join(str(config.get('data_root') or ''), name)
+        if '\0' not in path and os.path.isfile(path):
+            with open(path, 'rb') as file:
+                start = file.read(4)
+            if start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                fix = 'save it as UTF-8 without the mark'
+                problem = 'the file begins with a byte order mark, which is no part of a name'
+                raise ConfigError(f'{self.key}.dataset.ann_file', path, problem, fix)
+
     def bind(self, classes: ClassRoles) -> None:
         """Select the samples of the role once all class roles are known.
 
@@ -145,13 +192,14 @@ class RoleView(metaclass=ABCMeta):
         wanted = classes.of(self.role)
         here = self.class_names
         if missing := [name for name in wanted if name not in set(here)]:
-            fix = f'the data has {here[:8]}; add its pictures or mend swap.classes.{self.role}'
+            near = nearest_name(missing[0], here, 3) or here[:8]
+            fix = f'the data has {near}; add its images or correct swap.classes.{self.role}'
             raise ConfigError(self.key, missing[0], 'a class of the role is not in the data', fix)
         label_of = {name: label for label, name in enumerate(classes.names)}
         chosen = set(wanted)
         self.labels = {i: label_of[name] for i, name in enumerate(here) if name in chosen}
-        selected = np.asarray(self.select(self.labels), dtype=np.int64)
-        self.indices = self.draw(selected)
+        self.selected = np.asarray(self.select(self.labels), dtype=np.int64)
+        self.indices = self.draw(self.selected)
         if not len(self.indices):
             fix = f'check the data folder and swap.classes.{self.role}'
             raise ConfigError(self.key, self.role, 'the role has no sample', fix)
@@ -176,6 +224,30 @@ class RoleView(metaclass=ABCMeta):
     @abstractmethod
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected host indices, one array a class."""
+
+    def count_classes(self, indices: np.ndarray) -> dict[str, int]:
+        """How many of some samples hold each class of the role; empty if the view cannot tell.
+
+        Args:
+            indices (np.ndarray): Some of :attr:`selected`.
+        """
+        return {}
+
+    def warn_skipped(self, counts: Mapping[str, int], where: str) -> None:
+        """Say that the host data set passes over images, if it does.
+
+        Args:
+            counts (Mapping[str, int]): Images by ending.
+            where (str): The folder or the classes.
+        """
+        if total := sum(counts.values()):
+            listed = ', '.join(f'{n} {ending or "without ending"}' for ending, n in counts.items())
+            print_log(
+                f'{self.key}: {total} images in {where} are not read by the host data set, because '
+                f'of how their names end ({listed}). Fix: convert or rename them.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     @abstractmethod
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +317,12 @@ class RoleView(metaclass=ABCMeta):
                 sample, problem = None, error
                 if self.on_bad_sample == 'raise':
                     break
+                self._report_skipped(data_info, error)
             if sample is not None:  # None: the pipeline has no use for it (an empty crop)
+                if 'data_samples' not in sample:
+                    fix = "end it with the host's PackInputs, PackDetInputs or PackSegInputs"
+                    key = f'{self.key}.dataset.pipeline'
+                    raise ConfigError(key, sorted(sample), 'it gives no data_samples', fix)
                 metainfo.setdefault('role', self.role)
                 sample['data_samples'].set_metainfo(dict(sample_index=position, **metainfo))
                 return sample
@@ -255,8 +332,20 @@ class RoleView(metaclass=ABCMeta):
             f"or set {self.key}.on_bad_sample='skip'."
         ) from problem
 
+    def _report_skipped(self, data_info: Mapping[str, Any], error: Exception) -> None:
+        """Say once of each image that another one is used instead (``on_bad_sample='skip'``)."""
+        path = str(data_info.get('img_path', 'an image'))
+        if path not in self._reported:
+            self._reported.add(path)
+            text = f'{self.key}: {path} cannot be loaded ({error}); the next image is used instead.'
+            print_log(text, logger='current', level=logging.WARNING)
+
+    def pipeline_at(self, position: int) -> Any:
+        """The host's pipeline of a sample of this view, within wrappers, too."""
+        return inner_sample(self.host, self.host_index(position))[0].pipeline
+
     def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
-        if self.cached_pipeline is None:
+        if self.own_pipeline is not None or self.cached_pipeline is None:
             self.picture_check(data_info)
-            return self.host.pipeline(data_info)
+            return (self.own_pipeline or self.pipeline_at(position))(data_info)
         return self.cached_pipeline(data_info, position)

@@ -27,7 +27,7 @@ from knowswap_mm.datasets.role_counts import RoleCounts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.registry import DATASETS
+from knowswap_mm.registry import DATASETS, type_name
 
 MIXED = ('ignore_pixels', 'drop_image', 'keep')
 #: What mmseg writes into a map where no class is.
@@ -270,6 +270,15 @@ class SemanticRoleView(RoleView):
         largest = own[self._pixels[np.ix_(selected, own)].argmax(axis=1)]
         return [selected[largest == label] for label in np.unique(largest)]
 
+    def count_classes(self, indices: np.ndarray) -> dict[str, int]:
+        """Pictures with enough pixels of each class of the role."""
+        present = (self._pixels[indices] >= self.min_pixels).sum(axis=0)
+        names = self.class_names
+        counts = dict.fromkeys((names[label] for label in self.labels), 0)
+        for label in self.labels:  # a label map may give two host classes one name
+            counts[names[label]] += int(present[label])
+        return counts
+
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
         """Tell the host's ``LoadAnnotations`` the label of every id in the map."""
         data_info['label_map'] = self._new_ids
@@ -350,4 +359,4 @@ def _has_palette(path: str) -> bool:
 
 
 def _is_loader(step: Any) -> bool:
-    return isinstance(step, dict) and str(step.get('type')).endswith('LoadAnnotations')
+    return isinstance(step, dict) and type_name(step.get('type')).endswith('LoadAnnotations')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from knowswap_mm.engine.hooks.nonfinite_hook import nonfinite_settings
+from knowswap_mm.registry import type_name
 
 #: Default hooks of our configs that only look at a run.
 _SEEING = ('block_profile', 'pictures', 'report')
@@ -31,5 +32,5 @@ def complete_hooks(cfg: Config) -> None:
         if name in (given := cfg.get('default_hooks') or {}) and given[name] is None:
             del given[name]
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if checkpoint and checkpoint.get('type') == 'CheckpointHook':
+    if checkpoint and type_name(checkpoint.get('type')) == 'CheckpointHook':
         checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'

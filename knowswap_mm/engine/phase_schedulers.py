@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
+
+from mmengine.registry import PARAM_SCHEDULERS
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
+from knowswap_mm.value_checks import arguments_of, check_keys
 
 
 class PhaseSchedulers:
@@ -46,6 +50,13 @@ class PhaseSchedulers:
         chosen = self.template if first.param_scheduler is None else first.param_scheduler
         configs = []
         for config in copy.deepcopy(list(chosen)):
+            kind = config.get('type')
+            kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
+            if inspect.isclass(kind):
+                own = first.param_scheduler is not None
+                key = f'swap.phases.{first.index}.param_scheduler' if own else 'param_scheduler'
+                names = arguments_of(kind) or config
+                check_keys(key, config, ['type', *names, '_scope_', 'convert_to_iter_based'])
             by_epoch = config.setdefault('by_epoch', False)
             if by_epoch and (first.epoch_length is None or length % first.epoch_length):
                 fix = 'set by_epoch=False, or give the length of the phase in epochs'

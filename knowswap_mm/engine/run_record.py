@@ -17,6 +17,7 @@ import torch
 from mmengine.dist import get_world_size
 
 from knowswap_mm.datasets.data_manifest import data_manifest
+from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.engine.atomic_file import write_json, write_text
 
 RECORD_FILE = 'run.json'
@@ -29,8 +30,9 @@ class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
     ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
-    the git repositories, and a hash of the samples of each role. ``repeat.sh NEW_FOLDER`` runs the
-    config of the folder again, on one machine, with the same seed and number of processes.
+    the git repositories, a hash of the samples of each role, and their number by class.
+    ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
+    and number of processes.
 
     Args:
         runner (SwapRunner): The runner, with its data.
@@ -74,6 +76,7 @@ class RunRecord:
             environment={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
             git=dict(package=git_state(Path(__file__)), folder=git_state(Path.cwd())),
             data=data_manifest(runner.train_dataloader.dataset),
+            roles=role_counts(runner.train_dataloader.dataset.views),
         )
 
     def repeat(self) -> str:

@@ -21,6 +21,7 @@ from knowswap_mm.engine.atomic_file import remove_partial, write_json
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
+from knowswap_mm.engine.config_check import check_config, hand_on_classes
 from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
@@ -36,12 +37,11 @@ from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.taken_over import taken_over
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
-from knowswap_mm.registry import RUNNERS
+from knowswap_mm.registry import RUNNERS, name_types
 from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
 
 SCHEDULE_FILE = 'schedule.json'
 INDICES_FILE = 'role_indices.json'
-_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @RUNNERS.register_module()
@@ -66,17 +66,15 @@ class SwapRunner(CheckedRunner):
         Raises:
             ConfigError: If the config has no ``swap`` field.
         """
-        cfg = RememberedConfig.adopt(copy.deepcopy(cfg))
+        cfg = RememberedConfig.adopt(name_types(copy.deepcopy(cfg)))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
-        for name in _DATALOADERS:
-            loader = cfg.get(name)
-            if loader and loader['dataset'].get('type') == 'knowswap_mm.RoleDataset':
-                loader['dataset']['classes'] = copy.deepcopy(cfg['swap']['classes'])
+        check_config(cfg)
+        hand_on_classes(cfg)
         check_run_config(cfg)
         complete_hooks(cfg)
         try:

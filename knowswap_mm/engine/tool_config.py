@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from knowswap_mm.engine.data_only_loader import use_data_only_loader
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import name_types
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 
@@ -44,7 +45,7 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         fix = 'mend the file, or the one that it names in _base_'
         raise ConfigError('config', str(path), f'cannot be read ({reason})', fix) from error
     override(config, options or {})
-    return config
+    return name_types(config)
 
 
 def check_place(key: str, path: str | Path, folder: bool = False) -> None:

@@ -39,6 +39,8 @@ class CocoRoleMetric(BaseMetric):
     """
 
     default_prefix = 'coco'
+    #: The host's metric refuses what it does not know.
+    open_arguments = True
 
     def __init__(
         self, backend: str = 'pycocotools', prefix: str | None = None, **kwargs: Any

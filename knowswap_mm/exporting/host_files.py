@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from knowswap_mm.datasets.wrapped_dataset import inner_config
 from knowswap_mm.engine.atomic_file import write_text
 from knowswap_mm.exporting.plain_config import plain_host_config
 
@@ -31,13 +32,14 @@ def host_config(cfg: Config, model: dict[str, Any], classes: Sequence[str]) -> d
         classes (Sequence[str]): Names of its classes.
     """
     role = next(iter(cfg.test_dataloader.dataset.roles.values()))
-    pipeline = plain_host_config(dict(pipeline=role.dataset.pipeline))['pipeline']
+    dataset = inner_config(role.dataset)
+    pipeline = plain_host_config(dict(pipeline=dataset['pipeline']))['pipeline']
     visualizer, hook = _VISUALIZATION[cfg.default_scope]
     plain = dict(
         default_scope=cfg.default_scope,
         model=model,
         test_pipeline=pipeline,
-        test_dataloader=dict(batch_size=1, dataset=dict(type=role.dataset.type, pipeline=pipeline)),
+        test_dataloader=dict(batch_size=1, dataset=dict(type=dataset.type, pipeline=pipeline)),
         metainfo=dict(classes=list(classes)),
         visualizer=dict(type=visualizer, vis_backends=[dict(type='LocalVisBackend')]),
         default_hooks=dict(visualization=dict(type=hook)),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mmengine.registry import MODELS as HOST_MODELS
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.host_config import without_pretrained
+from knowswap_mm.registry import MODELS, class_of
 
 _OURS = 'knowswap_mm.'
 
@@ -60,8 +60,10 @@ def _plain(value: Any, key: str) -> Any:
         return value
     result = {name: _plain(each, f'{key}.{name}') for name, each in value.items()}
     name = value.get('type')
-    if isinstance(name, str) and name.startswith(_OURS):
-        ours = HOST_MODELS.get(name)
+    if inspect.isclass(name) and not name.__module__.startswith(_OURS):
+        result['type'] = f'{name.__module__}.{name.__name__}'  # as mmengine writes classes
+    elif str(getattr(name, '__module__', name)).startswith(_OURS):
+        ours = class_of(name, MODELS)
         if part := getattr(ours, 'plain_part', None):
             return result[part]
         kinds = ours.__mro__ if ours else ()

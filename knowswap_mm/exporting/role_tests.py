@@ -14,6 +14,8 @@ from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.exporting.host_files import role_config, write_config
+from knowswap_mm.registry import METRICS as OUR_METRICS
+from knowswap_mm.registry import class_of
 
 
 def open_test_data(cfg: Config) -> RoleDataset:
@@ -81,7 +83,7 @@ def write_role_tests(
 def _role_metric(cfg: Config) -> RoleMetric:
     given = cfg.get('test_evaluator') or []
     for config in [given] if isinstance(given, dict) else given:
-        if config['type'] == 'knowswap_mm.RoleMetric':
+        if class_of(config['type'], OUR_METRICS) is RoleMetric:
             return METRICS.build(copy.deepcopy(config))
     fix = "use test_evaluator = dict(type='knowswap_mm.RoleMetric', metric=...)"
     raise ConfigError('test_evaluator', given, 'nothing is measured by role', fix)

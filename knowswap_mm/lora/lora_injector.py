@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.value_checks import check_mapping, check_whole
+from knowswap_mm.value_checks import check_keys, check_mapping, check_whole
 
 #: The linears of mmcv's FFN, which ViT, Swin, DINO and Mask2Former share.
 FFN_LINEARS = r'.*ffn\.layers\.(0\.0|1)'
@@ -74,10 +74,7 @@ class LoRAInjector:
             ConfigError: If a key is unknown or a value cannot be used.
         """
         check_mapping('model.lora', config, 'dict(rank=8, alpha=1)')
-        known = list(inspect.signature(cls).parameters)
-        if unknown := sorted(set(config) - set(known)):
-            key = f'model.lora.{unknown[0]}'
-            raise ConfigError(key, config[unknown[0]], 'unknown key', f'use {known}')
+        check_keys('model.lora', config, inspect.signature(cls).parameters)
         return cls(**config)
 
     def peft_config(self) -> LoraConfig:

@@ -31,7 +31,7 @@ from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
 from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
-from knowswap_mm.value_checks import check_flag, check_mapping, check_texts
+from knowswap_mm.value_checks import check_flag, check_keys, check_mapping, check_texts
 
 _HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys', 'layouts')
 
@@ -103,9 +103,7 @@ class KnowledgeSwapper(BaseModel):
         if data_preprocessor is not None:
             host.setdefault('data_preprocessor', data_preprocessor)
         head = dict(head or {})
-        if unknown := sorted(set(head) - set(_HEAD_KEYS)):
-            key = f'model.head.{unknown[0]}'
-            raise ConfigError(key, head[unknown[0]], 'unknown key', f'use {_HEAD_KEYS}')
+        check_keys('model.head', head, _HEAD_KEYS)
         check_texts('model.head.count_keys', head.get('count_keys', ['num_classes']), 'num_classes')
         model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
         stack = AdapterStack(adapters)

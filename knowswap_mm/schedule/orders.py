@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
+
+from mmengine.logging import print_log
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.schedule.swap_phase import PHASE_KINDS
@@ -66,6 +69,10 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
         settings.setdefault('merge_learned', kind == 'forget' and learned_before)
         phases.append(dict(settings, kind=kind))
+    for kind in defaults:
+        if kind not in kinds:
+            text = f'swap.phase_settings.{kind} is not used: the order {order!r} has no such phase.'
+            print_log(text, logger='current', level=logging.WARNING)
     return phases
 
 

@@ -9,15 +9,34 @@ from typing import Any
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.schedule.swap_phase import PHASE_KINDS, SwapPhase
-from knowswap_mm.value_checks import check_whole
+from knowswap_mm.value_checks import check_keys, check_whole
 
-_KEYS = {
+_KEYS = (
     'kind', 'iters', 'epochs', 'epoch_role', 'split', 'weights', 'bound', 'merge_learned',
     'merged_share', 'restart_lr', 'restart_optimizer', 'lr_factor', 'param_scheduler',
-}  # fmt: skip
+)  # fmt: skip
 #: The ``bound`` of a forget phase whose objective has none; to leave it out is an error.
 UNBOUNDED = 'none'
 _WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
+
+
+def check_phase_keys(where: str, config: Any, named: bool = True) -> None:
+    """Require that every key of a phase is known.
+
+    Args:
+        where (str): Config key of the phase.
+        config: The phase as the user wrote it; what is no dict is refused elsewhere.
+        named (bool): Whether ``kind`` belongs to it, as not in ``swap.phase_settings``.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    if not isinstance(config, Mapping):
+        return
+    check_keys(where, config, _KEYS if named else _KEYS[1:])
+    for name, known in (('weights', _WEIGHTS), ('split', ROLES)):
+        if isinstance(config.get(name), Mapping):
+            check_keys(f'{where}.{name}', config[name], known)
 
 
 class PhaseParser:
@@ -50,9 +69,7 @@ class PhaseParser:
         """
         where = f'swap.phases.{index}'
         config = dict(self._mapping(where, config, "dict(kind='learn', epochs=5)"))
-        if unknown := sorted(set(config) - _KEYS):
-            fix = f'use only {sorted(_KEYS)}'
-            raise ConfigError(f'{where}.{unknown[0]}', config[unknown[0]], 'unknown key', fix)
+        check_phase_keys(where, config)
         kind = config.get('kind')
         if not isinstance(kind, str) or kind not in PHASE_KINDS:
             fix = f'use one of {list(PHASE_KINDS)}'
@@ -152,8 +169,7 @@ class PhaseParser:
 
     def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:
         self._mapping(key, given, 'dict(learn=1.0, retain=0.2)')
-        if unknown := sorted(set(given) - set(_WEIGHTS)):
-            raise ConfigError(key, dict(given), f'unknown weight {unknown[0]!r}', f'use {_WEIGHTS}')
+        check_keys(key, given, _WEIGHTS)
         weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
         for name, value in weights.items():
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:

@@ -11,9 +11,9 @@ from typing import Any
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule.orders import changed_phases, phases_of_order
-from knowswap_mm.schedule.phase_parser import PhaseParser
-from knowswap_mm.schedule.swap_phase import SwapPhase
-from knowswap_mm.value_checks import check_flag, check_mapping, check_whole
+from knowswap_mm.schedule.phase_parser import PhaseParser, check_phase_keys
+from knowswap_mm.schedule.swap_phase import PHASE_KINDS, SwapPhase
+from knowswap_mm.value_checks import check_flag, check_keys, check_mapping, check_whole
 
 _KEYS = ('phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite')
 
@@ -52,9 +52,7 @@ class SwapSchedule:
         Raises:
             ConfigError: If a value cannot be used.
         """
-        check_mapping('swap', swap, "dict(order='learn-forget', ...)")
-        if unknown := sorted(set(swap) - set(_KEYS)):
-            raise ConfigError(f'swap.{unknown[0]}', swap[unknown[0]], 'unknown key', f'use {_KEYS}')
+        check_swap_keys(swap)
         check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
         check_whole('train_dataloader.batch_size', batch_size, 1, 160)
         phases, order = swap.get('phases'), swap.get('order')
@@ -146,6 +144,32 @@ class SwapSchedule:
                 f'batch {split}, weights {weights}{bound}{merged}'
             )
         return '\n'.join(lines)
+
+
+def check_swap_keys(swap: Any) -> None:
+    """Require that every key under ``swap`` is known, whether its phase comes to run or not.
+
+    Args:
+        swap: The field of the config.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    check_mapping('swap', swap, "dict(order='learn-forget', ...)")
+    check_keys('swap', swap, _KEYS)
+    settings, phases = swap.get('phase_settings'), swap.get('phases')
+    if isinstance(settings, Mapping):
+        check_keys('swap.phase_settings', settings, PHASE_KINDS, 'unknown kind of phase')
+        for kind, each in settings.items():
+            check_phase_keys(f'swap.phase_settings.{kind}', each, named=False)
+    if not isinstance(phases, (Mapping, list, tuple)):
+        return
+    listed = phases.items() if isinstance(phases, Mapping) else enumerate(phases)
+    for position, each in listed:
+        if not str(position).isdecimal():
+            fix = 'use its position: 0 is the first phase'
+            raise ConfigError(f'swap.phases.{position}', each, 'no position of a phase', fix)
+        check_phase_keys(f'swap.phases.{position}', each)
 
 
 def _plain(value: Any) -> Any:

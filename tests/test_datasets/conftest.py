@@ -4,6 +4,7 @@ import gc
 
 import mmpretrain.datasets  # noqa: F401
 import pytest
+from mmengine.logging import MMLogger
 
 LOAD = dict(type='mmpretrain.LoadImageFromFile')
 PACK = dict(type='mmpretrain.PackInputs')
@@ -31,3 +32,17 @@ def augmentation():
         dict(type='mmpretrain.RandomCrop', crop_size=8),
         dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
     )
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What is logged as a warning."""
+    messages = []
+    logger = MMLogger.get_current_instance()
+    log = logger.handle
+    monkeypatch.setattr(
+        logger,
+        'handle',
+        lambda r: (messages.append(r.getMessage()) if r.levelno == 30 else None, log(r)),
+    )
+    return messages

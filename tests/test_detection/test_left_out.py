@@ -81,17 +81,16 @@ def test_a_class_that_is_left_without_an_image_is_refused(tmp_path, warnings):
 def test_the_record_of_a_run_has_the_counts(tmp_path):
     host = write(tmp_path, content([['bee', 'dog'], 'bee', 'ant']))
     dataset = make(tmp_path, host, 'learn')
-    record = data_manifest(dataset)['roles']['learn']
-    assert record['samples'] == 2 and record['counts'] == dict(
-        unit='objects',
-        images=3,
-        images_used=2,
+    assert data_manifest(dataset)['roles']['learn']['samples'] == 2
+    assert role_counts.role_counts(dataset.views)['learn'] == dict(
+        samples=2,
+        fraction=1.0,
+        classes=dict(bee=1, ant=1),
+        available=dict(bee=1, ant=1),
         left_out={"with objects of 'dog'": 1},
         other={},
-        classes=dict(
-            bee=dict(images=2, images_used=1, objects_used=1),
-            ant=dict(images=1, images_used=1, objects_used=1),
-        ),
+        unit='objects',
+        objects=dict(bee=1, ant=1),
     )
 
 

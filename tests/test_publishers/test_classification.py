@@ -1,5 +1,6 @@
 """Miniature copies of publishers' folders, whole and damaged."""
 
+import hashlib
 import json
 import runpy
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from knowswap_mm.datasets.class_names import read_class_names
 from knowswap_mm.datasets.publishers import (
     ClassFolders,
     Cub,
@@ -211,3 +213,83 @@ def test_tool(tmp_path, monkeypatch, capsys):
             run_tool(monkeypatch, *common, *options)
     run_tool(monkeypatch, *common, '--learn', 'wood', 'café', '--per-class', '3')
     assert 'written, 26 pictures, 2 classes' in capsys.readouterr().out
+
+
+class TestNamesOfClassesAndFiles:
+    """What converters take, lists give back and the hosts' data sets read (issue 24)."""
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        """Two classes; of C# there is an image of every kind, and what systems leave behind."""
+        root = tmp_path / 'source'
+        for number, ending in enumerate(('jpg', 'jfif', 'jpe', 'JPEG', 'webp', 'tiff', 'TIF')):
+            kind = dict(webp='WEBP', tiff='TIFF', TIF='TIFF').get(ending, 'JPEG')
+            options = dict(lossless=True) if kind == 'WEBP' else {}
+            draw(root / 'C#' / f'{number}.{ending}', number, format=kind, **options)
+        draw(root / 'C' / '0.png')
+        draw(root / 'C' / 'below' / '1.png', 1)
+        for name in ('._0.jpg', 'Thumbs.db', '.DS_Store', 'note.txt'):
+            (root / 'C#' / name).write_bytes(b'x')
+        for name in ('.git', '__MACOSX'):
+            (root / name).mkdir()
+            (root / name / '1.jpg').write_bytes(b'x')
+        return root
+
+    def convert(self, source, *options):
+        words = ['class-folders', '--source', source, '--out', source.parent / 'out', *options]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', [str(TOOL), *map(str, words), '--val-share', '0'])
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return source.parent / 'out'
+
+    @pytest.mark.parametrize('way', ['link', 'copy'])
+    def test_the_host_reads_every_image_that_is_written(self, way, source):
+        from mmpretrain.datasets import CustomDataset
+
+        out = self.convert(source, *(['--copy'] if way == 'copy' else []))
+        data = CustomDataset(data_prefix=str(out / 'train'), pipeline=[])  # its own endings
+        labels = [data.get_data_info(i)['gt_label'] for i in range(len(data))]
+        assert data.metainfo['classes'] == ('C', 'C#') and labels == [0] * 2 + [1] * 7
+        written = np.asarray(Image.open(out / 'train' / 'C#' / '4.png'))
+        with Image.open(out / 'train' / 'C#' / '4.png') as image:
+            assert image.format == 'PNG'
+        assert (written == np.asarray(Image.open(source / 'C#' / '4.webp'))).all()
+        for line in (out / 'checksums.txt').read_text().splitlines():
+            digest, name = line.split('  ', 1)
+            assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+
+    def test_a_class_is_forgotten_by_its_whole_name(self, source):
+        (source.parent / 'forget.txt').write_text('# languages\nC#\n')
+        out = self.convert(source, '--forget', source.parent / 'forget.txt')
+        assert read_class_names('swap.classes.forget', str(out / 'roles/forget.txt')) == ['C#']
+        assert read_class_names('swap.classes.retain', str(out / 'roles/retain.txt')) == ['C']
+        assert read_class_names('swap.classes.old', str(out / 'classes.txt')) == ['C', 'C#']
+
+    def test_a_list_may_have_another_form_of_unicode(self, source):
+        (source / 'C').rename(source / 'cafe\u0301')
+        out = self.convert(source, '--forget', 'caf\xe9')
+        (folder,) = [path.name for path in (out / 'train').iterdir() if path.name != 'C#']
+        assert folder == 'cafe\u0301'
+        assert read_class_names('swap.classes.forget', str(out / 'roles/forget.txt')) == ['caf\xe9']
+
+    @pytest.mark.parametrize('name', ['# C', '#', ' C', 'C ', 'a\nb', '\ufeffC'])
+    def test_names_that_would_not_be_read_back(self, name, source):
+        draw(source / name / '0.jpg')
+        with pytest.raises(SystemExit, match='so no list can hold it'):
+            self.convert(source)
+        assert not (source.parent / 'out').exists()
+
+    def test_images_that_become_one_name(self, source):
+        draw(source / 'C#' / '1.jpg')  # beside 1.jfif
+        with pytest.raises(SystemExit, match='two pictures would be train/C#/1.jpg'):
+            self.convert(source)
+
+    def test_what_no_host_reads_is_told(self, source, capsys):
+        (source / 'C' / '5.gif').write_bytes(b'x')
+        self.convert(source)
+        assert 'left out, because no host reads it: 1 .gif' in capsys.readouterr().err
+
+    def test_an_empty_image_is_named(self, source):
+        (source / 'C' / '7.jpg').write_bytes(b'')
+        with pytest.raises(SystemExit, match='7.jpg'):
+            self.convert(source)

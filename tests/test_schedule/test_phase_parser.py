@@ -190,7 +190,7 @@ def cases():
     split = dict(learn=4, forget=4)
     yield dict(learn, split=split), '.split', split, "'forget'", "['learn', 'retain']"
     split = dict(learn=4, keep=4)
-    yield dict(learn, split=split), '.split', split, "'keep'", "['learn', 'retain']"
+    yield dict(learn, split=split), '.split.keep', 4, 'unknown key', "['learn', 'forget', 'retain']"
     for bad in (-1, 4.0, '4', True):
         split = dict(learn=4, retain=bad)
         yield dict(learn, split=split), '.split', split, 'whole numbers', ''
@@ -205,7 +205,7 @@ def cases():
 
     yield dict(learn, weights=2), '.weights', 2, 'not a dict', 'retain'
     weights = dict(lern=1)
-    yield dict(learn, weights=weights), '.weights', weights, "'lern'", 'sparsity'
+    yield dict(learn, weights=weights), '.weights.lern', 1, 'unknown key', "did you mean 'learn'"
     for bad in (-0.1, math.inf, math.nan, '1', None):
         yield dict(learn, weights=dict(retain=bad)), '.weights.retain', bad, 'finite number', ''
         yield dict(learn, weights=dict(forget=bad)), '.weights.forget', bad, 'finite number', ''

@@ -281,7 +281,7 @@ def test_config_reference_has_all_keys():
     }
     assert keys['key of swap'] == set(swap_schedule._KEYS)
     assert keys['key of swap.classes'] == set(class_roles._KEYS)
-    assert keys['key of a phase'] == phase_parser._KEYS
+    assert keys['key of a phase'] == set(phase_parser._KEYS)
     assert keys['key of model'] == {'type', *inspect.signature(KnowledgeSwapper).parameters}
 
 

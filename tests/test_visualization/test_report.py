@@ -11,7 +11,7 @@ from knowswap_mm.visualization.report import Report
 from tests.swap_configs import train
 from tests.test_visualization.pages import Page
 
-SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'cost', 'configuration']
+SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'data', 'cost', 'configuration']
 
 
 @pytest.fixture
@@ -265,22 +265,22 @@ def test_audits_are_taken_in(copied):
 def test_what_is_left_out_of_the_data_is_shown(copied, tool):
     """Counts by role and class, and the reasons; damaged counts are told."""
     record = json.loads((copied / 'run.json').read_text())
-    classes = dict(cat=dict(images=80, images_used=2, objects_used=3))
     counts = dict(
-        unit='objects', images=80, images_used=2, left_out={"with objects of '<b>'": 78},
-        other={'boxes outside their images or below one pixel': 4}, classes=classes,
+        samples=2, fraction=1.0, unit='objects', left_out={"with objects of '<b>'": 78},
+        other={'boxes outside their images or below one pixel': 4},
+        classes=dict(cat=2), available=dict(cat=80), objects=dict(cat=3),
     )  # fmt: skip
-    record['data']['roles']['learn']['counts'] = counts
+    record['roles']['learn'] = counts
     (copied / 'run.json').write_text(json.dumps(record))
     tool(copied)
     found = Page((copied / 'report.html').read_text())
     assert found.problems == [] and 'data' in [a['id'] for a in found.of('h2')]
     text = (copied / 'report.md').read_text()
-    assert '| learn | 80 | 2 | 78 | 3 | objects |' in text
-    assert '| cat | learn | 80 | 2 | 3 | objects |' in text
+    assert '| learn | 2 | 1 | 78 | 3 objects |' in text
+    assert '| cat | learn | 80 | 2 | 3 objects |' in text
     assert 'boxes outside their images or below one pixel | 4' in text
     for damaged in ([5], dict(unit='objects'), dict(counts, classes=[1]), 'x'):
-        record['data']['roles']['learn']['counts'] = damaged
+        record['roles']['learn'] = damaged
         (copied / 'run.json').write_text(json.dumps(record))
         tool(copied)
         assert 'run.json cannot be read' in (copied / 'report.md').read_text()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from knowswap_mm.datasets.publishers.picture import SUFFIXES, Picture, SourceError
+from knowswap_mm.datasets.picture_name import OTHER_IMAGES, is_image_name, is_junk
+from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError
 
@@ -46,13 +49,19 @@ class ClassFolders:
 
     @staticmethod
     def _read(folder: Path, split: str) -> list[Picture]:
-        classes = sorted(path for path in folder.iterdir() if path.is_dir())
-        return [
-            Picture(split, each.name, path)
-            for each in classes
-            for path in sorted(each.iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
+        classes = sorted(p for p in folder.iterdir() if p.is_dir() and not is_junk(p.name))
+        found = []
+        for each in classes:
+            # The hosts read the folders below a class, too.
+            below = (path.relative_to(each) for path in sorted(each.rglob('*')))
+            inside = [path for path in below if not any(map(is_junk, path.parts))]
+            images = [path for path in inside if is_image_name(path.name)]
+            if other := Counter(path.suffix.lower() for path in set(inside) - set(images)):
+                counts = ', '.join(f'{n} {suffix}' for suffix, n in sorted(other.items()) if suffix)
+                if set(other) & set(OTHER_IMAGES):
+                    print(f'{each}: left out, because no host reads it: {counts}', file=sys.stderr)
+            found += [Picture(split, each.name, each / path) for path in images]
+        return found
 
     def _hold_out(self, pictures: list[Picture]) -> list[Picture]:
         by_class: dict[str, list[Picture]] = {}

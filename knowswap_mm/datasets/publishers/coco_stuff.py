@@ -11,6 +11,8 @@ from PIL import Image
 
 from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
 from knowswap_mm.datasets.publishers.picture import SourceError
+from knowswap_mm.errors import FileError
+from knowswap_mm.json_file import read_lines
 
 _BORDER = 255
 
@@ -30,13 +32,14 @@ class CocoStuff:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         try:
-            text = (self.root / 'labels.txt').read_text(encoding='utf-8')
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_lines(self.root / 'labels.txt')
+        except FileError as error:
             fix = "put the labels.txt of COCO-Stuff's repository beside stuffthingmaps"
             raise SourceError(
                 self.root, [f'labels.txt cannot be read ({error}). Fix: {fix}']
             ) from error
-        rows = re.findall(r'^(\d+)[:\s]\s*(\S.*?)\s*$', text, re.MULTILINE)
+        found = (re.fullmatch(r'(\d+)[:\s]\s*(\S.*)', line) for line in lines)
+        rows = [row.groups() for row in found if row]
         names = {int(number) - 1: name for number, name in rows if int(number) > 0}
         if not names:
             raise SourceError(self.root, ['labels.txt has no line like "1: person"'])

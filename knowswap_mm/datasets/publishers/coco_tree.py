@@ -10,9 +10,10 @@ from typing import Any
 
 from knowswap_mm.datasets.generators.tree_writer import Expected
 from knowswap_mm.datasets.publishers.boxed_picture import Box, BoxedObject, BoxedPicture
-from knowswap_mm.datasets.publishers.data_tree import DataTree, write_lines
+from knowswap_mm.datasets.publishers.data_tree import DataTree
 from knowswap_mm.datasets.publishers.inspection import Finding
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
+from knowswap_mm.json_file import write_lines
 
 
 class CocoTree(DataTree):

@@ -12,11 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from knowswap_mm.datasets.generators.tree_writer import Expected, read_whole, write_tree
-from knowswap_mm.datasets.picture_name import name_problem
+from knowswap_mm.datasets.picture_name import is_converted, name_problem
 from knowswap_mm.datasets.publishers.contact_sheet import write_contact_sheet
 from knowswap_mm.datasets.publishers.inspection import Finding, Inspection
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 from knowswap_mm.datasets.publishers.placing import place
+from knowswap_mm.json_file import write_lines
 
 
 class DataTree:
@@ -97,9 +98,10 @@ class DataTree:
         shown = tqdm(names, 'writing', disable=None)
         for name, picture, finding in zip(shown, pictures, findings, strict=True):
             turned = finding['turned'] and self.as_stored
-            place(picture.path.resolve(), folder / name, way, turned)
+            target = folder / name
+            place(picture.path.resolve(), target, way, turned)
             digest = finding['sha256']
-            if turned:
+            if turned or is_converted(picture.path.name) and target.suffix != picture.path.suffix:
                 digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             sums.append(f'{digest}  {name}')
         write_lines(folder / 'checksums.txt', sums)
@@ -109,9 +111,3 @@ class DataTree:
         """Write the contact sheet and take the notes of the inspection away."""
         write_contact_sheet(folder / 'contact_sheet.jpg', shown)
         (folder / '.inspected.jsonl').unlink(missing_ok=True)
-
-
-def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write a text file with a name a line."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
+from knowswap_mm.datasets.picture_name import is_junk
 from knowswap_mm.datasets.publishers.class_folders import ClassFolders
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
+from knowswap_mm.json_file import read_text
 
 _KAGGLE = 'LOC_val_solution.csv'
 _TRUTH = 'ILSVRC2012_validation_ground_truth.txt'
@@ -38,7 +41,11 @@ class ImageNet:
         found = ClassFolders(self.root).pictures()
         if any(picture.split == 'val' for picture in found):
             return found
-        flat = sorted(path for path in (self.root / 'val').iterdir() if path.is_file())
+        flat = sorted(
+            path
+            for path in (self.root / 'val').iterdir()
+            if path.is_file() and not is_junk(path.name)
+        )
         classes = self._truth(flat)
         problems = [f'val/{path.name} has no class' for path in flat if path.stem not in classes]
         if problems or not flat:
@@ -52,17 +59,14 @@ class ImageNet:
         }
         try:
             if _KAGGLE in lists:
-                with lists[_KAGGLE].open(encoding='utf-8', newline='') as file:
-                    return {
-                        row['ImageId']: row['PredictionString'].split()[0]
-                        for row in csv.DictReader(file)
-                    }
+                rows = csv.DictReader(io.StringIO(read_text(lists[_KAGGLE]), newline=''))
+                return {row['ImageId']: row['PredictionString'].split()[0] for row in rows}
             if _TRUTH in lists and 'meta.mat' in lists:
                 from scipy.io import loadmat
 
                 synsets = loadmat(lists['meta.mat'], squeeze_me=True)['synsets']
                 wnids = {int(row['ILSVRC2012_ID']): str(row['WNID']) for row in synsets}
-                numbers = lists[_TRUTH].read_text().split()
+                numbers = read_text(lists[_TRUTH]).split()
                 names = [wnids[int(number)] for number in numbers]
                 return {path.stem: name for path, name in zip(flat, names, strict=True)}
         except Exception as error:  # a damaged list may raise anything

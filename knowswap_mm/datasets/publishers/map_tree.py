@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from knowswap_mm.datasets.generators.tree_writer import Expected
-from knowswap_mm.datasets.publishers.data_tree import DataTree, write_lines
+from knowswap_mm.datasets.publishers.data_tree import DataTree
 from knowswap_mm.datasets.publishers.inspection import Finding
 from knowswap_mm.datasets.publishers.mapped_picture import NONE, MappedPicture
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
 from knowswap_mm.datasets.publishers.selection import check_classes, check_draw, select_pictures
+from knowswap_mm.json_file import write_lines
 
 #: In the maps written: no class.
 UNLABELLED = 255

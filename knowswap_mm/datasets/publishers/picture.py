@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from knowswap_mm.errors import SwapError
-
-#: Endings of picture files, lower case.
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+from knowswap_mm.errors import FileError, SwapError
+from knowswap_mm.json_file import read_lines
+from knowswap_mm.limits import ANNOTATION_BYTES
 
 
 class SourceError(SwapError):
@@ -50,11 +49,11 @@ def read_table(path: Path, root: Path, columns: int) -> list[list[str]]:
         SourceError: If the file is missing, empty, or a line has fewer columns.
     """
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(path, ANNOTATION_BYTES)
+    except FileError as error:
         fix = 'give the folder that the unpacked archive made (--source)'
         raise SourceError(root, [f'{path.name} cannot be read ({error}). Fix: {fix}']) from error
-    rows = [re.split(r'\s+', line.strip()) for line in lines if line.strip() and line[0] != '#']
+    rows = [re.split(r'\s+', line) for line in lines if line[0] != '#']
     problems = [f'{path.name}: a line has too few columns: {r}' for r in rows if len(r) < columns]
     if not rows:
         problems = [f'{path.name} is empty']

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.datasets.generators.tree_writer import Expected
-from knowswap_mm.datasets.publishers.data_tree import DataTree, write_lines
+from knowswap_mm.datasets.picture_name import host_name
+from knowswap_mm.datasets.publishers.data_tree import DataTree
 from knowswap_mm.datasets.publishers.picture import Picture, SourceError
+from knowswap_mm.json_file import line_problem, write_lines
 
 
 class PictureTree(DataTree):
@@ -46,7 +48,15 @@ class PictureTree(DataTree):
         if nested := sorted({p.class_name for p in pictures if '/' in p.class_name}):
             problems = [f'class {name!r:.80} leads out of the folder of a class' for name in nested]
             raise SourceError(self.source, problems)
-        names = [f'{p.split}/{p.class_name}/{p.path.name}' for p in pictures]
+        lists = [*(p.class_name for p in pictures), *(n for r in (roles or {}).values() for n in r)]
+        wrong = {name: line_problem(name) for name in dict.fromkeys(lists)}
+        if wrong := [
+            f'class {name!r:.80} {why}, so no list can hold it'
+            for name, why in wrong.items()
+            if why
+        ]:
+            raise SourceError(self.source, wrong)
+        names = [f'{p.split}/{p.class_name}/{host_name(p.path.name)}' for p in pictures]
         roles = dict(roles or {})
 
         def build(folder: Path) -> dict[str, int]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from knowswap_mm.datasets.picture_name import is_converted
+
 
 def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
     """Link or copy a picture; one that is there already, from an interrupted run, stays.
@@ -23,10 +25,12 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(f'.{target.name}.part')
-    if turned:
+    if turned or target.suffix.lower() != source.suffix.lower() and is_converted(source.name):
         with Image.open(source) as picture:
             options = dict(quality='keep') if picture.format == 'JPEG' else {}
-            picture.save(half, picture.format, exif=b'', **options)
+            kind = 'PNG' if is_converted(source.name) else picture.format
+            exif = b'' if turned else picture.info.get('exif', b'')
+            picture.save(half, kind, exif=exif, **options)
         half.rename(target)
         return
     if way == 'link':

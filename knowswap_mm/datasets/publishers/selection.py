@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from knowswap_mm.datasets.class_names import composed
 from knowswap_mm.datasets.publishers.picture import SourceError
 from knowswap_mm.datasets.seeding import derive_seed
 
@@ -110,13 +111,13 @@ def match_names(
     Raises:
         SourceError: Names every class that is unknown.
     """
-    there = set(known)
+    there = {composed(name): name for name in known}  # whatever form of Unicode a folder has
     short = {name.split('_', 1)[1]: name for name in known if re.match(r'\d+_n\d{8}$', name)}
-    full = [name if name in there else short.get(name, name) for name in names]
+    full = [there.get(composed(name)) or short.get(name, name) for name in names]
     problems = [
         f'{option}: there is no class {name!r}; some are {list(known[:5])}'
         for name in full
-        if name not in there
+        if composed(name) not in there
     ]
     if problems:
         raise SourceError(Path(root), problems)

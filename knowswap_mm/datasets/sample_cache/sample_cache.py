@@ -26,7 +26,7 @@ from knowswap_mm.datasets.sample_cache.disk_file import DiskFile
 from knowswap_mm.datasets.sample_cache.memory_file import MemoryFile
 from knowswap_mm.datasets.sample_cache.pack_file import PackFile
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.value_checks import check_texts
+from knowswap_mm.value_checks import check_keys, check_texts
 
 _KEY = 'dataset.cache'
 _UNITS = dict(KB=10**3, MB=10**6, GB=10**9, TB=10**12, KiB=2**10, MiB=2**20, GiB=2**30, TiB=2**40)
@@ -84,12 +84,9 @@ class SampleCache:
         Raises:
             ConfigError: If the field is no dict of known options.
         """
-        options = list(inspect.signature(cls).parameters)
         if not isinstance(config, Mapping):
             raise ConfigError(_KEY, config, 'no dict', "e.g. dict(size='4GB', where='memory')")
-        if unknown := sorted(set(config) - set(options)):
-            key = f'{_KEY}.{unknown[0]}'
-            raise ConfigError(key, config[unknown[0]], 'unknown key', f'use {options}')
+        check_keys(_KEY, config, inspect.signature(cls).parameters)
         return cls(**config)
 
     def attach(self, views: Iterable[RoleView]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 
-from knowswap_mm.registry import EVALUATORS, HOOKS
-from knowswap_mm.value_checks import check_mapping, check_texts
+from knowswap_mm.registry import HOOKS
+from knowswap_mm.value_checks import check_texts
 
 
 @HOOKS.register_module()
@@ -31,8 +31,10 @@ class AuditHook(Hook):
     ) -> None:
         key = 'custom_hooks.AuditHook'
         check_texts(f'{key}.references', references, 'retrained.pth')
+        from knowswap_mm.evaluation.audit.auditor import build_auditor
+
         if auditor is not None:
-            check_mapping(f'{key}.auditor', auditor, 'dict(samples=500)')
+            build_auditor(auditor, f'{key}.auditor')  # wrong ones are told before the training
         self.references, self.auditor = list(references), auditor
 
     def after_train(self, runner: Any) -> None:
@@ -40,9 +42,9 @@ class AuditHook(Hook):
         if runner.iter < runner.swap_schedule.total:
             return
         if is_main_process():
-            config = dict(self.auditor or runner.cfg.get('audit') or {})
-            config.setdefault('type', 'knowswap_mm.Auditor')
-            auditor = EVALUATORS.build(config)
+            from knowswap_mm.evaluation.audit.auditor import build_auditor
+
+            auditor = build_auditor(self.auditor or runner.cfg.get('audit'))
             report = auditor.audit(runner.cfg, runner.swapper, self.references)
             page = report.write(Path(runner.work_dir) / 'audit')
             runner.logger.info(f'{report.headline()} The audit is in {page}.')

@@ -17,7 +17,7 @@ from knowswap_mm.engine.atomic_file import write_json
 from knowswap_mm.engine.training_step import GRADIENT_NORM, TrainingStep, fetch
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.registry import HOOKS
-from knowswap_mm.value_checks import check_whole
+from knowswap_mm.value_checks import check_keys, check_whole
 
 ACTIONS = ('stop', 'skip')
 _KEY = 'swap.nonfinite'
@@ -259,9 +259,7 @@ def nonfinite_settings(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         fix = "e.g. 'skip', or dict(action='skip', limit=10, interval=50)"
         raise ConfigError(_KEY, given, 'neither an action nor a dict', fix)
-    known = ('action', 'limit', 'interval')
-    if unknown := sorted(set(given) - set(known)):
-        raise ConfigError(f'{_KEY}.{unknown[0]}', given[unknown[0]], 'unknown key', f'use {known}')
+    check_keys(_KEY, given, ('action', 'limit', 'interval'))
     return dict(given)
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from knowswap_mm.datasets.role_dataset import RoleDataset
 from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.datasets.wrapped_dataset import inner_config, set_pipeline
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.roles import FORGET, ROLES
@@ -67,7 +68,7 @@ class AuditData:
         for role, options in configs[TRAIN]['roles'].items():
             options.pop('view', None)  # e.g. one that gives wrong labels on purpose
             like = configs[TEST]['roles'].get(role, configs[TEST]['roles'][FORGET])
-            options['dataset']['pipeline'] = copy.deepcopy(_pipeline(like, TEST, role))
+            set_pipeline(options['dataset'], _pipeline(like, TEST, role))
             chosen = {k: v for k, v in options.items() if k not in _OF_THE_FILES}
             if role in configs[TEST]['roles']:
                 kept = {k: v for k, v in like.items() if k in _OF_THE_FILES}
@@ -75,7 +76,7 @@ class AuditData:
         for split, data in configs.items():
             for role, options in data['roles'].items():
                 steps = _pipeline(options, split, role)
-                options['dataset']['pipeline'] = reader.pipeline(steps)
+                set_pipeline(options['dataset'], reader.pipeline(steps))
         self.datasets: dict[str, RoleDataset] = {
             split: DATASETS.build(data) for split, data in configs.items()
         }
@@ -128,9 +129,9 @@ class AuditData:
 
 
 def _pipeline(options: Mapping[str, Any], split: str, role: str) -> list[dict[str, Any]]:
-    steps = options['dataset'].get('pipeline')
+    steps = inner_config(options['dataset']).get('pipeline')
     if not steps:
-        fix = 'give the data set itself with its pipeline, not a wrapper around it'
+        fix = 'give the data set its pipeline'
         key = f'{split}_dataloader.dataset.roles.{role}.dataset.pipeline'
         raise ConfigError(key, None, 'the audit needs to change it', fix)
     return steps

@@ -21,8 +21,15 @@ from knowswap_mm.evaluation.audit.readers import UnitReader
 from knowswap_mm.evaluation.audit.subject import Subject
 from knowswap_mm.lora import LoRAGroups
 from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
-from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS
-from knowswap_mm.value_checks import check_mapping, check_text, check_texts, check_whole
+from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS, class_of, type_name
+from knowswap_mm.value_checks import (
+    check_arguments,
+    check_mapping,
+    check_text,
+    check_texts,
+    check_whole,
+    did_you_mean,
+)
 
 PARTS = (
     'Answers',
@@ -78,7 +85,12 @@ class Auditor:
         if settings is not None:
             check_mapping('audit.settings', settings, 'dict(LinearProbe=dict(folds=3))')
         if reader is not None:
-            check_mapping('audit.reader', reader, "dict(features='maps')")
+            example = "dict(type='knowswap_mm.DetectionReader', features='maps')"
+            check_mapping('audit.reader', reader, example)
+            kind = class_of(reader.get('type'), AUDITS)
+            if kind is None:
+                raise ConfigError('audit.reader.type', reader.get('type'), 'no reader', example)
+            check_arguments('audit.reader', reader, kind)
         if parts is not None and not isinstance(parts, (list, tuple)):
             raise ConfigError('audit.parts', parts, 'no list', "e.g. ['LinearProbe']")
         if device is not None:
@@ -88,8 +100,8 @@ class Auditor:
         chosen = PARTS if parts is None else parts
         settings = settings or {}
         for key, names in (('skip', skip), ('settings', settings)):
-            if unknown := sorted(set(names) - set(PARTS)):
-                fix = f'use some of {list(PARTS)}'
+            if unknown := [name for name in names if name not in PARTS]:
+                fix = did_you_mean(unknown[0], PARTS)
                 raise ConfigError(f'audit.{key}', unknown[0], 'no part of an audit', fix)
         built = [_build_part(part, settings) for part in chosen]
         self.parts = [part for part in built if type(part).__name__ not in skip]
@@ -219,11 +231,30 @@ class Auditor:
     def _default_reader(config: Mapping[str, Any]) -> dict[str, Any]:
         dataset = config['test_dataloader']['dataset']
         view = dataset.get('view', 'knowswap_mm.ClassificationRoleView')
-        reader = getattr(DATASETS.get(view), 'audit_reader', None)
+        reader = getattr(class_of(view, DATASETS) or DATASETS.get(view), 'audit_reader', None)
         if reader is None:
             fix = "set audit.reader = dict(type='...'), a UnitReader of your own"
             raise ConfigError('audit.reader', None, f'{view} names no reader', fix)
         return dict(type=reader)
+
+
+def build_auditor(config: Mapping[str, Any] | None, key: str = 'audit') -> Auditor:
+    """Build what a config describes; a wrong key or value is told before anything is audited.
+
+    Args:
+        config (Mapping | None): The field ``audit`` of a config: arguments of :class:`Auditor`.
+        key (str): Config key of the field.
+
+    Raises:
+        ConfigError: If it is no dict, or a key or a value cannot be used.
+    """
+    config = {} if config is None else config
+    check_mapping(key, config, 'dict(samples=500)')
+    kind = class_of(config.get('type', Auditor), EVALUATORS)
+    if kind is None:
+        raise ConfigError(f'{key}.type', config['type'], 'no auditor', "use 'knowswap_mm.Auditor'")
+    check_arguments(key, config, kind)
+    return EVALUATORS.build(dict(config, type=kind))
 
 
 def _build_part(
@@ -232,9 +263,13 @@ def _build_part(
     named = isinstance(part, str)
     if not named:
         check_mapping('audit.parts', part, "dict(type='knowswap_mm.LinearProbe')")
+    if named and part in settings:
+        check_mapping(f'audit.settings.{part}', settings[part], 'dict(...)')
     config = dict(settings.get(part, {}), type=f'knowswap_mm.{part}') if named else dict(part)
-    kind = AUDITS.get(str(config.get('type')))
+    kind = class_of(config.get('type'), AUDITS)
     if kind is None or not issubclass(kind, AuditPart):
-        fix = f'use some of {list(PARTS)}, or dict(type=...) with settings'
+        fix = f'{did_you_mean(type_name(config.get("type")), PARTS)}, or dict(type=...)'
         raise ConfigError('audit.parts', part, 'no part of an audit', fix)
+    where = f'audit.settings.{part}' if named else f'audit.parts.{kind.__name__}'
+    check_arguments(where, config, kind)
     return AUDITS.build(config)

@@ -10,6 +10,7 @@ from typing import Any
 from knowswap_mm.engine.block_profile import PROFILE_FILE
 from knowswap_mm.engine.hooks.phase_hook import RESULTS_FILE
 from knowswap_mm.engine.run_log import read_run_log
+from knowswap_mm.engine.run_record import RECORD_FILE
 from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
@@ -80,13 +81,10 @@ class RunFolder:
         return [entry for entry in read_run_log(self.folder) if isinstance(entry, dict)]
 
     @cached_property
-    def data_counts(self) -> dict[str, dict[str, Any]]:
-        """What is used of each role's data, where the task counts it."""
-        found: Any = self._json(self.folder / _RECORD_FILE)
-        for part in ('data', 'roles'):
-            found = found.get(part) if isinstance(found, dict) else None
-        roles = {role: found.get(role) for role in ROLES} if isinstance(found, dict) else {}
-        return {r: v['counts'] for r, v in roles.items() if isinstance(v, dict) and 'counts' in v}
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Training samples by role and class, see :func:`role_counts`."""
+        found = (self._json(self.folder / RECORD_FILE) or {}).get('roles')
+        return found if isinstance(found, dict) else {}
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:

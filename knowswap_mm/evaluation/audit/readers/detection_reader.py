@@ -16,7 +16,7 @@ from knowswap_mm.evaluation.audit.readers.class_inputs import (
 from knowswap_mm.evaluation.audit.readers.unit_reader import UnitReader, training_flag
 from knowswap_mm.evaluation.audit.units import Units
 from knowswap_mm.models.fused_features import FusedFeatures
-from knowswap_mm.registry import AUDITS
+from knowswap_mm.registry import AUDITS, type_name
 from knowswap_mm.value_checks import check_between
 
 
@@ -55,7 +55,7 @@ class DetectionReader(UnitReader):
 
     def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Load the boxes before the picture is resized, so that they are resized with it."""
-        rest = [step for step in steps if not step['type'].endswith('LoadAnnotations')]
+        rest = [step for step in steps if not type_name(step['type']).endswith('LoadAnnotations')]
         return [rest[0], dict(type='LoadAnnotations', with_bbox=True), *rest[1:]]
 
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:

@@ -1,51 +1,49 @@
-"""What the swap was trained on."""
+"""What the run was given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from knowswap_mm.datasets.role_counts import count_problems
 from knowswap_mm.registry import REPORT_SECTIONS
-from knowswap_mm.visualization.report.blocks import Block, Details, Table
+from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
 from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 
 @REPORT_SECTIONS.register_module()
 class Data(Section):
-    """Images and objects by role and class, and what was left out for which reason."""
+    """Training samples and objects of each role and class, and what was left out and why."""
 
-    name, title, order = 'data', 'Data', 27
+    name, title, order = 'data', 'What it was trained on', 55
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
-        """A table of the roles, one of what is not used, and the classes on demand."""
+        """Warnings, a table by role, one of what is not used, and the classes on demand."""
         try:
-            return self._tables(record) if record.data_counts else []
+            return self._tables(record.counts) if record.counts else []
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             record.problems.append(f'the counts in run.json cannot be read ({error!r:.80})')
             return []
 
     @staticmethod
-    def _tables(record: RunFolder) -> list[Block]:
+    def _tables(counts: dict[str, dict]) -> list[Block]:
         roles, reasons, classes = [], [], []
-        for role, counts in record.data_counts.items():
-            unit = counts['unit']
-            used = sum(each[f'{unit}_used'] for each in counts['classes'].values())
-            gone = sum(counts['left_out'].values())
-            roles.append([role, counts['images'], counts['images_used'], gone, used, unit])
-            reasons += [[role, f'images {why}', n] for why, n in counts['left_out'].items()]
-            reasons += [[role, why, n] for why, n in counts['other'].items()]
-            classes += [
-                [name, role, *_class_row(each, unit)] for name, each in counts['classes'].items()
-            ]
-        header = ['role', 'images with it', 'used', 'left out', 'counted in them', 'what']
-        blocks: list[Block] = [Table('Training data by role', header, roles)]
+        for role, found in counts.items():
+            objects, unit = found.get('objects', {}), found.get('unit', '')
+            held = sum(1 for n in found['classes'].values() if n)
+            total = f'{sum(objects.values())} {unit}' if objects else ''
+            gone = sum(found['left_out'].values())
+            roles.append([role, found['samples'], held, gone, total])
+            reasons += [[role, f'images {why}', n] for why, n in found['left_out'].items()]
+            reasons += [[role, why, n] for why, n in found.get('other', {}).items()]
+            for name, drawn in found['classes'].items():
+                each = f'{objects[name]} {unit}' if name in objects else ''
+                classes.append([name, role, found['available'].get(name), drawn, each])
+        blocks: list[Block] = [Paragraph(text, 'note') for text in count_problems(counts)]
+        header = ['role', 'training samples', 'classes with samples', 'images left out', 'in them']
+        blocks.append(Table('Training data by role', header, roles))
         if reasons:
             blocks.append(Table('Not used as it is', ['role', 'what', 'number'], reasons))
-        header = ['class', 'role', 'images with it', 'used', 'counted in them', 'what']
-        blocks.append(Details('By class', [Table('Training data by class', header, classes)]))
-        return blocks
-
-
-def _class_row(counts: dict[str, Any], unit: str) -> list[Any]:
-    return [counts['images'], counts['images_used'], counts[f'{unit}_used'], unit]
+        header = ['class', 'role', 'samples in the data', 'drawn', 'in them']
+        table = Table('Training samples that hold each class', header, classes)
+        return [*blocks, Details('Samples of every class', [table])]
