@@ -61,7 +61,6 @@ def check_coco_config(key: str, dataset: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: If it is of another kind, or has settings that would be lost.
     """
-    refuse_wrapper(key, dataset)
     _check_coco_type(key, dataset)
     for part in ('ann_file', 'data_root'):
         value = dataset.get(part)

@@ -16,11 +16,11 @@ from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets.class_names import MARK, composed
 from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.host_config import refuse_wrapper
 from knowswap_mm.datasets.picture_check import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.datasets.wrapped_dataset import inner_config, inner_sample, is_wrapper
+from knowswap_mm.datasets.wrapped_dataset import inner_config, inner_sample
 from knowswap_mm.errors import ConfigError, SampleError, SwapError
-from knowswap_mm.registry import type_name
 from knowswap_mm.value_checks import check_mapping, check_whole, nearest_name
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ class RoleView(metaclass=ABCMeta):
         if on_bad_sample not in ON_BAD_SAMPLE:
             fix = f'use one of {ON_BAD_SAMPLE}'
             raise ConfigError(f'{self.key}.on_bad_sample', on_bad_sample, 'unknown choice', fix)
-        if is_wrapper(dataset) and not self.reads_wrappers:
-            fix = 'give the data set within it: the phases repeat data, one json or folder joins it'
-            problem = f'{type(self).__name__} reads no data set around others'
-            kind = type_name(dataset.get('type'))
-            raise ConfigError(f'{self.key}.dataset.type', kind, problem, fix)
+        if not self.reads_wrappers:
+            refuse_wrapper(self.key, dataset)
         self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
         pairs = (label_map or {}).items()
         self.label_map = {composed(str(old)): composed(str(new)) for old, new in pairs}

@@ -18,7 +18,6 @@ from PIL import Image
 
 from knowswap_mm.datasets.cache_folder import cache_folder
 from knowswap_mm.datasets.class_roles import ClassRoles
-from knowswap_mm.datasets.host_config import refuse_wrapper
 from knowswap_mm.datasets.image_frame import ImageFrame, check_there
 from knowswap_mm.datasets.image_headers import image_headers
 from knowswap_mm.datasets.picture_root import picture_root
@@ -92,7 +91,6 @@ class SemanticRoleView(RoleView):
 
     def open(self) -> None:
         """Build the host data set and count the ids in its maps."""
-        refuse_wrapper(self.key, self.dataset)
         super().open()
         self.training = not self.dataset.get('test_mode')
         if not hasattr(self.host, 'reduce_zero_label') or not hasattr(self.host, 'label_map'):
