@@ -66,7 +66,7 @@ class TargetCheck:
             return 'has a row a class and can take no adapter'
         if _reads_weights_of(parent, name.rpartition('.')[2]):
             kind = type(parent).__name__
-            return f'is never called: {kind} reads its weight, so an adapter would not train'
+            return f'is not (always) called: {kind} reads its weight, past any adapter'
         if self._places[id(layer)] > 1 or self._places[id(self._modules[name])] > 1:
             return 'is used in several places, and an adapter would be in one of them only'
         if layer._parameters.get('weight') is None or parametrize.is_parametrized(layer):
@@ -133,7 +133,7 @@ def _pairs(layer: _ConvNd) -> list[tuple[int, int]]:
 
 
 def _reads_weights_of(parent: nn.Module | None, child: str) -> bool:
-    """Whether a module computes with the weights of a child instead of calling it.
+    """Whether a module computes with the weights of a child instead of calling it, be it at times.
 
     torch's attention does, and so do BEiT's and Swin V2's, whose biases are put together anew.
     """
@@ -141,9 +141,8 @@ def _reads_weights_of(parent: nn.Module | None, child: str) -> bool:
         return True
     if parent is None or not child.isidentifier():
         return False
-    source = _source_of(type(parent))
-    used = re.search(rf'[=(,]\s*self\.{child}\.weight\s*[,)]', source)
-    return bool(used) and not re.search(rf'self\.{child}\s*\(', source)
+    read = rf'[=(,]\s*self\.{child}\.weight\s*[,)]'
+    return re.search(read, _source_of(type(parent))) is not None
 
 
 @lru_cache(maxsize=256)
