@@ -12,6 +12,7 @@ from knowswap_mm.engine.hooks.role_pictures_hook import RolePicturesHook
 from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
+from knowswap_mm.engine.hooks.untrained_hook import UntrainedHook
 from knowswap_mm.engine.swap_log_processor import SwapLogProcessor
 from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
 from knowswap_mm.engine.swap_results import SwapResults
@@ -34,4 +35,5 @@ __all__ = [
     'SwapOptimWrapper',
     'SwapResults',
     'SwapRunner',
+    'UntrainedHook',
 ]

@@ -22,7 +22,8 @@ def complete_hooks(cfg: Config) -> None:
     """
     hooks = list(cfg.get('custom_hooks') or [])
     settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
-    added = dict(Phase={}, Nonfinite=settings, Preemption={}, Stall={})
+    untrained = dict(action=cfg['swap'].get('untrained', 'stop'))
+    added = dict(Phase={}, Nonfinite=settings, Untrained=untrained, Preemption={}, Stall={})
     for name, arguments in added.items():
         kind = f'knowswap_mm.{name}Hook'
         if not any(hook['type'] == kind for hook in hooks):

@@ -17,6 +17,15 @@ def adapter_names(model: nn.Module) -> list[str]:
     return [name for _, _, configs in _homes(model) for name in configs]
 
 
+def adapter_home(model: nn.Module, adapter: str) -> str:
+    """Name of the module into which an adapter was injected; empty for the model itself.
+
+    Raises:
+        CheckpointError: If the model has no such adapter.
+    """
+    return _home(model, adapter)[0]
+
+
 def adapter_config(model: nn.Module, adapter: str) -> Any:
     """The settings of an adapter in peft's words.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import nn
@@ -19,8 +20,9 @@ class LoRAGroups:
 
     ``block`` puts all matrices of one transformer block together (the paper's groups: A and B of
     both FFN linears), ``lora`` the A and B of one linear, ``matrix`` each on its own. The block of
-    a linear is its nearest ancestor that is an element of a ``ModuleList``, which is how every
-    OpenMMLab transformer holds its layers.
+    a linear is its nearest ancestor that is an element of a ``ModuleList``, which is how most
+    OpenMMLab transformers hold their layers, or of a ``Sequential``, if several linears with
+    adapters lie in it (ConvNeXt, PoolFormer).
 
     Args:
         model (nn.Module): A model with adapters.
@@ -50,12 +52,7 @@ class LoRAGroups:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
         check_texts('model.loss.group_exclude', exclude, 'decoder')
         self._check_patterns(exclude)
-        list_elements = {
-            f'{name}.{child}' if name else child
-            for name, module in model.named_modules()
-            if isinstance(module, nn.ModuleList)
-            for child in module._modules
-        }
+        elements = list_elements(model)
         self.names: list[str] = []
         self.parameters: list[nn.Parameter] = []
         self.membership: list[int] = []
@@ -68,7 +65,7 @@ class LoRAGroups:
                     if name != adapter if adapter else not linear.weight.requires_grad:
                         continue
                     group = {
-                        'block': _block_of(layer_name, list_elements),
+                        'block': block_of(layer_name, elements),
                         'lora': layer_name,
                         'matrix': f'{layer_name}.{part}.{name}',
                     }[by]
@@ -97,10 +94,36 @@ class LoRAGroups:
         return len(self.names)
 
 
-def _block_of(name: str, list_elements: set[str]) -> str:
+def list_elements(model: nn.Module) -> set[str]:
+    """Names of what can be a block: elements of lists, of which a layer alone is none.
+
+    Args:
+        model (nn.Module): A model with adapters.
+    """
+    layers = Counter(
+        '.'.join(parts[:length])
+        for parts in (name.split('.') for name, _ in lora_layers(model))
+        for length in range(1, len(parts))
+    )
+    elements = set()
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.ModuleList, nn.Sequential)):
+            names = [f'{name}.{child}' if name else child for child in module._modules]
+            several = isinstance(module, nn.Sequential)
+            elements.update(each for each in names if not several or layers[each] > 1)
+    return elements
+
+
+def block_of(name: str, elements: set[str]) -> str:
+    """The block in which a layer lies, or the module that holds it if there is none.
+
+    Args:
+        name (str): Name of the layer.
+        elements (set[str]): What :func:`list_elements` found.
+    """
     parts = name.split('.')
     for length in range(len(parts), 0, -1):
         prefix = '.'.join(parts[:length])
-        if prefix in list_elements:
+        if prefix in elements:
             return prefix
     return '.'.join(parts[:-1]) or name

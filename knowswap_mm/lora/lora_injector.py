@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +16,13 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora.feed_forward import find_feed_forward
+from knowswap_mm.lora.target_check import TargetCheck
 from knowswap_mm.value_checks import check_keys, check_mapping, check_whole
 
-#: The linears of mmcv's FFN, which ViT, Swin, DINO and Mask2Former share.
-FFN_LINEARS = r'.*ffn\.layers\.(0\.0|1)'
+_KEY = 'model.lora.targets'
+#: The targets by default. No module can have this name, so no regular expression means it.
+FEED_FORWARD = 'feed-forward'
 
 
 class LoRAInjector:
@@ -30,12 +33,16 @@ class LoRAInjector:
 
     Args:
         targets (str | Sequence[str]): Regular expression over full module names, or a list of
-            name endings.
+            name endings. ``'feed-forward'`` finds the feed-forward layers of the blocks by their
+            structure, see :func:`~knowswap_mm.lora.feed_forward.find_feed_forward`: two linear
+            layers or 1x1 convolutions, ``d -> h -> d``, gated or not; not ``reg_ffn`` of box heads.
         rank (int): Rank r.
         alpha (float): Numerator of the scale alpha / r.
         dropout (float): Dropout on the adapter's input.
         a_init (float): The ``a`` of A's Kaiming-uniform initialisation.
         adapter_name (str): Name of the adapter.
+        exclude (Sequence[str]): Regular expressions; what one of them matches somewhere is no
+            target (``['stages.0']`` leaves out a stage that stays frozen).
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -43,12 +50,13 @@ class LoRAInjector:
 
     def __init__(
         self,
-        targets: str | Sequence[str] = FFN_LINEARS,
+        targets: str | Sequence[str] = FEED_FORWARD,
         rank: int = 8,
         alpha: float = 1,
         dropout: float = 0.0,
         a_init: float = math.sqrt(50),
         adapter_name: str = 'default',
+        exclude: Sequence[str] = (),
     ) -> None:
         check_whole('model.lora.rank', rank, 1, 8)
         if not _is_number(alpha) or not 0 < alpha < math.inf:
@@ -62,6 +70,7 @@ class LoRAInjector:
             fix = "use a plain word, e.g. 'default'"
             raise ConfigError('model.lora.adapter_name', adapter_name, 'cannot name a module', fix)
         self.targets = _check_targets(targets)
+        self.exclude = _check_exclude(exclude)
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.a_init = a_init
         self.adapter_name = adapter_name
@@ -77,45 +86,80 @@ class LoRAInjector:
         check_keys('model.lora', config, inspect.signature(cls).parameters)
         return cls(**config)
 
-    def peft_config(self) -> LoraConfig:
-        """The same settings in peft's words."""
+    def peft_config(self, targets: Sequence[str] | None = None) -> LoraConfig:
+        """The same settings in peft's words.
+
+        Args:
+            targets (Sequence[str] | None): Full names of the layers; None leaves ``targets`` as
+                they were given.
+        """
+        pattern = self.targets if targets is None else '|'.join(re.escape(t) for t in targets)
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=self.targets,
+            target_modules=pattern,
         )
 
-    def inject(self, model: nn.Module) -> nn.Module:
+    def inject(self, model: nn.Module, rows: Collection[str] = ()) -> nn.Module:
         """Inject in place.
 
         Args:
             model (nn.Module): The host; afterwards only adapters require gradients.
+            rows (Collection[str]): Names of layers with a row a class, which take no adapter.
 
         Returns:
             nn.Module: The same model.
 
         Raises:
-            ConfigError: If the targets match no linear of the model.
+            ConfigError: If the targets match nothing, or a layer whose adapter would not train.
         """
-        linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-        try:
-            with warnings.catch_warnings():
-                # Several adapters in one model are what a stack is.
-                warnings.filterwarnings('ignore', 'Already found a `peft_config`')
-                inject_adapter_in_model(self.peft_config(), model, adapter_name=self.adapter_name)
-        except ValueError as error:
-            fix = f'write a pattern that matches some of the linears, e.g. {linears[-4:]}'
-            problem = f'no module can take an adapter ({error})'
-            raise ConfigError('model.lora.targets', self.targets, problem, fix) from None
-        for name, layer in lora_layers(model):
-            # A layer that only adapters beneath this one target has no rank for it.
-            if self.adapter_name in layer.r and self.adapter_name not in layer.lora_A:
-                fix = f'match linears or convolutions only, e.g. {linears[-4:]}'
-                problem = f'{name} is neither linear nor a convolution'
-                raise ConfigError('model.lora.targets', self.targets, problem, fix)
+        names = self.find(model, rows)
+        with warnings.catch_warnings():
+            # Several adapters in one model are what a stack is.
+            warnings.filterwarnings('ignore', 'Already found a `peft_config`')
+            config = self.peft_config(names)
+            inject_adapter_in_model(config, model, adapter_name=self.adapter_name)
+        for name in names:
+            parent = name.rpartition('.')[0]
+            if isinstance(model.get_submodule(parent), nn.TransformerEncoderLayer):
+                # In evaluation torch's layer computes past its linear layers, and would leave the
+                # adapters out. It does not if one of them has a hook.
+                model.get_submodule(name).register_forward_pre_hook(_keeps_being_called)
         self.initialise(model)
         return model
+
+    def find(self, model: nn.Module, rows: Collection[str] = ()) -> list[str]:
+        """Names of the layers of a model that get an adapter.
+
+        Args:
+            model (nn.Module): The model, as yet without this adapter.
+            rows (Collection[str]): Names of layers with a row a class, which take no adapter.
+
+        Raises:
+            ConfigError: As for :meth:`inject`.
+        """
+        check = TargetCheck(model, rows)
+        if self.targets == FEED_FORWARD:
+            matched = find_feed_forward(model)
+            problems = check.problems(matched)
+            matched = [name for name in matched if name not in problems]
+        else:
+            matched = [name for name in check.names if _matches(self.targets, name)]
+        names = [n for n in matched if not any(re.search(each, n) for each in self.exclude)]
+        if not names and matched:
+            problem = f'leaves no target of {len(matched)}'
+            raise ConfigError('model.lora.exclude', self.exclude, problem, 'exclude fewer of them')
+        if not names:
+            problem = 'no module can take an adapter: it matches none'
+            if self.targets == FEED_FORWARD:
+                problem = 'the model has no feed-forward layer that can take an adapter'
+            raise ConfigError(_KEY, self.targets, problem, check.offer())
+        if problems := check.problems(names):
+            shown = '; '.join(f'{name} {why}' for name, why in list(problems.items())[:3])
+            more = f' (and {len(problems) - 3} more)' if len(problems) > 3 else ''
+            raise ConfigError(_KEY, self.targets, shown + more, check.offer())
+        return names
 
     @torch.no_grad()
     def initialise(self, model: nn.Module) -> None:
@@ -127,12 +171,36 @@ class LoRAInjector:
             nn.init.zeros_(layer.lora_B[self.adapter_name].weight)
 
 
+def _keeps_being_called(module: nn.Module, args: Any) -> None:
+    """Do nothing; see where it is registered."""
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _matches(targets: str | Sequence[str], name: str) -> bool:
+    """Whether a name is meant, by peft's rules."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f'.{target}') for target in targets)
+
+
+def _check_exclude(exclude: Sequence[str]) -> list[str]:
+    key, fix = 'model.lora.exclude', "use a list of regular expressions, e.g. ['decoder']"
+    if not isinstance(exclude, (list, tuple)) or any(not isinstance(e, str) for e in exclude):
+        raise ConfigError(key, exclude, 'no list of texts', fix)
+    for pattern in exclude:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problem = f'{pattern!r} is no regular expression ({error})'
+            raise ConfigError(key, list(exclude), problem, fix) from None
+    return list(exclude)
+
+
 def _check_targets(targets: str | Sequence[str]) -> str | list[str]:
-    key, fix = 'model.lora.targets', 'use a regular expression or a list of name endings'
+    key, fix = _KEY, 'use a regular expression or a list of name endings'
     if isinstance(targets, str):
         try:
             re.compile(targets)

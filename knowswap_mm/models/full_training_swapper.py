@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
+from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import MODELS
 from knowswap_mm.schedule import SwapPhase
 
@@ -39,18 +40,26 @@ class FullTrainingSwapper(KnowledgeSwapper):
                 raise ConfigError(key, value, 'all weights train here, without adapters', fix)
         self.adapter_name, self.adapters = None, {}
 
-    def _apply_head_policy(self, model: nn.Module) -> None:
+    def _apply_head_policy(self, model: nn.Module) -> dict[str, nn.Parameter]:
         if self.head_policy != 'all':
             fix = "set model.head.policy = 'all', or leave it out"
             problem = 'all weights train here, those of the head, too'
             raise ConfigError('model.head.policy', self.head_policy, problem, fix)
+        parameters = dict(model.named_parameters())
+        names = [tensor.name for tensor in self.class_rows.tensors if tensor.name in parameters]
+        return {name: parameters[name] for name in names}
 
     def _rows_of_the_start(self, model: nn.Module) -> dict[str, Tensor]:
         return {}  # where all weights move, rows alone bring nothing back
 
     def train(self, mode: bool = True) -> FullTrainingSwapper:
-        """Set the mode; batch norms learn their statistics, as in any training."""
-        return BaseModel.train(self, mode)
+        """Set the mode; batch norms learn their statistics, as in any training.
+
+        The class rows train, whatever the ``train()`` of the host freezes.
+        """
+        rows = nn.ParameterList(self.head_rows.values())
+        with keep_trainable(rows, mode):
+            return BaseModel.train(self, mode)
 
     def set_trainable(self, phase: SwapPhase) -> bool:
         """Refuse phases that are about adapters; nothing is frozen or thawed.

@@ -11,7 +11,7 @@ from knowswap_mm.models.new_rows import NewRows
 HEAD_POLICIES = ('frozen', 'new_rows', 'all')
 
 
-def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> None:
+def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> dict[str, nn.Parameter]:
     """Make the rows trainable that the policy names.
 
     ``frozen`` trains none, as the official code does: new classes are learned by moving features
@@ -23,6 +23,9 @@ def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> None:
         rows (ClassRows): Its class-indexed tensors.
         policy (str): One of :data:`HEAD_POLICIES`.
 
+    Returns:
+        dict[str, nn.Parameter]: What trains of the rows, by the name of their tensor.
+
     Raises:
         ConfigError: If the policy is unknown, or there are no new rows to train.
     """
@@ -33,9 +36,10 @@ def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> None:
         fix = 'set model.head.old_classes below the number of classes of model.host'
         raise ConfigError('model.head.policy', policy, 'the head has no new rows', fix)
     if policy == 'frozen':
-        return
+        return {}
     parameters = dict(host.named_parameters())
     done: set[int] = set()
+    trained: dict[str, nn.Parameter] = {}
     for tensor in rows.tensors:
         # Heads may share a module; named_parameters lists it once, under its first name.
         parameter = parameters.get(tensor.name)
@@ -43,7 +47,10 @@ def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> None:
             continue
         done.add(id(parameter))
         if policy == 'all':
-            parameter.requires_grad_(True)
+            trained[tensor.name] = parameter.requires_grad_(True)
         else:
             owner_name, _, leaf = tensor.name.rpartition('.')
-            NewRows.apply_to(host.get_submodule(owner_name), leaf, rows.old, tensor.layout)
+            owner = host.get_submodule(owner_name)
+            NewRows.apply_to(owner, leaf, rows.old, tensor.layout)
+            trained[tensor.name] = owner.parametrizations[leaf].original
+    return trained

@@ -29,6 +29,7 @@ from knowswap_mm.models.host_config import without_pretrained
 from knowswap_mm.models.parse_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
+from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import HOST_FIXES, MODELS
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 from knowswap_mm.value_checks import check_flag, check_keys, check_mapping, check_texts
@@ -70,6 +71,7 @@ class KnowledgeSwapper(BaseModel):
         stack (AdapterStack): Those adapters.
         adapter_name (str): Name of the adapter that trains.
         adapters (dict[str, nn.Parameter]): Its matrices by full name.
+        head_rows (dict[str, nn.Parameter]): What trains of the head, by the name of its tensor.
         spread_nonfinite (bool): Whether one loss that is not finite makes all gradients so.
 
     Raises:
@@ -127,7 +129,7 @@ class KnowledgeSwapper(BaseModel):
         self._inject(model, lora)
         self._check_no_adapter_on_rows(model)
         self.head_policy = head.get('policy', 'all')
-        self._apply_head_policy(model)
+        self.head_rows = self._apply_head_policy(model)
         self.accelerated = accelerate(model, accelerations)
         self.host = model
         self.start_rows = StartRows(self._rows_of_the_start(model))
@@ -152,7 +154,7 @@ class KnowledgeSwapper(BaseModel):
         if lora is not None:
             injector = LoRAInjector.from_config(lora)
             self.stack.check_new(model, injector.adapter_name)
-            injector.inject(model)
+            injector.inject(model, self._owners_of_rows())
             own = [injector.adapter_name]
         if not own:
             fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
@@ -164,8 +166,8 @@ class KnowledgeSwapper(BaseModel):
         for parameter in self.adapters.values():
             parameter.requires_grad_(True)
 
-    def _apply_head_policy(self, model: nn.Module) -> None:
-        apply_head_policy(model, self.class_rows, self.head_policy)
+    def _apply_head_policy(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        return apply_head_policy(model, self.class_rows, self.head_policy)
 
     def _rows_of_the_start(self, model: nn.Module) -> dict[str, Tensor]:
         state = model.state_dict()
@@ -175,17 +177,24 @@ class KnowledgeSwapper(BaseModel):
         """Do nothing: the host was initialised when it was built."""
 
     def train(self, mode: bool = True) -> KnowledgeSwapper:
-        """Set the mode; batch norms stay in evaluation mode, their statistics are frozen."""
-        super().train(mode)
+        """Set the mode; batch norms stay in evaluation mode, their statistics are frozen.
+
+        What trains stays what it is, whatever the ``train()`` of the host freezes.
+        """
+        with keep_trainable(self, mode):
+            super().train(mode)
         for module in self.host.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
 
+    def _owners_of_rows(self) -> list[str]:
+        names = [tensor.name for tensor in self.class_rows.tensors]
+        return [name.removesuffix('.weight').removesuffix('.bias') for name in names]
+
     def _check_no_adapter_on_rows(self, model: nn.Module) -> None:
         adapted = {name for name, _ in lora_layers(model)}
-        for tensor in self.class_rows.tensors:
-            owner = tensor.name.removesuffix('.weight').removesuffix('.bias')
+        for owner in self._owners_of_rows():
             if owner in adapted:
                 fix = "leave it out of the targets; model.head.policy = 'new_rows' trains a head"
                 problem = 'has a row a class and can take no adapter'
@@ -226,6 +235,10 @@ class KnowledgeSwapper(BaseModel):
         for parameter in self.adapters.values():
             parameter.requires_grad_(not expand)
         return changed
+
+    def should_train(self, phase: SwapPhase) -> dict[str, nn.Parameter]:
+        """Adapters and head rows that train in a phase, by name."""
+        return self.head_rows | ({} if phase.kind == 'expand' else self.adapters)
 
     def forward(
         self,

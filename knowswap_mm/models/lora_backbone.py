@@ -10,6 +10,7 @@ from mmengine.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
 from knowswap_mm.lora import HostStateDict, LoRAInjector
+from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import MODELS
 from knowswap_mm.value_checks import check_mapping
 
@@ -53,6 +54,11 @@ class LoRABackbone(BaseModule):
         plain.init_weights()
         self.load_state_dict(plain.state_dict())
         self._injector.initialise(self.backbone)
+
+    def train(self, mode: bool = True) -> LoRABackbone:
+        """Set the mode; the adapters train, whatever the backbone's ``train()`` freezes."""
+        with keep_trainable(self, mode):
+            return super().train(mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the backbone."""

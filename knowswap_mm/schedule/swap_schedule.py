@@ -15,7 +15,15 @@ from knowswap_mm.schedule.phase_parser import PhaseParser, check_phase_keys
 from knowswap_mm.schedule.swap_phase import PHASE_KINDS, SwapPhase
 from knowswap_mm.value_checks import check_flag, check_keys, check_mapping, check_whole
 
-_KEYS = ('phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite')
+_KEYS = (
+    'phases',
+    'order',
+    'phase_settings',
+    'classes',
+    'allow_random_host',
+    'nonfinite',
+    'untrained',
+)
 
 
 @dataclass(frozen=True)

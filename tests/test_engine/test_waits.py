@@ -16,8 +16,10 @@ PHASES = [
 INTERVAL, TOTAL = 4, 23
 #: Iterations in which a phase begins: they end the one before, evaluate and save.
 BEGINS = (0, 9, 18)
+#: After it, once a run, the gradients that reached the adapters are looked at.
+LOOK = 1
 #: Neither those, nor the steps that log, nor the last one, which saves.
-QUIET = [i for i in range(TOTAL - 1) if (i + 1) % INTERVAL and i not in BEGINS]
+QUIET = [i for i in range(TOTAL - 1) if (i + 1) % INTERVAL and i not in (*BEGINS, LOOK)]
 THEIRS = dict(runtime_info='RuntimeInfoHook', wrapper=dict(type='OptimWrapper'))
 OURS = dict(
     runtime_info='knowswap_mm.DeviceScalarsHook', wrapper=dict(type='knowswap_mm.SwapOptimWrapper')
@@ -77,7 +79,8 @@ def test_no_wait_between_log_steps(loss, picture_tree, host, tmp_path, monkeypat
     found = found_in(config, monkeypatch)
     assert {i: found[i] for i in QUIET if found[i]} == {}
     # One look at the losses, and one copy of everything that is logged.
-    for i in set(range(TOTAL)) - set(QUIET) - set(BEGINS) - {TOTAL - 1}:
+    assert [entry.split('/')[-1].split(':')[0] for entry in found[LOOK]] == ['adapter_gradients.py']
+    for i in set(range(TOTAL)) - set(QUIET) - set(BEGINS) - {LOOK, TOTAL - 1}:
         names = [entry.split()[0] for entry in found[i]]
         assert names == ['tolist', 'tolist'], found[i]
 

@@ -1,6 +1,7 @@
 import pytest
 from mmengine.registry import MODELS
 from tiny_hosts import build_host, dino_host, swin_host, vit_host
+from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAGroups, LoRAInjector
@@ -99,3 +100,15 @@ def test_blocks_of_a_detector():
     assert members(groups, model) == expected(groups.names)
     # The official code leaves the decoder out of the sparse term.
     assert LoRAGroups(model, exclude=['^decoder']).names == swin + encoder
+
+
+def test_blocks_in_a_sequential_are_groups_of_their_own():
+    """ConvNeXt's stages are a list of `Sequential`: the block is the element of the latter."""
+    block = [nn.Module() for _ in range(2)]
+    for each in block:
+        each.up, each.down = nn.Linear(4, 8), nn.Linear(8, 4)
+    model = nn.Module()
+    model.stages = nn.ModuleList([nn.Sequential(*block)])
+    groups = LoRAGroups(LoRAInjector(rank=2).inject(model))
+    assert groups.names == ['stages.0.0', 'stages.0.1']
+    assert groups.membership == [0] * 4 + [1] * 4
