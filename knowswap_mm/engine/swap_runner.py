@@ -20,6 +20,7 @@ from knowswap_mm.engine.atomic_backend import ATOMIC
 from knowswap_mm.engine.atomic_file import remove_partial, write_json
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
+from knowswap_mm.engine.data_only_loader import use_data_only_loader
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
@@ -64,6 +65,7 @@ class SwapRunner(TidyRunner):
         Raises:
             ConfigError: If the config has no ``swap`` field.
         """
+        use_data_only_loader()  # the hosts' own tools start here, too
         cfg = RememberedConfig.adopt(copy.deepcopy(cfg))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.

@@ -23,9 +23,11 @@ from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.all_or_nothing import all_or_nothing, check_types
 from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.foreign_code import closed_to_foreign_code
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
-from knowswap_mm.models.host_config import without_pretrained
+from knowswap_mm.models.host_config import set_aside_pretrained
+from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.parse_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
@@ -76,6 +78,7 @@ class KnowledgeSwapper(BaseModel):
         CheckpointError: If the earlier adapters do not fit the host or one another.
     """
 
+    @closed_to_foreign_code('model.host', 'host')
     def __init__(
         self,
         host: dict[str, Any],
@@ -98,7 +101,7 @@ class KnowledgeSwapper(BaseModel):
                 check_mapping(f'model.{key}', value, 'dict(...), or leave it out')
         check_mapping('model.host', host, "dict(type='ImageClassifier', ...)")
         check_flag('model.fp32_losses', fp32_losses)
-        host = without_pretrained(host)
+        host = set_aside_pretrained(host, 'model.host')
         if data_preprocessor is not None:
             host.setdefault('data_preprocessor', data_preprocessor)
         head = dict(head or {})
@@ -110,6 +113,7 @@ class KnowledgeSwapper(BaseModel):
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
         model.init_weights()
+        computed = prepare_state(model)
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
         )
@@ -136,7 +140,7 @@ class KnowledgeSwapper(BaseModel):
         self.predict_dtype = _dtype_of(predict_dtype)
         self.schedule: SwapSchedule | None = None
         self.spread_nonfinite = False
-        self._host_keys = HostStateDict(self, 'host.')
+        self._host_keys, self._computed = HostStateDict(self, 'host.'), computed
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
 
     def _inject(self, model: nn.Module, lora: dict[str, Any] | None) -> None:
@@ -306,10 +310,12 @@ class KnowledgeSwapper(BaseModel):
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
                 fix(self.host, state_dict, f'{prefix}host.')
-        if self.stack:
-            self._check_stack(state_dict, f'{prefix}host.', plain)
         with torch.no_grad():
             current = self.host.state_dict()
+        for name in self._computed:  # by the host, which would not take them from a file
+            state_dict.setdefault(f'{prefix}host.{name}', current[name])
+        if self.stack:
+            self._check_stack(state_dict, f'{prefix}host.', plain)
         for tensor in self.class_rows.tensors:
             key = f'{prefix}host.{tensor.name}'
             if key in state_dict:
