@@ -2,7 +2,8 @@
 
 A row is ``(family, library, config, options)``. Options: ``size`` of the images in pixels,
 ``changes`` of the model's config by dotted key, ``keys`` of the swapper's config that are tried if
-the host is refused without them, and ``data`` for samples that are not the usual ones. What a
+the host is refused without them, ``needs`` for changes of the host that its library wants before
+it trains, and ``data`` for samples that are not the usual ones. What a
 script can do by itself (fewer blocks, fewer queries) it does without a word here.
 """
 
@@ -39,6 +40,7 @@ def _seg(family, config, size=64, **options):
 
 
 IMAGE = {'backbone.img_size': 64}
+PADDED = {**IMAGE, 'backbone.pad_small_map': True}
 SIZED = {'backbone.img_size': (64, 64)}
 HOSTS = [
     _cls('ViT', 'vision_transformer/vit-base-p16_64xb64_in1k.py', changes=IMAGE),
@@ -59,8 +61,8 @@ HOSTS = [
     _cls('MAE', 'mae/benchmarks/vit-base-p16_8xb128-coslr-100e_in1k.py', changes=IMAGE),
     _cls('MAE, linear', 'mae/benchmarks/vit-base-p16_8xb2048-linear-coslr-90e_in1k.py'),
     _cls('CLIP', 'clip/vit-base-p16_pt-64xb64_in1k-384px.py', changes=IMAGE),
-    _cls('Swin', 'swin_transformer/swin-tiny_16xb64_in1k.py', changes=IMAGE),
-    _cls('Swin', 'swin_transformer/swin-large_8xb8_cub-384px.py', changes=IMAGE),
+    _cls('Swin', 'swin_transformer/swin-tiny_16xb64_in1k.py', changes=PADDED),
+    _cls('Swin', 'swin_transformer/swin-large_8xb8_cub-384px.py', changes=PADDED),
     _cls(
         'Swin V2',
         'swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py',
@@ -68,7 +70,13 @@ HOSTS = [
     ),
     _cls('PoolFormer', 'poolformer/poolformer-s12_32xb128_in1k.py', keys=POINTWISE),
     _cls('RIFormer', 'riformer/riformer-s12_8xb128_in1k.py', keys=POINTWISE),
-    _cls('EfficientFormer', 'efficientformer/efficientformer-l1_8xb128_in1k.py', 224, keys=LINEARS),
+    _cls(
+        'EfficientFormer',
+        'efficientformer/efficientformer-l1_8xb128_in1k.py',
+        224,
+        needs={'head.distillation': False},  # mmpretrain says that it cannot train with it
+        keys=LINEARS,
+    ),
     _cls('MViTv2', 'mvit/mvitv2-tiny_8xb256_in1k.py', keys=LINEARS),
     _cls('HiViT', 'hivit/hivit-tiny-p16_16xb64_in1k.py', changes=IMAGE, keys=LINEARS),
     _cls(

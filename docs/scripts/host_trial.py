@@ -52,13 +52,19 @@ def try_host(library: str, config: str, options: dict[str, Any]) -> dict[str, st
         ``crashes``), ``keys`` and ``message``.
     """
     first = _outcome(library, config, options, {})
+    needs = [f'host.{name} = {value!r}' for name, value in options.get('needs', {}).items()]
+    if first['outcome'] == 'works' and needs:
+        return dict(first, outcome='works with keys', keys=', '.join(needs))
     if first['outcome'] in ('refused', 'silent') and options.get('keys'):
         second = _outcome(library, config, options, options['keys'])
         if second['outcome'] == 'works':
             keys = ', '.join(
-                f'{part}.{name} = {value!r}'
-                for part, settings in options['keys'].items()
-                for name, value in settings.items()
+                needs
+                + [
+                    f'{part}.{name} = {value!r}'
+                    for part, settings in options['keys'].items()
+                    for name, value in settings.items()
+                ]
             )
             return dict(second, outcome='works with keys', keys=keys, message=first['message'])
         if first['outcome'] == 'refused' and second['outcome'] != 'refused':
@@ -157,7 +163,7 @@ def small_config(library: str, config: str, options: dict[str, Any]) -> dict[str
         if library == 'mmpretrain':
             model.data_preprocessor.setdefault('type', 'ClsDataPreprocessor')
     holder = Config(dict(model=model))
-    for key, value in options.get('changes', {}).items():
+    for key, value in {**options.get('changes', {}), **options.get('needs', {})}.items():
         holder.merge_from_dict({f'model.{key}': value})
     model = holder.model.to_dict()
     if library == 'mmseg':

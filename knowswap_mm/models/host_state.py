@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from knowswap_mm.errors import ConfigError
 
@@ -21,7 +21,9 @@ def prepare_state(host: nn.Module, key: str = 'model.host') -> tuple[str, ...]:
     (SwinV2: ``relative_position_index`` and ``relative_coords_table``); a strict load then misses
     them. Exactly those names are allowed to be missing, in this host and its copies: what is
     reported when the host loads its own state dict. The same goes for names that it reports as
-    unexpected there.
+    unexpected there. Others give a module a second name in their first training step (DDQ), under
+    which a new host of the same config would not know the weights: such names stay out of the state
+    dict.
 
     Args:
         host (nn.Module): A host as it was built.
@@ -45,6 +47,7 @@ def prepare_state(host: nn.Module, key: str = 'model.host') -> tuple[str, ...]:
         raise ConfigError(key, type(host).__name__, problem, _FIX)
     if missing or unexpected:
         host.register_load_state_dict_post_hook(_OwnGaps(missing, unexpected))
+    host.register_state_dict_post_hook(_FirstNames(host.state_dict()))
     return missing
 
 
@@ -67,6 +70,35 @@ class _OwnGaps:
             # The host may be a part of the model that is loaded, hence the ends of names.
             ends = tuple(f'.{name}' for name in own)
             keys[:] = [key for key in keys if not f'.{key}'.endswith(ends)]
+
+
+class _FirstNames:
+    """Takes second names of tensors that came later out of a state dict.
+
+    Args:
+        names (Iterable[str]): Those with which the host was built.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+
+    def __call__(
+        self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any
+    ) -> None:
+        own = {key: value for key, value in state.items() if key.startswith(prefix)}
+        later = [key for key in own if key.removeprefix(prefix) not in self.names]
+        if later:
+            known = {_place(value) for key, value in own.items() if key not in set(later)}
+            for key in later:
+                if _place(own[key]) in known:
+                    del state[key]
+
+
+def _place(value: Any) -> Any:
+    """What two names of one tensor have in common; an empty one has no place."""
+    if isinstance(value, Tensor) and value.numel():
+        return value.data_ptr(), value.shape
+    return id(value)
 
 
 def _check_complete(host: nn.Module, key: str) -> None:

@@ -105,6 +105,19 @@ def test_a_host_that_does_not_load_its_parameters_is_refused():
         prepare_state(Dropping(2, 2))
 
 
+def test_a_second_name_that_comes_later_stays_out_of_the_state_dict():
+    """As DDQ's decoder gets the head's branches when it first trains."""
+    host = nn.ModuleDict(dict(head=nn.Linear(2, 2)))
+    before = set(host.state_dict())
+    prepare_state(host)
+    host['again'] = host['head']
+    outer = nn.ModuleDict(dict(host=host))
+    assert set(host.state_dict()) == before
+    assert set(outer.state_dict()) == {f'host.{name}' for name in before}
+    host['more'] = nn.Linear(2, 2)
+    assert set(host.state_dict()) == before | {'more.weight', 'more.bias'}
+
+
 @pytest.fixture(scope='module')
 def swin_v2():
     plain = build_host(swin_v2_host(OLD), seed=3)
