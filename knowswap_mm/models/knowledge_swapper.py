@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.acceleration import accelerate
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.errors import ConfigError, PhaseError, SwapError
 from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.adapter_tensors import adapter_names
 from knowswap_mm.lora.host_state_dict import is_adapter_key
@@ -112,7 +112,14 @@ class KnowledgeSwapper(BaseModel):
         model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
-        model.init_weights()
+        try:
+            model.init_weights()
+        except SwapError:
+            raise
+        except Exception as error:  # some hosts can be initialised from a file only (SAN)
+            fix = 'use a host that can be initialised without a weight file'
+            problem = f'its init_weights() fails ({type(error).__name__}: {error})'
+            raise ConfigError('model.host', str(host.get('type')), problem, fix) from error
         computed = prepare_state(model)
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')

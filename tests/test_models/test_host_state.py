@@ -50,6 +50,7 @@ def distilling_host():
     teacher = dict(type='mmdet.RetinaNet', **copy.deepcopy(student))
     return dict(
         type='mmdet.KnowledgeDistillationSingleStageDetector',
+        _scope_='mmdet',
         **student,
         teacher_config=dict(model=teacher),
         teacher_ckpt='https://nowhere.invalid/teacher.pth',
