@@ -69,7 +69,18 @@ def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
         ValueError: If it is cut off, or holds more than a file of its size can.
         EOFError: If it is cut off.
     """
-    content = path.read_bytes()
+    return _tensors(arrays_of(path.read_bytes()), map_location)
+
+
+def arrays_of(content: bytes) -> Any:
+    """Read a pickle of arrays in dicts and lists.
+
+    Args:
+        content (bytes): The pickle.
+
+    Raises:
+        Exception: As :func:`read_arrays`.
+    """
     check_pickle(content)
     try:
         found = _ArrayUnpickler(io.BytesIO(content), encoding='latin1').load()
@@ -78,7 +89,7 @@ def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
             raise EOFError(str(error)) from error
         raise
     check_contents(found, len(content))
-    return _tensors(found, map_location)
+    return found
 
 
 def _tensors(value: Any, device: Any) -> Any:

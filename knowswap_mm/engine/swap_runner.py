@@ -22,6 +22,7 @@ from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.class_count import check_class_count
 from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.config_check import check_config, hand_on_classes
+from knowswap_mm.engine.data_only_loader import use_data_only_loader
 from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
 from knowswap_mm.engine.hooks.stall_hook import StallHook
@@ -66,6 +67,7 @@ class SwapRunner(CheckedRunner):
         Raises:
             ConfigError: If the config has no ``swap`` field.
         """
+        use_data_only_loader()  # the hosts' own tools start here, too
         cfg = RememberedConfig.adopt(name_types(copy.deepcopy(cfg)))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.

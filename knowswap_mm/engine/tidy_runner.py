@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from knowswap_mm.engine.loader_worker import start_worker
 from knowswap_mm.engine.parent_death import die_with_launcher
+from knowswap_mm.models.foreign_code import no_foreign_code
 
 _LOOPS = ('_train_loop', '_val_loop', '_test_loop')
 
@@ -22,6 +24,8 @@ class TidyRunner(Runner):
     - A worker whose process is killed ends as well, and no worker ends before, see
       :func:`start_worker`.
     - Processes of a torchrun that is killed end with it, see :func:`die_with_launcher`.
+
+    Its model is built without foreign code, see :func:`no_foreign_code`.
 
     Args:
         *args: As for :class:`mmengine.runner.Runner`.
@@ -52,6 +56,18 @@ class TidyRunner(Runner):
             return super().test()
         finally:
             self._release_workers()
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; nothing is fetched or unpickled for it.
+
+        Args:
+            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
+
+        Raises:
+            ConfigError: If a part of it tries to.
+        """
+        with no_foreign_code('model', model if isinstance(model, dict) else None):
+            return super().build_model(model)
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:

@@ -28,6 +28,8 @@ from knowswap_mm.exporting.exported_host import ExportedHost
 from knowswap_mm.exporting.host_files import host_config, write_config
 from knowswap_mm.exporting.new_folder import new_folder, refuse_existing
 from knowswap_mm.exporting.role_tests import open_test_data, spread_samples, write_role_tests
+from knowswap_mm.models.foreign_code import no_foreign_code
+from knowswap_mm.models.host_state import prepare_state
 
 
 def export(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,7 +103,9 @@ def names_to_drop(args: argparse.Namespace, cfg: Config) -> list[str]:
 
 def build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """Build a plain host and load it strictly."""
-    plain = MODELS.build(ConfigDict(copy.deepcopy(config)))  # hosts may write into it
+    with no_foreign_code('model.host', config):
+        plain = MODELS.build(ConfigDict(copy.deepcopy(config)))  # hosts may write into it
+    prepare_state(plain)
     try:
         plain.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.acceleration import accelerate
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.errors import ConfigError, PhaseError, SwapError
 from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.adapter_tensors import adapter_names
 from knowswap_mm.lora.host_state_dict import is_adapter_key
 from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
 from knowswap_mm.models.all_or_nothing import all_or_nothing, check_types
 from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.foreign_code import closed_to_foreign_code
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.head_policy import apply_head_policy
-from knowswap_mm.models.host_config import without_pretrained
+from knowswap_mm.models.host_config import set_aside_pretrained
+from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.parse_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.start_rows import StartRows
@@ -79,6 +81,7 @@ class KnowledgeSwapper(BaseModel):
         CheckpointError: If the earlier adapters do not fit the host or one another.
     """
 
+    @closed_to_foreign_code('model.host', 'host')
     def __init__(
         self,
         host: dict[str, Any],
@@ -101,7 +104,7 @@ class KnowledgeSwapper(BaseModel):
                 check_mapping(f'model.{key}', value, 'dict(...), or leave it out')
         check_mapping('model.host', host, "dict(type='ImageClassifier', ...)")
         check_flag('model.fp32_losses', fp32_losses)
-        host = without_pretrained(host)
+        host = set_aside_pretrained(host, 'model.host')
         if data_preprocessor is not None:
             host.setdefault('data_preprocessor', data_preprocessor)
         head = dict(head or {})
@@ -118,7 +121,15 @@ class KnowledgeSwapper(BaseModel):
         )
         # The runner calls init_weights after it built the optimizer; on an injected model that
         # would overwrite adapters. So it happens here, and later calls do nothing.
-        model.init_weights()
+        try:
+            model.init_weights()
+        except SwapError:
+            raise
+        except Exception as error:  # some hosts can be initialised from a file only (SAN)
+            fix = 'use a host that can be initialised without a weight file'
+            problem = f'its init_weights() fails ({type(error).__name__}: {error})'
+            raise ConfigError('model.host', str(host.get('type')), problem, fix) from error
+        computed = prepare_state(model)
         super().__init__(
             data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
         )
@@ -139,7 +150,7 @@ class KnowledgeSwapper(BaseModel):
         self.predict_dtype = _dtype_of(predict_dtype)
         self.schedule: SwapSchedule | None = None
         self.spread_nonfinite = False
-        self._host_keys = HostStateDict(self, 'host.')
+        self._host_keys, self._computed = HostStateDict(self, 'host.'), computed
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
 
     def _inject(self, model: nn.Module, lora: dict[str, Any] | None) -> None:
@@ -320,10 +331,12 @@ class KnowledgeSwapper(BaseModel):
         for kind in type(self.host).__mro__:
             if fix := HOST_FIXES.get(kind.__name__):
                 fix(self.host, state_dict, f'{prefix}host.')
-        if self.stack:
-            self._check_stack(state_dict, f'{prefix}host.', plain)
         with torch.no_grad():
             current = self.host.state_dict()
+        for name in self._computed:  # by the host, which would not take them from a file
+            state_dict.setdefault(f'{prefix}host.{name}', current[name])
+        if self.stack:
+            self._check_stack(state_dict, f'{prefix}host.', plain)
         for tensor in self.class_rows.tensors:
             key = f'{prefix}host.{tensor.name}'
             if key in state_dict:

@@ -10,6 +10,8 @@ from mmengine.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
 from knowswap_mm.lora import HostStateDict, LoRAInjector
+from knowswap_mm.models.foreign_code import closed_to_foreign_code, no_foreign_code
+from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import MODELS
 from knowswap_mm.value_checks import check_mapping
@@ -32,11 +34,13 @@ class LoRABackbone(BaseModule):
     #: Where config and module have what is left without this package.
     plain_part = 'backbone'
 
+    @closed_to_foreign_code('model.host.backbone.backbone', 'backbone')
     def __init__(self, backbone: dict[str, Any], lora: dict[str, Any] | None = None) -> None:
         super().__init__()
         check_mapping('model.host.backbone.backbone', backbone, "dict(type='VisionTransformer')")
         self._config = copy.deepcopy(backbone)
         self.backbone = HOST_MODELS.build(backbone)
+        prepare_state(self.backbone, 'model.host.backbone.backbone')
         self.backbone.requires_grad_(False)
         self._injector = LoRAInjector.from_config({} if lora is None else lora)
         self._injector.inject(self.backbone)
@@ -50,8 +54,9 @@ class LoRABackbone(BaseModule):
         A plain twin is initialised in place of the backbone: ``init_cfg`` may name a pretrained
         file, whose keys fit a backbone without adapters only.
         """
-        plain = HOST_MODELS.build(copy.deepcopy(self._config))
-        plain.init_weights()
+        with no_foreign_code('model.host.backbone.backbone', self._config):
+            plain = HOST_MODELS.build(copy.deepcopy(self._config))
+            plain.init_weights()
         self.load_state_dict(plain.state_dict())
         self._injector.initialise(self.backbone)
 
