@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from knowswap_mm.partial_file import PARTIAL, partial_file, remove_left
 from knowswap_mm.value_checks import check_text
 
 
@@ -14,7 +17,8 @@ def cache_folder(given: str | None = None) -> Path:
 
     Args:
         given (str | None): The folder of the config; by default ``$XDG_CACHE_HOME/knowswap_mm`` or
-            ``~/.cache/knowswap_mm``.
+            ``~/.cache/knowswap_mm``; for a user without a home (in a container), one in the folder
+            for temporary files.
 
     Returns:
         Path: The folder. It need not exist.
@@ -22,7 +26,10 @@ def cache_folder(given: str | None = None) -> Path:
     if given is not None:
         check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
         return Path(given).resolve()
-    default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    try:
+        default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError:  # nobody knows the user
+        default = Path(tempfile.gettempdir()) / f'knowswap_mm_{os.getuid()}'
     return Path(default).resolve() / 'knowswap_mm'
 
 
@@ -42,12 +49,16 @@ def holds(path: Path, content: bytes) -> bool:
 def write_once(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole or not at all; another process may write the same contents meanwhile.
 
+    What killed processes left of this file is removed.
+
     Args:
         path (Path): The file, whose name tells its contents.
         write (Callable[[Path], object]): Writes the contents to the path it is given, which has
-            the same ending.
+            the same ending, and exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f'.{os.getpid()}{path.suffix}')
-    write(partial)
-    os.replace(partial, path)
+    remove_left(path.parent, f'{glob.escape(path.name)}.*{PARTIAL}{glob.escape(path.suffix)}')
+    with partial_file(path, path.suffix) as (partial, file):
+        write(partial)
+        os.fsync(file.fileno())
+        os.replace(partial, path)

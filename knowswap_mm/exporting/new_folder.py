@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def new_folder(out: Path, key: str) -> Iterator[Path]:
     """
     refuse_existing(out, key)
     out = out.absolute()
-    partial = out.with_name(f'.{out.name}.{os.getpid()}.partial')
+    # Unique: in containers, two processes may have the same number.
+    partial = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:12]}.partial')
     partial.mkdir(parents=True)
     try:
         yield partial

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from knowswap_mm.errors import CheckpointError
@@ -58,6 +57,8 @@ class AdapterFile:
             class_roles (dict | None): The classes of each role.
             history (list[dict] | None): What each phase did.
         """
+        from knowswap_mm.engine.atomic_file import write_safetensors  # the engine imports this
+
         self.folder.mkdir(parents=True, exist_ok=True)
         matrices = on_cpu(adapter_matrices(swapper.host, swapper.adapter_name))
         rows, start_rows = on_cpu(class_rows(swapper)), on_cpu(swapper.start_rows.tensors())
@@ -68,9 +69,9 @@ class AdapterFile:
             history=history or [],
         )
         manifest.adapter_sha256 = manifest.hash_of(all_tensors(matrices, rows, start_rows))
-        save_file(matrices, self.folder / ADAPTER_FILE)
-        save_file(rows, self.folder / ROWS_FILE)
-        save_file(start_rows, self.folder / START_FILE)
+        write_safetensors(self.folder / ADAPTER_FILE, matrices)
+        write_safetensors(self.folder / ROWS_FILE, rows)
+        write_safetensors(self.folder / START_FILE, start_rows)
         adapter_config(swapper.host, swapper.adapter_name).save_pretrained(str(self.folder))
         manifest.write(self.folder / MANIFEST_FILE)
 
