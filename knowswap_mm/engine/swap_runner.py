@@ -149,6 +149,8 @@ class SwapRunner(TidyRunner):
         self._train_loop = dict(loop, max_iters=schedule.total)
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
+        if uneven := schedule.uneven():
+            self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
 
     def _write_run_files(self, dataset: RoleDataset) -> None:

@@ -18,6 +18,7 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.schedule.shares import role_counts
 from knowswap_mm.value_checks import check_flag
 
 RESULTS_FILE = 'swap_results.json'
@@ -86,7 +87,7 @@ class PhaseHook(Hook):
             if phase.index > 0:
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
-        self._check_batch(phase, data_batch)
+        self._check_batch(phase, data_batch, runner.rank, runner.world_size)
         seed_all(derive_seed('model', runner.seed, runner.rank, runner.iter))
 
     def before_val(self, runner: Any) -> None:
@@ -203,7 +204,9 @@ class PhaseHook(Hook):
             self.results.write(path, seed=runner.seed, schedule=schedule)
 
     @staticmethod
-    def _check_batch(phase: SwapPhase, data_batch: dict[str, Any] | None) -> None:
+    def _check_batch(
+        phase: SwapPhase, data_batch: dict[str, Any] | None, rank: int = 0, world_size: int = 1
+    ) -> None:
         counts: dict[str, int] = {}
         for sample in (data_batch or {}).get('data_samples', ()):
             # Not sample.metainfo, which is a new dict each time: this runs in every iteration.
@@ -214,7 +217,7 @@ class PhaseHook(Hook):
                 )
             role = sample.get('role')
             counts[role] = counts.get(role, 0) + 1
-        expected = {role: n for role, n in phase.split.items() if n}
+        expected = role_counts(phase, rank, world_size)
         if counts != expected:
             raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
 
