@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 
 from knowswap_mm.datasets.seeding import derive_seed, seed_all
 from knowswap_mm.engine.latest_checkpoint import save_latest
+from knowswap_mm.engine.log_history import bounded
 from knowswap_mm.engine.swap_history import SwapHistory
 from knowswap_mm.engine.swap_results import START, SwapResults
 from knowswap_mm.errors import PhaseError
@@ -131,7 +132,10 @@ class PhaseHook(Hook):
             self._write_adapter(runner, ADAPTER_FOLDER)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put schedule and results into the checkpoint."""
+        """Put schedule and results into the checkpoint, and only the newest logged values."""
+        hub = checkpoint.get('message_hub')
+        if hub is not None:
+            hub['log_scalars'] = bounded(hub['log_scalars'], runner.log_processor)
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
                 run=runner.run_id,
