@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +19,8 @@ def cache_folder(given: str | None = None) -> Path:
 
     Args:
         given (str | None): The folder of the config; by default ``$XDG_CACHE_HOME/knowswap_mm`` or
-            ``~/.cache/knowswap_mm``.
+            ``~/.cache/knowswap_mm``; for a user without a home (in a container), one in the folder
+            for temporary files.
 
     Returns:
         Path: The folder. It need not exist.
@@ -25,7 +28,10 @@ def cache_folder(given: str | None = None) -> Path:
     if given is not None:
         check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
         return Path(given).resolve()
-    default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    try:
+        default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError:  # nobody knows the user
+        default = Path(tempfile.gettempdir()) / f'knowswap_mm_{os.getuid()}'
     return Path(default).resolve() / 'knowswap_mm'
 
 
@@ -65,6 +71,8 @@ def holds(path: Path, content: bytes) -> bool:
 def write_cached(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all; another process may write the same contents meanwhile.
 
+    What killed processes left of this file is removed.
+
     Args:
         path (Path): The file, whose name tells its contents.
         write (Callable[[BinaryIO], object]): Writes the contents to the file it is given.
@@ -72,8 +80,12 @@ def write_cached(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         ConfigError: If it cannot be written.
     """
-    from knowswap_mm.engine.atomic_file import write_atomic  # only now: the engine imports this
+    from knowswap_mm.engine.atomic_file import (  # only now: the engine imports this
+        remove_partial,
+        write_atomic,
+    )
 
+    remove_partial(path.parent, [glob.escape(path.name)])
     try:
         write_atomic(path, write)
     except CheckpointError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from dataclasses import dataclass
 
 import numpy as np
 from mmengine.dist import get_dist_info
@@ -14,32 +13,20 @@ from knowswap_mm.datasets.sample_address import SampleAddress
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import DATA_SAMPLERS
-from knowswap_mm.roles import LEARN, RETAIN, ROLES
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """A run of ``count`` samples of a batch: their role, and the role views they come from."""
-
-    role: str
-    sources: tuple[str, ...]
-    count: int
-
-    @property
-    def pool(self) -> tuple[str, tuple[str, ...]]:
-        return self.role, self.sources
+from knowswap_mm.schedule.shares import Slot, shares, slots_of
 
 
 @DATA_SAMPLERS.register_module()
 class SwapSampler(Sampler):
-    """Endless stream of addresses; every ``batch_size`` consecutive ones have the phase's split.
+    """Endless stream of addresses; every ``batch_size`` consecutive ones are a process's batch.
 
     Each pool of samples (a role's view, or retain together with learned data) is a sequence of
     seeded permutations. The k-th draw of a pool is a pure function of the seed and k, and k is a
     pure function of the iteration, so :meth:`skip` takes constant time and the stream does not
     depend on how the draws of an iteration are shared among the processes: two processes with half
-    the batch see what one process would see.
+    the batch see what one process would see. The split of the phase is that of all processes
+    together, see :func:`~knowswap_mm.schedule.shares.shares`.
 
     Args:
         dataset (Sized): The role data set, which the data loader passes; only looked at for images
@@ -69,6 +56,8 @@ class SwapSampler(Sampler):
         self.seed = 0 if seed is None else seed
         self.rank = current_rank if rank is None else rank
         self.world_size = current_world if world_size is None else world_size
+        #: Samples of an iteration in one process.
+        self.batch_size = schedule.phases[0].batch_size // self.world_size
         self._start = 0
         self._permutations: dict[tuple, tuple[int, np.ndarray]] = {}
         self._check_rest(getattr(dataset, 'views', {}))
@@ -76,23 +65,22 @@ class SwapSampler(Sampler):
     def _check_rest(self, views: Mapping[str, RoleView]) -> None:
         """Refuse roles of which so much was left out that a batch repeats what is left."""
         for phase in self.schedule.phases:
-            for slot in self._slots(phase):
+            for slot in slots_of(phase):
                 view = views.get(slot.role)
                 if view is None or view.counts is None or slot.sources != (slot.role,):
                     continue
                 gone = sum(view.counts.left_out.values())
                 rest = view.counts.to_dict()['images'] - gone
-                wanted = slot.count * self.world_size
-                if rest < wanted <= rest + gone:
+                if rest < slot.count <= rest + gone:
                     problem = f'{rest} images are left and {gone} left out, and a batch of phase '
-                    problem += f'{phase.index + 1} takes {wanted}'
+                    problem += f'{phase.index + 1} takes {slot.count}'
                     mixed = getattr(view, 'mixed', None)
                     fix = 'leave fewer out (see the log for the reasons), or add images'
                     raise ConfigError(f'{view.key}.mixed', mixed, problem, fix)
 
     def __len__(self) -> int:
         """Samples of the whole run in one process."""
-        return self.schedule.total * self.schedule.batch_size
+        return self.schedule.total * self.batch_size
 
     def skip(self, num_samples: int) -> None:
         """Start the next iteration over the sampler after this many samples of this process.
@@ -103,7 +91,7 @@ class SwapSampler(Sampler):
         self._start += num_samples
 
     def __iter__(self) -> Iterator[SampleAddress]:
-        iteration, offset = divmod(self._start, self.schedule.batch_size)
+        iteration, offset = divmod(self._start, self.batch_size)
         self._start = 0
         while True:
             yield from self.batch(iteration)[offset:]
@@ -119,39 +107,25 @@ class SwapSampler(Sampler):
             list[SampleAddress]: ``batch_size`` addresses.
         """
         phase = self.schedule.phase_at(iteration)
-        addresses = []
-        for slot in self._slots(phase):
-            inside = iteration - phase.begin
-            first = self._draws_before(phase, slot)
-            first += (inside * self.world_size + self.rank) * slot.count
-            for draw in range(first, first + slot.count):
+        slots, addresses = slots_of(phase), []
+        own = shares(slots, self.rank, self.world_size)
+        for slot, share in zip(slots, own, strict=True):
+            first = self._draws_before(phase, slot) + (iteration - phase.begin) * slot.count
+            for draw in range(first + share.start, first + share.stop):
                 source, index = self._locate(slot, draw)
                 addresses.append(SampleAddress(slot.role, source, index, draw, phase.index))
         return addresses
 
-    def _slots(self, phase: SwapPhase) -> list[_Slot]:
-        slots = []
-        for role in ROLES:
-            count = phase.split[role]
-            if role == RETAIN and phase.merge_learned and phase.merged_share is not None:
-                learned = round(phase.merged_share * count)
-                slots += [_Slot(role, (RETAIN,), count - learned), _Slot(role, (LEARN,), learned)]
-            elif role == RETAIN and phase.merge_learned:
-                slots.append(_Slot(role, (RETAIN, LEARN), count))
-            else:
-                slots.append(_Slot(role, (role,), count))
-        return [slot for slot in slots if slot.count]
-
-    def _draws_before(self, phase: SwapPhase, slot: _Slot) -> int:
+    def _draws_before(self, phase: SwapPhase, slot: Slot) -> int:
         """Draws that earlier phases, on all processes, made from the slot's pool."""
         draws = 0
         for earlier in self.schedule.phases[: phase.index]:
-            for other in self._slots(earlier):
+            for other in slots_of(earlier):
                 if other.pool == slot.pool:
-                    draws += earlier.length * other.count * self.world_size
+                    draws += earlier.length * other.count
         return draws
 
-    def _locate(self, slot: _Slot, draw: int) -> tuple[str, int]:
+    def _locate(self, slot: Slot, draw: int) -> tuple[str, int]:
         sizes = [self.schedule.role_sizes[source] for source in slot.sources]
         epoch, offset = divmod(draw, sum(sizes))
         index = int(self._permutation(slot, epoch, sum(sizes))[offset])
@@ -161,7 +135,7 @@ class SwapSampler(Sampler):
             source += 1
         return slot.sources[source], index
 
-    def _permutation(self, slot: _Slot, epoch: int, size: int) -> np.ndarray:
+    def _permutation(self, slot: Slot, epoch: int, size: int) -> np.ndarray:
         cached = self._permutations.get(slot.pool)
         if cached is None or cached[0] != epoch:
             seed = derive_seed('order', self.seed, slot.role, *slot.sources, epoch)

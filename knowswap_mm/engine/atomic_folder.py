@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
 from knowswap_mm.errors import CheckpointError
-
-_PARTIAL = '.partial'
+from knowswap_mm.partial_file import PARTIAL, is_left, partial_name, try_lock
 
 
 @contextmanager
@@ -36,7 +33,8 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(out)
         # Inside of it, so that the folder itself is made with the rights that the user gives.
-        place = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', suffix=_PARTIAL, dir=out.parent))
+        place = out.with_name(f'.{partial_name(out)}')
+        place.mkdir(mode=0o700)
     except OSError as error:
         raise CheckpointError(
             f'{out} could not be written ({error.strerror or error}). Fix: make room on the disk '
@@ -44,8 +42,7 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
         ) from error
     lock = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(lock)
         new = place / 'new'
         new.mkdir()
         yield new
@@ -61,7 +58,7 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
 
 def _remove_stale(out: Path) -> None:
     """Remove what writers left that were killed; a living one holds a lock."""
-    for place in out.parent.glob(f'.{escape(out.name)}.*{_PARTIAL}'):
+    for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
         if place.is_symlink() or not place.is_dir():
             continue
         try:
@@ -69,9 +66,9 @@ def _remove_stale(out: Path) -> None:
         except OSError:  # gone already, or of another user
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(place, ignore_errors=True)
-        except OSError:  # it is being written
+            if is_left(place, handle):
+                shutil.rmtree(place, ignore_errors=True)
+        except OSError:  # gone
             continue
         finally:
             os.close(handle)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint as compute_again
 
 from knowswap_mm.engine.accumulation import window_is_open
 from knowswap_mm.engine.atomic_file import write_text
+from knowswap_mm.engine.cluster_runner import ClusterRunner
 from knowswap_mm.engine.foreign_hooks import missing_metric
 from knowswap_mm.engine.latest_checkpoint import save_latest
 from knowswap_mm.engine.optim_check import check_clipping, check_optim_config, check_step
@@ -26,7 +27,6 @@ from knowswap_mm.engine.saved_weights import (
     marks_of,
     replaced,
 )
-from knowswap_mm.engine.tidy_runner import TidyRunner
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.schedule import SwapSchedule
 
@@ -37,7 +37,7 @@ _MISUSE = (AssertionError, AttributeError, ImportError, LookupError, TypeError, 
 _USES_WEIGHTS = ('before_val_epoch', 'before_test_epoch', 'before_save_checkpoint')
 
 
-class CheckedRunner(TidyRunner):
+class CheckedRunner(ClusterRunner):
     """Names the config key when a part cannot be built, and watches what hooks do to the weights.
 
     - A data loader, loop, optimizer or scheduler of mmengine or torch that refuses its arguments
@@ -155,7 +155,7 @@ class CheckedRunner(TidyRunner):
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         """Build a loader, see :class:`TidyRunner`; what it refuses names a config key later."""
         try:
-            return TidyRunner.build_dataloader(dataloader, *args, **kwargs)
+            return ClusterRunner.build_dataloader(dataloader, *args, **kwargs)
         except SwapError:
             raise
         except Exception as error:

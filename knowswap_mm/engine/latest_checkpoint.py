@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
     if is_main_process():
         write_latest(runner.work_dir, path)
     return path
+
+
+def last_of_run(runner: Runner) -> Path | None:
+    """The checkpoint from which a run would go on if it ended now; none is read.
+
+    Args:
+        runner (Runner): The runner, in training.
+
+    Returns:
+        Path | None: The last one that this run wrote, else the one that it was resumed from, if it
+        is there; None if there is none. What an earlier run left in the folder does not count.
+    """
+    note = Path(runner.work_dir) / LATEST_FILE
+    with suppress(OSError):
+        named = Path(note.read_text(encoding='utf-8', errors='replace').strip())
+        if note.stat().st_mtime_ns >= runner.began_ns and named.is_file():
+            return named
+    point = runner._resume_point
+    found = point is not None and point.resumes and Path(point.path).is_file()
+    return Path(point.path) if found else None
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:

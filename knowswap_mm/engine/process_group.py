@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import broadcast_object_list, get_world_size, is_distributed
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_distributed
 
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.engine.meeting import Meeting, meet
+from knowswap_mm.errors import ConfigError, SwapError
 
 #: Seconds that processes wait for one another if ``env_cfg.dist_cfg.timeout`` says nothing.
 TIMEOUT = 1800
@@ -41,28 +42,25 @@ def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
     return dict(env_cfg, dist_cfg=dict(dist_cfg, timeout=seconds + GRACE)), float(seconds)
 
 
-def with_own_store(env_cfg: dict[str, Any]) -> dict[str, Any]:
-    """Let processes that torchrun started again meet at a place of their own.
-
-    With a fixed address, torchrun keeps one store for all its starts, and in it the addresses that
-    the processes of the start before had. One that is faster than rank 0 would call the dead one.
+def with_meeting(env_cfg: dict[str, Any], seconds: float) -> tuple[dict[str, Any], Meeting | None]:
+    """Let the processes of a launch meet before torch connects them, see :class:`Meeting`.
 
     Args:
-        env_cfg (dict): The config's ``env_cfg``.
+        env_cfg (dict): What :func:`with_timeout` gave.
+        seconds (float): How long they wait for one another.
 
     Returns:
-        dict: The same; after a restart, with what ``init_process_group`` needs.
+        tuple[dict, Meeting | None]: The same, with what ``init_process_group`` needs; and the
+        meeting, to be told when the group is there. None if it is there already.
+
+    Raises:
+        ConfigError: If the environment tells of no others, or the port is in use.
+        SwapError: If not all come.
     """
-    restarts = int(os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0)
-    if not restarts or os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
-        return env_cfg
-    dist_cfg = dict(env_cfg.get('dist_cfg') or {})
-    rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    shared = torch.distributed.TCPStore(
-        os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), world, is_master=False
-    )
-    store = torch.distributed.PrefixStore(f'restart_{restarts}', shared)
-    return dict(env_cfg, dist_cfg=dict(dist_cfg, store=store, rank=rank, world_size=world))
+    if is_distributed():
+        return env_cfg, None
+    meeting, group = meet(seconds)
+    return dict(env_cfg, dist_cfg=dict(env_cfg.get('dist_cfg') or {}, **group)), meeting
 
 
 def start_gloo(env_cfg: dict[str, Any]) -> None:
@@ -90,6 +88,29 @@ def of_rank_0(value: Any) -> Any:
     shared = [value]
     broadcast_object_list(shared)
     return shared[0]
+
+
+def on_rank_0(function: Callable[[], Any]) -> Any:
+    """Call something in the first process only; all get its result, or fail as it does.
+
+    Args:
+        function (Callable): What to call; the others wait for it.
+
+    Raises:
+        SwapError: What it raised. In the first process it is the same object.
+    """
+    result, error = None, None
+    if get_rank() == 0:
+        try:
+            result = function()
+        except SwapError as found:
+            error = found
+    result, text = of_rank_0((result, None if error is None else str(error)))
+    if error is not None:
+        raise error
+    if text is not None:
+        raise SwapError(f'Rank 0 failed: {text}')
+    return result
 
 
 def _leave() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -19,11 +18,29 @@ from mmengine.dist import get_world_size
 from knowswap_mm.datasets.data_manifest import data_manifest
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.engine.atomic_file import write_json, write_text
+from knowswap_mm.engine.launch import process_name
 
 RECORD_FILE = 'run.json'
 REPEAT_FILE = 'repeat.sh'
-#: Beginnings of the variables that may change numbers; no others are written down.
-_VARIABLES = ('CUDA', 'NCCL', 'TORCH', 'PYTORCH', 'OMP', 'MKL', 'CUBLAS', 'GLOO', 'PYTHONHASHSEED')
+#: The variables that may change numbers, and hold nothing secret. No others are written down: the
+#: environment of a cluster has tokens, also under names such as TORCH_... (issue 24).
+_VARIABLES = frozenset(
+    """
+    CUBLASLT_WORKSPACE_SIZE CUBLAS_WORKSPACE_CONFIG CUDA_DEVICE_MAX_CONNECTIONS CUDA_DEVICE_ORDER
+    CUDA_LAUNCH_BLOCKING CUDA_MODULE_LOADING CUDA_VISIBLE_DEVICES GLOO_DEVICE_TRANSPORT
+    GLOO_SOCKET_IFNAME KMP_AFFINITY KMP_BLOCKTIME KMP_DETERMINISTIC_REDUCTION MKL_CBWR MKL_DYNAMIC
+    MKL_NUM_THREADS MKL_THREADING_LAYER NCCL_ALGO NCCL_BUFFSIZE NCCL_CROSS_NIC NCCL_IB_DISABLE
+    NCCL_MAX_CTAS NCCL_MAX_NCHANNELS NCCL_MIN_CTAS NCCL_MIN_NCHANNELS NCCL_NTHREADS
+    NCCL_NVLS_ENABLE NCCL_P2P_DISABLE NCCL_P2P_LEVEL NCCL_PROTO NCCL_SHM_DISABLE NCCL_SOCKET_IFNAME
+    NVIDIA_TF32_OVERRIDE OMP_DYNAMIC OMP_NUM_THREADS OMP_PLACES OMP_PROC_BIND OMP_SCHEDULE
+    OMP_THREAD_LIMIT OPENBLAS_NUM_THREADS PYTHONHASHSEED PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF
+    PYTORCH_ENABLE_MPS_FALLBACK PYTORCH_NO_CUDA_MEMORY_CACHING TORCHDYNAMO_DISABLE
+    TORCHELASTIC_MAX_RESTARTS TORCHELASTIC_RESTART_COUNT TORCHINDUCTOR_MAX_AUTOTUNE
+    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE TORCH_BLAS_PREFER_CUBLASLT TORCH_COMPILE_DISABLE
+    TORCH_CUDNN_V8_API_DISABLED TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT TORCH_NCCL_ASYNC_ERROR_HANDLING
+    TORCH_NCCL_AVOID_RECORD_STREAMS TORCH_NCCL_BLOCKING_WAIT TORCH_NCCL_HIGH_PRIORITY
+    """.split()
+)
 
 
 class RunRecord:
@@ -59,7 +76,9 @@ class RunRecord:
         runner = self.runner
         return dict(
             run=runner.run_id,
-            launch=launch_name(),
+            launches=runner.launches,
+            process=process_name(),
+            config_sha256=runner.config_hash,
             started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
             resumed_at=runner.iter or None,
             command=[sys.executable, *sys.argv],
@@ -73,7 +92,7 @@ class RunRecord:
             python=platform.python_version(),
             platform=platform.platform(),
             packages=dict(sorted((each.name, each.version) for each in distributions())),
-            environment={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+            environment={k: v for k, v in sorted(os.environ.items()) if k in _VARIABLES},
             git=dict(package=git_state(Path(__file__)), folder=git_state(Path.cwd())),
             data=data_manifest(runner.train_dataloader.dataset),
             roles=role_counts(runner.train_dataloader.dataset.views),
@@ -86,7 +105,7 @@ class RunRecord:
         command = f'{python} -m '
         if world > 1:
             together = f'torch.distributed.run --nproc_per_node={world}'
-            command += f'{together} --master_port="${{PORT:-29500}}" -m '
+            command += f'{together} --master_port="${{PORT:-$((20000 + RANDOM % 10000))}}" -m '
         chosen = f'randomness.seed={self.runner.seed}'
         return (
             '#!/usr/bin/env bash\n'
@@ -101,11 +120,6 @@ class RunRecord:
             f'    --work-dir "$new" --launcher {"pytorch" if world > 1 else "none"} \\\n'
             f'    --cfg-options {chosen} resume=False\n'
         )
-
-
-def launch_name() -> str:
-    """The same for a run and for what torchrun starts again in its place, and for no other."""
-    return f'{socket.gethostname()}:{os.getppid()}:{os.environ.get("TORCHELASTIC_RUN_ID", "")}'
 
 
 def git_state(path: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
-from torch import nn
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.atomic_backend import ATOMIC
-from knowswap_mm.engine.atomic_file import remove_partial, write_json
+from knowswap_mm.engine.atomic_file import OURS, remove_partial, write_json
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.class_count import check_class_count
+from knowswap_mm.engine.cluster_runner import storage_error
 from knowswap_mm.engine.complete_hooks import complete_hooks
 from knowswap_mm.engine.config_check import check_config, hand_on_classes
 from knowswap_mm.engine.data_only_loader import use_data_only_loader
@@ -29,12 +28,12 @@ from knowswap_mm.engine.hooks.stall_hook import StallHook
 from knowswap_mm.engine.latest_checkpoint import CHECKPOINTS, LATEST_FILE
 from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
-from knowswap_mm.engine.process_group import start_gloo, with_own_store, with_timeout
 from knowswap_mm.engine.remembered_config import RememberedConfig
 from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.engine.run_check import check_modules, check_run_config
-from knowswap_mm.engine.run_record import RunRecord
+from knowswap_mm.engine.run_record import RECORD_FILE, RunRecord
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.engine.shared_files import check_shared
 from knowswap_mm.engine.taken_over import taken_over
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.models import KnowledgeSwapper
@@ -59,6 +58,7 @@ class SwapRunner(CheckedRunner):
     """
 
     _resume_point: ResumePoint | None = None
+    began_ns: int = 0
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> SwapRunner:
@@ -84,6 +84,8 @@ class SwapRunner(CheckedRunner):
         except SwapError:
             raise
         except Exception as error:  # a part of the host library that its config does not fit
+            if isinstance(error, OSError) and (full := storage_error(error, cfg.get('work_dir'))):
+                raise full from error
             reason = f'cannot be built ({type(error).__name__}: {error})'
             fix = 'mend the part that the message names'
             raise ConfigError('config', cfg.filename, reason, fix) from error
@@ -157,18 +159,22 @@ class SwapRunner(CheckedRunner):
         self._train_loop = dict(loop, max_iters=schedule.total)
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
+        if uneven := schedule.uneven():
+            self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
 
     def _write_run_files(self, dataset: RoleDataset) -> None:
         if is_main_process():
             folder = Path(self.work_dir)
-            remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json'))
+            remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *OURS))
             classes = dataset.classes.to_dict()
             write_json(
                 folder / SCHEDULE_FILE, dict(classes=classes, **self.swap_schedule.to_dict())
             )
             write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
             RunRecord(self).write()
+            # By the clock of the work dir's storage.
+            self.began_ns = (folder / RECORD_FILE).stat().st_mtime_ns
 
     def start_phase_schedulers(self, phase: SwapPhase) -> None:
         """Build the learning rate schedulers with which a phase begins."""
@@ -185,7 +191,9 @@ class SwapRunner(CheckedRunner):
         """
         training = self.swap_schedule is not None
         if training and not self._has_loaded:
-            point = ResumePoint(self.work_dir, self._resume, self._load_from)
+            point = ResumePoint(
+                self.work_dir, self._resume, self._load_from, self.launches, self.config_hash
+            )
             self._resume, self._load_from, self._resume_point = point.resumes, point.path, point
             if point.missing:
                 here = self.work_dir
@@ -281,6 +289,7 @@ class SwapRunner(CheckedRunner):
         Raises:
             CheckpointError: If the file cannot be read as data or does not fit.
         """
+        check_shared(filename, 'resume' if self._resume else 'load_from')
         checkpoint = self._resume_point and self._resume_point.read(filename)
         checkpoint = checkpoint or safe_load(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -358,41 +367,6 @@ class SwapRunner(CheckedRunner):
         for part in (self.train_dataloader.sampler, self.train_dataloader.dataset):
             if getattr(part, 'seed', None) == drawn:
                 part.seed = seed
-
-    def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """Set up the environment; processes without an accelerator talk through gloo.
-
-        Args:
-            env_cfg (dict): See :class:`mmengine.runner.Runner`.
-
-        Raises:
-            ConfigError: If ``dist_cfg.timeout`` is no number of seconds.
-        """
-        env_cfg, self.timeout = with_timeout(env_cfg)
-        if self.launcher == 'pytorch':
-            env_cfg = with_own_store(env_cfg)
-            start_gloo(env_cfg)
-        super().setup_env(env_cfg)
-        self.run_id = uuid.uuid4().hex
-
-    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes, on the CPU as well.
-
-        Args:
-            model_wrapper_cfg (dict | None): Config of the wrapper.
-            model (nn.Module): The model.
-
-        Returns:
-            nn.Module: The wrapped model; the model itself with one process.
-        """
-        if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
-            default = dict(
-                type='MMDistributedDataParallel',
-                broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
-            )
-            model_wrapper_cfg = default | dict(model_wrapper_cfg or {}, device_ids=None)
-        return super().wrap_model(model_wrapper_cfg, model)
 
     def rewrap_model(self) -> None:
         """Wrap the model anew after the set of trainable parameters changed."""

@@ -14,12 +14,11 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
-from safetensors.torch import save
 
 import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.class_names import read_class_names
-from knowswap_mm.engine.atomic_file import write_atomic, write_text
+from knowswap_mm.engine.atomic_file import write_atomic, write_safetensors, write_text
 from knowswap_mm.engine.safe_load import safe_load, state_dict_of
 from knowswap_mm.engine.tool_config import open_config
 from knowswap_mm.errors import CheckpointError, ConfigError
@@ -128,7 +127,7 @@ def write(
         folder / 'model.pth', lambda file: torch.save(dict(state_dict=state, meta=meta), file)
     )
     if args.safetensors:
-        write_atomic(folder / 'model.safetensors', lambda file: file.write(save(state)))
+        write_safetensors(folder / 'model.safetensors', state)
     write_config(folder / 'config.py', host_config(cfg, exported.config, exported.classes))
     # What lies on the disk is what was checked, and fits.
     found = safe_load(folder / 'model.pth')['state_dict']

@@ -44,7 +44,9 @@ class PhaseParser:
 
     Args:
         role_sizes (dict[str, int]): Number of samples per role, over all processes.
-        batch_size (int): Batch size of one process; the same in every phase.
+        batch_size (int): Batch size of one process; the same in every phase. The shares of the
+            roles are those of the batch of all processes together, so that they do not depend on
+            the number of processes.
         world_size (int): Number of processes.
     """
 
@@ -52,6 +54,7 @@ class PhaseParser:
         self.role_sizes = role_sizes
         self.batch_size = batch_size
         self.world_size = world_size
+        self.total_batch = batch_size * world_size
 
     def parse(self, index: int, begin: int, config: dict[str, Any]) -> SwapPhase:
         """Resolve one phase.
@@ -106,7 +109,7 @@ class PhaseParser:
     def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
         roles = PHASE_KINDS[kind]
         if split is None:
-            share, rest = divmod(self.batch_size, len(roles))
+            share, rest = divmod(self.total_batch, len(roles))
             split = {role: share for role in roles}
             split[RETAIN] += rest
         self._mapping(key, split, 'dict(learn=80, retain=80)')
@@ -123,14 +126,25 @@ class PhaseParser:
                 )
                 problem = f'a {kind} phase without its primary role {role!r}'
                 raise ConfigError(key, dict(split), problem, fix)
-        if sum(counts.values()) != self.batch_size:
+        if sum(counts.values()) == self.batch_size:  # of each process
+            counts = {role: count * self.world_size for role, count in counts.items()}
+        if sum(counts.values()) != self.total_batch:
+            total = f', {self.total_batch} with all processes' if self.world_size > 1 else ''
             raise ConfigError(
                 key,
                 dict(split),
                 f'the split sums to {sum(counts.values())}, '
-                f'but train_dataloader.batch_size is {self.batch_size}',
+                f'but train_dataloader.batch_size is {self.batch_size}{total}',
                 'make the split sum to the batch size, which is the same in every phase',
             )
+        for role, count in counts.items():
+            if 0 < count < self.world_size:
+                fix = 'raise train_dataloader.batch_size, or take fewer processes'
+                problem = (
+                    f'{count} {role} samples in a batch of {self.total_batch} are too few for '
+                    f'{self.world_size} processes, each of which needs one'
+                )
+                raise ConfigError(key, dict(split), problem, fix)
         return counts
 
     def _check_roles(self, where: str, kind: str, split: dict[str, int], merge: bool) -> None:
@@ -164,7 +178,7 @@ class PhaseParser:
         size = self.role_sizes[role]
         if role == RETAIN and merge:
             size += self.role_sizes[LEARN]
-        epoch_length = math.ceil(size / (split[role] * self.world_size))
+        epoch_length = math.ceil(size / split[role])
         return epochs * epoch_length, epoch_length
 
     def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:

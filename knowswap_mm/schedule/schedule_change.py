@@ -43,8 +43,8 @@ class ScheduleChange:
             return False
         try:
             before, now = _in_total_batches(self.stored), _in_total_batches(self.current)
-            size, world = self.stored['phases'][0]['split'], int(self.stored['world_size'])
-            size = sum(size.values())
+            world = int(self.stored['world_size'])
+            size = sum(before['phases'][0]['split'].values()) // world
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             raise CheckpointError(f'{self.filename} holds no schedule of a swap.') from None
         self._check_batch(size, world)
@@ -53,7 +53,8 @@ class ScheduleChange:
             raise CheckpointError(
                 f'{self.filename} was written under another schedule: {key} was {old!r}, now it is '
                 f'{new!r} (samples of a batch are counted over all processes; it had {world} with '
-                f'a batch of {size} each). Fix: resume with the config and data of that run.'
+                f'a batch of {size} each). Fix: resume with the config and data of that run'
+                f'{_way_back(key, before)}.'
             )
         return world != self.schedule.world_size
 
@@ -73,13 +74,27 @@ class ScheduleChange:
 
 
 def _in_total_batches(schedule: Mapping[str, Any]) -> dict[str, Any]:
-    world, phases = schedule['world_size'], []
+    # Before there was the key, a split was that of one process, and rounded there.
+    each, phases = 1 if 'total_batch' in schedule else schedule['world_size'], []
     for phase in schedule['phases']:
         share, retain = phase['merged_share'], phase['split']['retain']
-        split = {role: count * world for role, count in phase['split'].items()}
-        learned = None if share is None else round(share * retain) * world
+        split = {role: count * each for role, count in phase['split'].items()}
+        learned = None if share is None else round(share * retain) * each
         phases.append(phase | dict(split=split, learned_in_retain=learned))
     return dict(phases=phases, role_sizes=schedule['role_sizes'])
+
+
+def _way_back(key: str, before: Mapping[str, Any]) -> str:
+    """What to write into a config to have the shares of an earlier run."""
+    _, _, index, name, *_ = [*key.split('.'), '', '']
+    if name not in ('split', 'learned_in_retain') or not index.isdecimal():
+        return ''
+    phase = before['phases'][int(index)]
+    if name == 'split':
+        split = {role: count for role, count in phase['split'].items() if count}
+        return f', e.g. swap.phases.{index}.split = {split} (of all processes together)'
+    share = round(phase['learned_in_retain'] / phase['split']['retain'], 4)
+    return f', e.g. swap.phases.{index}.merged_share = {share}'
 
 
 def _first_difference(old: Any, new: Any, key: str = 'swap') -> tuple[str, Any, Any] | None:

@@ -27,7 +27,7 @@ class SwapPhase:
         length (int): Number of iterations.
         epoch_length (int | None): Iterations of one epoch of the phase's epoch role; schedulers
             with ``by_epoch=True`` step at its multiples. None if the length is in iterations.
-        split (dict[str, int]): Samples per role in the batch of one process.
+        split (dict[str, int]): Samples per role in a batch of all processes together.
         weights (dict[str, float]): Loss weights ``learn``, ``retain``, ``forget``, ``sparsity``.
         bound (float): The forget term is zero once the forget loss reaches it (nats, or the unit
             of the host's loss); infinite if there is none.
@@ -72,5 +72,5 @@ class SwapPhase:
 
     @property
     def batch_size(self) -> int:
-        """Samples in the batch of one process."""
+        """Samples in a batch of all processes together."""
         return sum(self.split.values())

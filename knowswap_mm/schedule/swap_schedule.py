@@ -100,7 +100,7 @@ class SwapSchedule:
     @property
     def batch_size(self) -> int:
         """Batch size of one process."""
-        return self.phases[0].batch_size
+        return self.phases[0].batch_size // self.world_size
 
     def phase_at(self, iteration: int) -> SwapPhase:
         """Phase of an iteration; the last phase from the end of the run on.
@@ -131,17 +131,40 @@ class SwapSchedule:
             last += 1
         return self.phases[first], self.phases[last].end - self.phases[first].begin
 
+    def uneven(self) -> str | None:
+        """What must be said if a role cannot be shared evenly among the processes; else None."""
+        for phase in self.phases:
+            for role, count in phase.split.items():
+                if count % self.world_size:
+                    most = -(-count // self.world_size)
+                    return (
+                        f'{phase.name}: {count} {role} samples are shared among '
+                        f'{self.world_size} processes, {most} or {most - 1} each. Every process '
+                        'takes the mean over its own, so that samples count up to '
+                        f'{most / (most - 1):.2f} times as much as others. Fix: a '
+                        'train_dataloader.batch_size or a split of which each process gets the '
+                        'same.'
+                    )
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the run folder and for comparing a resumed run with the stored one."""
         phases = [asdict(phase) for phase in self.phases]
         for phase in phases:
             if math.isinf(phase['bound']):
                 phase['bound'] = None
-        return _plain(dict(phases=phases, role_sizes=self.role_sizes, world_size=self.world_size))
+        return _plain(
+            dict(
+                phases=phases,
+                role_sizes=self.role_sizes,
+                world_size=self.world_size,
+                total_batch=self.phases[0].batch_size,
+            )
+        )
 
     def describe(self) -> str:
         """One line a phase, for the log."""
-        lines = []
+        lines, shared = [], f' of {self.world_size} processes' if self.world_size > 1 else ''
         for phase in self.phases:
             split = ' + '.join(f'{n} {role}' for role, n in phase.split.items() if n)
             weights = ', '.join(f'{k} {v:g}' for k, v in phase.weights.items() if v)
@@ -149,7 +172,7 @@ class SwapSchedule:
             merged = ', retain includes learned data' if phase.merge_learned else ''
             lines.append(
                 f'{phase.name}: iterations {phase.begin} to {phase.end - 1} ({phase.length}), '
-                f'batch {split}, weights {weights}{bound}{merged}'
+                f'batch {split}{shared}, weights {weights}{bound}{merged}'
             )
         return '\n'.join(lines)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from torch.utils.data import DataLoader
@@ -16,6 +16,7 @@ import knowswap_mm
 from knowswap_mm.datasets import SampleAddress, SwapSampler
 from knowswap_mm.roles import LEARN, RETAIN, ROLES
 from knowswap_mm.schedule import PHASE_KINDS, SwapSchedule
+from knowswap_mm.schedule.shares import role_counts
 
 SIZES = dict(learn=7, forget=5, retain=11)
 
@@ -29,14 +30,16 @@ def stream(schedule, count, seed=0, **options) -> list[SampleAddress]:
 
 
 @st.composite
-def phase_configs(draw, batch_size):
+def phase_configs(draw, batch_size, world_size=1):
     kind = draw(st.sampled_from(sorted(PHASE_KINDS)))
     primary = PHASE_KINDS[kind][:-1]
     split, left = {}, batch_size
     for position, role in enumerate(primary):
         others = len(primary) - position - 1
-        split[role] = draw(st.integers(1, left - others))
+        split[role] = draw(st.integers(world_size, left - others * world_size))
         left -= split[role]
+    if 0 < left < world_size:  # each process needs one
+        split[primary[-1]], left = split[primary[-1]] + left, 0
     split[RETAIN] = left
     # The parser refuses a share that no batch could hold.
     shares = st.floats(0, 0.99).filter(lambda share: not share or round(share * left))
@@ -51,11 +54,18 @@ def phase_configs(draw, batch_size):
 
 
 @st.composite
-def schedules(draw):
+def shared_schedules(draw, world_sizes):
+    """The same phases for one process and for several."""
+    world_size = draw(world_sizes)
     batch_size = draw(st.integers(2, 7))
-    phases = draw(st.lists(phase_configs(batch_size), min_size=1, max_size=4))
+    total = batch_size * world_size
+    phases = draw(st.lists(phase_configs(total, world_size), min_size=1, max_size=4))
     sizes = {role: draw(st.integers(1, 9)) for role in ROLES}
-    return schedule_of(phases, sizes, batch_size)
+    return schedule_of(phases, sizes, total), schedule_of(phases, sizes, batch_size, world_size)
+
+
+def schedules():
+    return shared_schedules(st.just(1)).map(lambda pair: pair[0])
 
 
 def batches(addresses, size):
@@ -142,38 +152,35 @@ class TestSkip:
 
 
 class TestRanks:
-    @given(schedules(), st.integers(2, 3), st.data())
-    def test_together_see_what_one_process_sees(self, schedule, world_size, data):
-        phases = schedule.to_dict()['phases']
-        for phase in phases:
-            retained, share = phase['split'][RETAIN], phase['merged_share']
-            if phase['merge_learned'] and share is not None:
-                # Each process rounds its own share; compare where that makes no difference.
-                assume(round(share * retained) * world_size == round(share * retained * world_size))
-        wide = [
-            dict(
-                kind=phase['kind'],
-                iters=phase['length'],
-                split={r: n * world_size for r, n in phase['split'].items() if n},
-                bound=1.0,
-                merge_learned=phase['merge_learned'],
-                merged_share=phase['merged_share'],
-            )
-            for phase in phases
-        ]
-        size = schedule.batch_size
-        one = schedule_of(wide, schedule.role_sizes, size * world_size)
+    @given(shared_schedules(st.integers(2, 4)))
+    def test_together_see_what_one_process_sees(self, pair):
+        """Also where a role cannot be shared evenly; all processes have equally many samples."""
+        one, several = pair
+        size, world_size = several.batch_size, several.world_size
+        assert one.total == several.total and one.batch_size == size * world_size
         expected = batches(stream(one, one.total * size * world_size), size * world_size)
-        count = schedule.total * size
         ranks = [
-            batches(stream(schedule, count, rank=rank, world_size=world_size), size)
+            batches(stream(several, one.total * size, rank=rank, world_size=world_size), size)
             for rank in range(world_size)
         ]
         for iteration, whole in enumerate(expected):
+            phase = several.phase_at(iteration)
             together = [address for rank in ranks for address in rank[iteration]]
             assert sorted(together) == sorted(whole)
-            draws = [(pool_of(schedule, address), address.draw) for address in together]
+            draws = [(pool_of(one, address), address.draw) for address in together]
             assert len(set(draws)) == len(draws)
+            for rank, served in enumerate(ranks):
+                counts = collections.Counter(address.role for address in served[iteration])
+                assert counts == role_counts(phase, rank, world_size)
+                for role, count in phase.split.items():
+                    assert counts[role] in (count // world_size, -(-count // world_size))
+
+    def test_even_shares_are_neighbours(self):
+        """As they always were: a run of two processes repeats its numbers."""
+        phases = [dict(kind='learn', iters=2, split=dict(learn=2, retain=2))]
+        schedule = schedule_of(phases, dict(learn=20, retain=20), 4, world_size=2)
+        draws = [[a.draw for a in stream(schedule, 8, rank=r, world_size=2)] for r in (0, 1)]
+        assert draws == [[0, 1, 0, 1, 4, 5, 4, 5], [2, 3, 2, 3, 6, 7, 6, 7]]
 
     def test_see_disjoint_samples_within_an_epoch(self):
         phases = [dict(kind='learn', iters=5, split=dict(learn=2, retain=2))]
@@ -227,8 +234,10 @@ class TestRanks:
 
 
 class TestPools:
-    @given(schedules(), st.integers(1, 2))
-    def test_every_sample_comes_once_an_epoch(self, schedule, world_size):
+    @given(shared_schedules(st.integers(1, 2)))
+    def test_every_sample_comes_once_an_epoch(self, pair):
+        schedule = pair[1]
+        world_size = schedule.world_size
         count = schedule.total * schedule.batch_size
         served = [
             address

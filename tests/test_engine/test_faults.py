@@ -251,6 +251,21 @@ def test_what_a_signal_saved_counts_as_a_checkpoint(make_config, tmp_path):
     assert names == ['iter_6.pth', 'iter_8.pth']
 
 
+@pytest.mark.parametrize(
+    ('at', 'named'),
+    [(0, 'there is no checkpoint yet. Start again'), (4, 'phase1_learn.pth is the last checkp')],
+)
+def test_a_stop_in_an_evaluation_names_a_checkpoint_that_is_there(at, named, make_config, tmp_path):
+    """One that an earlier run left in the folder is none of this run."""
+    (tmp_path / 'iter_2.pth').touch()
+    write_latest(tmp_path, tmp_path / 'iter_2.pth')
+    fault = [dict(type=FaultHook, name='SIGTERM', where='evaluation', at=at)]
+    assert die(make_config(tmp_path, custom_hooks=fault)) == 128 + signal.SIGTERM
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    said = next(line for line in log.splitlines() if 'Stopped by SIGTERM' in line)
+    assert named in said and 'iter_2' not in said
+
+
 def test_a_checkpoint_hook_that_saves_too_little_is_not_asked(make_config, tmp_path):
     fault = [dict(type=FaultHook, name='SIGTERM', where='iteration', at=1)]
     config = make_config(tmp_path, custom_hooks=fault)

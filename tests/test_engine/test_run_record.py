@@ -42,7 +42,8 @@ def record_of(folder):
 
 def test_the_record(make_config, tmp_path, monkeypatch):
     monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    monkeypatch.setenv('SECRET_TOKEN', 'abc')
+    for name in ('SECRET_TOKEN', 'TORCH_HUB_TOKEN', 'TORCH_X', 'CUDA_KEY', 'NCCL_X', 'OMP_X'):
+        monkeypatch.setenv(name, 'SECRET')
     runner, _ = train(make_config(tmp_path))
     record = record_of(tmp_path)
     assert record['run'] == runner.run_id and record['seed'] == 3

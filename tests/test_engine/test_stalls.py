@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS
-from torch.distributed import TCPStore
 
 from knowswap_mm.engine.hooks.stall_hook import EXIT_CODE
-from knowswap_mm.engine.process_group import GRACE, TIMEOUT, with_own_store, with_timeout
+from knowswap_mm.engine.process_group import GRACE, TIMEOUT, with_timeout
 from tests.processes import free_port, join, start, train_together
 from tests.swap_configs import assert_same_weights, learn, swap_config, weights_of, write_config
 
@@ -137,28 +136,6 @@ def test_torchrun_goes_on_by_itself_after_a_death(make_config, tmp_path):
     assert done.returncode == 0, said[-4000:]
     assert 'Resumed at iteration 4' in said
     assert_same_weights(*(weights_of(tmp_path / n / 'phase1_learn.pth') for n in ('whole', 'died')))
-
-
-def test_processes_that_are_started_again_do_not_find_the_dead(monkeypatch):
-    """Of three starts by one torchrun, whose store is always the same."""
-    port = int(free_port())
-    shared = TCPStore('127.0.0.1', port, 2, is_master=True, wait_for_workers=False)
-    variables = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, RANK=1, WORLD_SIZE=2)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, str(value))
-    plain = dict(dist_cfg=dict(backend='gloo', timeout=60))
-    for restarts, agent in (('0', 'True'), ('1', 'False'), ('', 'True')):
-        monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
-        monkeypatch.setenv('TORCHELASTIC_USE_AGENT_STORE', agent)
-        assert with_own_store(plain) == plain
-    shared.set('address', 'of the dead')
-    for restarts in ('1', '2'):
-        monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
-        found = with_own_store(plain)['dist_cfg']
-        assert (found['backend'], found['rank'], found['world_size']) == ('gloo', 1, 2)
-        assert not found['store'].check(['address'])
-        found['store'].set('address', restarts)
-    assert shared.get('address') == b'of the dead' and 'store' not in plain['dist_cfg']
 
 
 def test_the_timeout_of_a_config(raises_config_error, make_config, tmp_path):

@@ -117,14 +117,74 @@ def test_the_rule():
     assert ScheduleChange('a.pth', stored, schedule(4, 4)).check()
     with pytest.raises(ConfigError, match='go on with 2 processes and .*batch_size = 8'):
         ScheduleChange('a.pth', stored, schedule(5, 3)).check()
-    # 5 samples are 2 to learn and 3 to retain, 10 would be 5 and 5.
-    with pytest.raises(CheckpointError, match=r'swap.phases.0.split.learn was 4, now it is 5'):
-        ScheduleChange('a.pth', schedule(5, 2).to_dict(), schedule(10, 1)).check()
+    # Shares are those of the total batch, whatever the number of processes.
+    assert ScheduleChange('a.pth', schedule(5, 2).to_dict(), schedule(10, 1)).check()
+    assert ScheduleChange('a.pth', schedule(10, 1).to_dict(), schedule(5, 2)).check()
     merged = dict(merge_learned=True, merged_share=0.3)
-    with pytest.raises(CheckpointError, match=r'phases.0.learned_in_retain was 2, now it is 4'):
-        ScheduleChange(
-            'a.pth', schedule(8, 2, **merged).to_dict(), schedule(4, 4, **merged)
-        ).check()
+    stored = schedule(8, 2, **merged).to_dict()
+    assert ScheduleChange('a.pth', stored, schedule(4, 4, **merged)).check()
+    split = dict(learn=3, retain=7)
+    stored = schedule(10, 1, split=split).to_dict()
+    assert ScheduleChange('a.pth', stored, schedule(5, 2, split=split)).check()
+    with pytest.raises(CheckpointError, match=r'swap.phases.0.split.learn was 3, now it is 5'):
+        ScheduleChange('a.pth', stored, schedule(5, 2)).check()
     for damaged in (None, {}, dict(world_size=1, phases=[]), dict(stored, world_size='two')):
         with pytest.raises(CheckpointError, match='a.pth holds no schedule of a swap'):
             ScheduleChange('a.pth', damaged, schedule(8, 2)).check()
+
+
+def earlier(batch_size, split, world, **settings):
+    """What a checkpoint held when shares were those of one process, and rounded there."""
+    stored = schedule(batch_size, world, split=split, **settings).to_dict()
+    del stored['total_batch']
+    stored['phases'][0]['split'] = dict(dict(learn=0, forget=0, retain=0), **split)
+    return stored
+
+
+def test_runs_of_earlier_versions_go_on():
+    """With the shares that they had; the message says how to have them."""
+    stored = earlier(5, dict(learn=2, retain=3), 2)
+    with pytest.raises(CheckpointError, match=r'split.learn was 4, now it is 5') as caught:
+        ScheduleChange('a.pth', stored, schedule(5, 2)).check()
+    assert "swap.phases.0.split = {'learn': 4, 'retain': 6}" in str(caught.value)
+    split = dict(learn=4, retain=6)
+    for batch_size, world in ((5, 2), (10, 1)):
+        change = ScheduleChange('a.pth', stored, schedule(batch_size, world, split=split))
+        assert change.check() == (world == 1)
+    merged = dict(merge_learned=True, merged_share=0.4)
+    stored = earlier(6, dict(learn=3, retain=3), 2, **merged)  # 1 of 3 each, now 2 of 6
+    assert not ScheduleChange('a.pth', stored, schedule(6, 2, **merged)).check()
+    merged = dict(merge_learned=True, merged_share=0.25)
+    stored = earlier(4, dict(learn=2, retain=2), 3, **merged)  # 0 of 2 each, now 2 of 6
+    with pytest.raises(CheckpointError, match=r'learned_in_retain was 0, now it is 2') as caught:
+        ScheduleChange('a.pth', stored, schedule(4, 3, **merged)).check()
+    assert 'swap.phases.0.merged_share = 0.0' in str(caught.value)
+
+
+def test_uneven_shares_are_said():
+    assert schedule(8, 2).uneven() is None and schedule(7, 1).uneven() is None
+    said = schedule(5, 2).uneven()
+    assert said.startswith(
+        'phase1_learn: 5 learn samples are shared among 2 processes, 3 or 2 each'
+    )
+    assert 'up to 1.50 times' in said
+
+
+@pytest.mark.distributed
+def test_one_of_two_machines_goes_on_with_an_odd_batch(make_config, tmp_path):
+    """The run of one process, and what two with half of it each were to go on with."""
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    for folder, world, resume in ((first, 2, False), (second, 1, str(first / 'iter_4.pth'))):
+        config = make_config(folder, world, resume=resume)
+        config.train_dataloader.batch_size = 10 // world
+        train_together(config, world)
+    config = make_config(tmp_path / 'one', 1)
+    config.train_dataloader.batch_size = 10
+    train(config)
+    whole = torch.load(tmp_path / 'one/record/rank0.pt', weights_only=False)['steps']
+    steps = {step['iteration']: sorted(step['samples']) for step in whole}
+    for folder, world in ((first, 2), (second, 1)):
+        found = curve(folder, world)
+        assert all(samples == steps[iteration] for iteration, (samples, *_) in found.items())
+    log = next(first.glob('*/*.log')).read_text()
+    assert '5 learn samples are shared among 2 processes, 3 or 2 each' in log

@@ -96,3 +96,32 @@ def test_slurm_command(tmp_path):
     assert lines[begin + 1] == '-u' and lines[begin + 2].endswith('/tools/train.py')
     wanted = ['c.py', '--work-dir=w', '--launcher', 'slurm', '--resume']
     assert lines[begin + 3 : -1] == wanted
+
+
+def test_slurm_without_gpus(tmp_path):
+    srun = fake(tmp_path, 'srun')
+    path = f'{Path(srun).parent}:{os.environ["PATH"]}'
+    done = subprocess.run(
+        ['bash', str(TOOLS / 'slurm_train.sh'), 'part', 'job', 'c.py', 'w'],
+        env=dict(os.environ, PATH=path, GPUS='4', CPU_ONLY='1'),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert '--ntasks=4' in done.stdout.splitlines() and '--gres' not in done.stdout
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_two_runs_of_a_machine_have_two_ports(script, tmp_path):
+    """Several machines must know the port, which is torch's."""
+    environment = {k: v for k, v in os.environ.items() if k not in ('PORT', 'NNODES')}
+    environment |= dict(PYTHON=fake(tmp_path, 'python'))
+    arguments = ['bash', str(TOOLS / script), *USAGE[script][1], '2']
+
+    def port(**variables):
+        done = subprocess.run(
+            arguments, env=environment | variables, capture_output=True, text=True, check=True
+        )
+        line = next(line for line in done.stdout.splitlines() if 'master_port' in line)
+        return int(line.split('=')[1])
+
+    assert len({port() for _ in range(4)}) > 1 and 20000 <= port() < 30000
+    assert port(NNODES='2') == 29500

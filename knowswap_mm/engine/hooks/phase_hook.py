@@ -12,6 +12,7 @@ from knowswap_mm.datasets.seeding import derive_seed, seed_all
 from knowswap_mm.engine.accumulation import begin_windows
 from knowswap_mm.engine.atomic_backend import NOWHERE
 from knowswap_mm.engine.latest_checkpoint import save_latest
+from knowswap_mm.engine.log_history import bounded
 from knowswap_mm.engine.process_group import of_rank_0
 from knowswap_mm.engine.saved_weights import SavedWeights, fingerprint
 from knowswap_mm.engine.swap_history import SwapHistory
@@ -22,6 +23,7 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.schedule.shares import role_counts
 from knowswap_mm.value_checks import check_flag
 
 RESULTS_FILE = 'swap_results.json'
@@ -102,7 +104,7 @@ class PhaseHook(Hook):
             if phase.index > 0:
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
-        self._check_batch(phase, data_batch)
+        self._check_batch(phase, data_batch, runner.rank, runner.world_size)
         seed_all(derive_seed('model', runner.seed, runner.rank, runner.iter))
 
     def before_val(self, runner: Any) -> None:
@@ -157,7 +159,10 @@ class PhaseHook(Hook):
             self._write_adapter(runner, ADAPTER_FOLDER)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Put schedule and results into the checkpoint."""
+        """Put schedule and results into the checkpoint, and only the newest logged values."""
+        hub = checkpoint.get('message_hub')
+        if hub is not None:
+            hub['log_scalars'] = bounded(hub['log_scalars'], runner.log_processor)
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
                 run=runner.run_id,
@@ -302,7 +307,9 @@ class PhaseHook(Hook):
             self.results.write(path, seed=runner.seed, schedule=schedule)
 
     @staticmethod
-    def _check_batch(phase: SwapPhase, data_batch: dict[str, Any] | None) -> None:
+    def _check_batch(
+        phase: SwapPhase, data_batch: dict[str, Any] | None, rank: int = 0, world_size: int = 1
+    ) -> None:
         counts: dict[str, int] = {}
         for sample in (data_batch or {}).get('data_samples', ()):
             # Not sample.metainfo, which is a new dict each time: this runs in every iteration.
@@ -313,7 +320,7 @@ class PhaseHook(Hook):
                 )
             role = sample.get('role')
             counts[role] = counts.get(role, 0) + 1
-        expected = {role: n for role, n in phase.split.items() if n}
+        expected = role_counts(phase, rank, world_size)
         if counts != expected:
             raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
 

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 
 from knowswap_mm.engine.accumulation import window_is_open
 from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
-from knowswap_mm.engine.latest_checkpoint import save_latest
+from knowswap_mm.engine.latest_checkpoint import last_of_run, save_latest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.value_checks import check_texts, check_whole
@@ -89,7 +89,9 @@ class PreemptionHook(Hook):
     ) -> None:
         """End a single process that evaluates."""
         if self._asked and runner.swap_schedule is not None and not runner.distributed:
-            self._end(runner, self._asked, 'the last checkpoint is that before the evaluation')
+            found = last_of_run(runner)
+            what = f'{found} is the last checkpoint' if found else 'there is no checkpoint yet'
+            self._end(runner, self._asked, what, resumes=found is not None)
 
     def after_train(self, runner: Any) -> None:
         """Listen no more."""
@@ -97,10 +99,10 @@ class PreemptionHook(Hook):
             signal.signal(each, handler)
         self._before = {}
 
-    def _end(self, runner: Any, asked: int, what: str) -> None:
+    def _end(self, runner: Any, asked: int, what: str, resumes: bool = True) -> None:
+        fix = 'Go on with --resume.' if resumes else 'Start again, with or without --resume.'
         runner.logger.warning(
-            f'Stopped by {signal.Signals(asked).name} after iteration {runner.iter}: {what}. '
-            'Go on with --resume.'
+            f'Stopped by {signal.Signals(asked).name} after iteration {runner.iter}: {what}. {fix}'
         )
         self.after_train(runner)
         raise SystemExit(128 + asked)
