@@ -171,12 +171,13 @@ def write_lines(path: str | os.PathLike, lines: Sequence[str]) -> None:
         FileError: If a line would not be read back as it is: it is empty, begins with ``# `` or a
             byte order mark, has spaces around it, or holds the end of a line.
     """
+    from knowswap_mm.engine.atomic_file import write_text  # the engine imports this
+
     path = Path(path)
     for line in lines:
         if problem := line_problem(line):
             raise FileError(path, f'cannot hold {line!r:.120}: it {problem}', 'rename it')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+    write_text(path, ''.join(f'{line}\n' for line in lines))
 
 
 def _text(content: bytes, fallback: str | None) -> str:

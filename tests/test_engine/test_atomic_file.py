@@ -118,7 +118,7 @@ def test_a_name_as_long_as_it_may_be(tmp_path):
 def test_two_new_folders_of_one_process(tmp_path):
     with new_folder(tmp_path / 'a', '--out') as first, new_folder(tmp_path / 'b', '--out'):
         with new_folder(tmp_path / 'c' / 'a', '--out') as second:
-            assert first.name != second.name
+            assert first.parent.name != second.parent.name
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):

@@ -21,6 +21,8 @@ PACKAGE = Path(knowswap_mm.__file__).parent
 #: Where bytes are added to a file, which stays readable whatever happens; and the writer itself.
 APPENDS = {
     'engine/atomic_file.py': {'open'},
+    'engine/work_dir_lock.py': {'os.open'},  # locks are made exclusively, or not at all
+    'partial_file.py': {'os.open'},
     'datasets/publishers/inspection.py': {'open'},  # notes, a line each
     'datasets/sample_cache/disk_file.py': {'os.open'},  # checked records
     'datasets/sample_cache/memory_file.py': {'os.open'},
