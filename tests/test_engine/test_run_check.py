@@ -103,7 +103,9 @@ class FailingHook(Hook):
 
 
 @pytest.mark.parametrize(
-    ('path', 'value', 'key'), WRONG, ids=[f'{p}={str(v)[:40]}' for p, v, _ in WRONG]
+    ('path', 'value', 'key'),
+    WRONG,
+    ids=[f'{p}={"absent" if v is GONE else str(v)[:40]}' for p, v, _ in WRONG],
 )
 @pytest.mark.filterwarnings('ignore')
 def test_wrong_values_are_named(path, value, key, picture_tree, host, tmp_path):
