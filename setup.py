@@ -61,6 +61,6 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    entry_points={'console_scripts': ['knowswap = knowswap_mm.command_line.main:main']},
+    entry_points={'console_scripts': ['knowswap = knowswap_mm.cli.main:main']},
     zip_safe=False,
 )

@@ -27,7 +27,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import knowswap_mm  # noqa: F401  (registers the modules)
-from knowswap_mm.evaluation.audit.audit_report import JSON_FILE
+from knowswap_mm.audit.report import JSON_FILE
 from knowswap_mm.registry import EVALUATORS
 
 SAME = 'Drift of the retained classes'

@@ -80,7 +80,7 @@ def one_size(count: int) -> dict[str, float]:
         arguments = ['x', 'imagenet', '--source', str(root / 'source'), '--out', str(root / 'out')]
         arguments += ['--forget', *forget, '--layout', 'official']
         work = f'sys.argv = {arguments!r}\nrunpy.run_path({str(CONVERT)!r}, run_name="__main__")'
-        seconds, mib = measure('import knowswap_mm.datasets.publishers', work)
+        seconds, mib = measure('import knowswap_mm.data_tools.publishers', work)
         imports = 'import mmpretrain.datasets, knowswap_mm\nfrom mmengine.registry import DATASETS'
         imports += ', DefaultScope'
         work = OPEN.format(root=str(root / 'out'), count=count)

@@ -31,7 +31,7 @@ from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
 from knowswap_mm.acceleration import DEFAULTS
-from knowswap_mm.acceleration.graphed_module import GraphedModule
+from knowswap_mm.acceleration.graphed_backbone import GraphedModule
 
 TASKS = ('classification', 'detection', 'segmentation')
 OURS = 'knowswap_mm'

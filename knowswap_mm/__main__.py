@@ -1,6 +1,6 @@
 """``python -m knowswap_mm``, the same as ``knowswap``."""
 
-from knowswap_mm.command_line.main import main
+from knowswap_mm.cli.main import main
 
 if __name__ == '__main__':
     main()

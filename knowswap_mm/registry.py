@@ -7,7 +7,8 @@ light. Configs keep the default scope of their host and write ``type='knowswap_m
 from __future__ import annotations
 
 import inspect
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
@@ -22,7 +23,18 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
-from knowswap_mm.own_registry import OwnRegistry
+
+class OwnRegistry(Registry):
+    """A registry without a counterpart in mmengine or the hosts.
+
+    mmengine looks for one in the host whose scope is the default, and warns that there is none.
+    """
+
+    @contextmanager
+    def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
+        """Stay here, whatever the scope."""
+        yield self
+
 
 _SCOPE = 'knowswap_mm'
 
@@ -56,16 +68,16 @@ EVALUATORS = Registry(
     'evaluator',
     parent=MMENGINE_EVALUATOR,
     scope=_SCOPE,
-    locations=['knowswap_mm.evaluation.audit'],
+    locations=['knowswap_mm.audit'],
 )
 #: Parts of an audit, and how each task is read.
-AUDITS = OwnRegistry('audit', scope=_SCOPE, locations=['knowswap_mm.evaluation.audit'])
+AUDITS = OwnRegistry('audit', scope=_SCOPE, locations=['knowswap_mm.audit'])
 #: By the class name of a host: functions that make published checkpoints of it fit.
 HOST_FIXES = OwnRegistry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
 #: Changes that make a host faster.
 ACCELERATIONS = OwnRegistry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])
 #: Draw the samples and predictions of a task.
-DRAWERS = OwnRegistry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.pictures'])
+DRAWERS = OwnRegistry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.images'])
 #: Sections of the report of a run.
 REPORT_SECTIONS = OwnRegistry(
     'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']

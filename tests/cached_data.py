@@ -9,8 +9,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS, DefaultScope
 
+from knowswap_mm.data_tools.generators.scenes import STUFF
 from knowswap_mm.datasets import RoleDataset, SampleAddress
-from knowswap_mm.datasets.generators.scene_files import STUFF
 from knowswap_mm.roles import ROLES
 from tests.segmentation_configs import scenes as segmentation_scenes
 

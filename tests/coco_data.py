@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.evaluation.coco_role_metric import CocoRoleMetric
+from knowswap_mm.evaluation.coco import CocoRoleMetric
 
 WIDTH, HEIGHT = 40, 30
 BOX = [4, 2, 8, 10]

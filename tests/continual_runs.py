@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.command_line.call import command_of
-from knowswap_mm.command_line.main import main
+from knowswap_mm.cli.main import main
+from knowswap_mm.cli.options import command_of
 from tests.swap_configs import OLD, forget, learn, plain_config_texts, swap_config, write_config
 
 TOOLS = Path(__file__).parents[1] / 'tools'

@@ -16,7 +16,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 
-from knowswap_mm.lora.host_state_dict import is_adapter_key
+from knowswap_mm.lora.tensors import is_adapter_key
 
 TOOL = Path(__file__).parents[1] / 'tools' / 'model_converters' / 'export.py'
 #: Runs inferencers and test.py in a process in which our package cannot be imported.

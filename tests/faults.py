@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from knowswap_mm.engine import atomic_file
+from knowswap_mm.io import files as atomic_file
 
 
 @HOOKS.register_module()

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
-from knowswap_mm.datasets.generators.scene_files import STUFF, write_shape_scenes
+from knowswap_mm.data_tools.generators.scenes import STUFF, write_shape_scenes
 
 REPOSITORY = Path(__file__).parents[1]
 SHAPES, NEW, FORGOTTEN = ('disc', 'square', 'star', 'bar'), ('cross', 'arrow'), 'star'

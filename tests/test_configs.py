@@ -13,10 +13,10 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from knowswap_mm.datasets.class_order import ORDERS
-from knowswap_mm.engine.config_check import check_config
-from knowswap_mm.engine.phase_schedulers import PhaseSchedulers
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.datasets.classes import ORDERS
+from knowswap_mm.engine.checks import check_config
+from knowswap_mm.engine.optim import PhaseSchedulers
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.registry import name_types
 from knowswap_mm.schedule import SwapSchedule
 

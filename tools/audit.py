@@ -1,6 +1,6 @@
 """Audits a swap: `knowswap audit`."""
 
-from knowswap_mm.commands.audit import main
+from knowswap_mm.cli.commands.audit import main
 
 if __name__ == '__main__':
     main()

@@ -1,6 +1,6 @@
 """Swaps a small pretrained model on the CPU: `knowswap demo`."""
 
-from knowswap_mm.commands.demo import main
+from knowswap_mm.cli.commands.demo import main
 
 if __name__ == '__main__':
     main()

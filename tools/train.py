@@ -1,6 +1,6 @@
 """Trains a swap from a config file: `knowswap train`."""
 
-from knowswap_mm.commands.train import main
+from knowswap_mm.cli.commands.train import main
 
 if __name__ == '__main__':
     main()

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.injector import adapter_parameters
 from training_steps.loop import Loop
 from training_steps.step_task import StepTask
 

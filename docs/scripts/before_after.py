@@ -15,8 +15,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot
 from PIL import Image
 
-from knowswap_mm.visualization.phase_plot import STYLES
-from knowswap_mm.visualization.pictures.sample_pictures import FOLDER, INDEX_FILE
+from knowswap_mm.visualization.images.samples import FOLDER, INDEX_FILE
+from knowswap_mm.visualization.plots.phases import STYLES
 
 PICTURE = Path(__file__).resolve().parents[1] / 'images' / 'before_after.png'
 

@@ -25,11 +25,11 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import SwapError
+from knowswap_mm.exporting.check import ExportCheck
 from knowswap_mm.exporting.export import build
-from knowswap_mm.exporting.export_check import ExportCheck
-from knowswap_mm.exporting.exported_host import ExportedHost
+from knowswap_mm.exporting.host import ExportedHost
+from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.models.class_rows import replace_counts
 from knowswap_mm.models.foreign_code import no_foreign_code

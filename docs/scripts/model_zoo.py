@@ -19,10 +19,10 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from knowswap_mm.engine.hooks.phase_hook import RESULTS_FILE
-from knowswap_mm.engine.schedule_file import read_schedule
-from knowswap_mm.engine.swap_results import SwapResults
+from knowswap_mm.engine.hooks.phase import RESULTS_FILE
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.reader import read_schedule
+from knowswap_mm.runs.results import SwapResults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / 'docs' / 'model_zoo.md'

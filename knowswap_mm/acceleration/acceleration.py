@@ -1,10 +1,76 @@
-"""What every acceleration has in common."""
+"""Puts the accelerations of a config on a host."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.checks import check_arguments, check_mapping, did_you_mean
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import ACCELERATIONS, class_of, type_name
+
+
+@cache
+def mixed_class(mixin: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module]:
+    """A class that does what a mixin overrides, and else what a class does.
+
+    A module keeps its tensors, its place and its name when its class becomes a mixed one, and
+    remains an instance of its own class.
+
+    Args:
+        mixin (type): What is put before.
+        kind (type): The class of the module.
+
+    Returns:
+        type: The same class for the same arguments, so that copies have the class of the original.
+    """
+    return type(f'{mixin.__name__}{kind.__name__}', (mixin, kind), dict(__module__=kind.__module__))
+
+
+def exact_modules(host: nn.Module, *classes: str) -> list[nn.Module]:
+    """Find modules of some classes; subclasses, which may do anything, are none.
+
+    Classes are given by name, so that nothing is imported for hosts that have none.
+
+    Args:
+        host (nn.Module): The host.
+        *classes (str): Full names, e.g. ``mmdet.models.dense_heads.dino_head.DINOHead``.
+
+    Returns:
+        list[nn.Module]: Such modules.
+    """
+    return [
+        module
+        for module in host.modules()
+        if f'{type(module).__module__}.{type(module).__qualname__}' in classes
+    ]
+
+
+# Autocast leaves double precision alone.
+_CAST = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
+    """Tell in which type torch multiplies an input with a weight.
+
+    Args:
+        x (Tensor): The input.
+        weight (Tensor): The weight.
+
+    Returns:
+        torch.dtype | None: Autocast's type where it is enabled, else the type that both have; None
+        if they differ.
+    """
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype in _CAST and weight.dtype in _CAST:
+        return torch.get_autocast_dtype(device)
+    return x.dtype if x.dtype == weight.dtype else None
 
 
 class Acceleration(metaclass=ABCMeta):
@@ -25,3 +91,55 @@ class Acceleration(metaclass=ABCMeta):
         Returns:
             int: Modules that were changed; 0 if the host has none that it fits.
         """
+
+
+#: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.
+DEFAULTS: tuple[str, ...] = (
+    'LeanLoRA',
+    'PackedAttention',
+    'FusedWindowAttention',
+    'BatchedDINOLosses',
+    'BatchedMask2FormerLosses',
+)
+
+
+def accelerate(
+    host: nn.Module, accelerations: Sequence[str | Mapping[str, Any]] | None = None
+) -> dict[str, int]:
+    """Apply accelerations one after the other.
+
+    Args:
+        host (nn.Module): The host with its adapters.
+        accelerations (Sequence | None): Names or configs, the field ``model.accelerations``; None
+            takes :data:`DEFAULTS`, an empty list none.
+
+    Returns:
+        dict[str, int]: Modules that each one changed, by name.
+
+    Raises:
+        ConfigError: If a name or an argument is unknown.
+    """
+    chosen = DEFAULTS if accelerations is None else accelerations
+    if not isinstance(chosen, (list, tuple)):
+        fix = "give a list, e.g. ['LeanLoRA']"
+        raise ConfigError('model.accelerations', chosen, 'no list', fix)
+    changed = {}
+    for entry in chosen:
+        if inspect.isclass(entry):
+            entry = dict(type=entry)
+        if not isinstance(entry, str):
+            check_mapping('model.accelerations', entry, "dict(type='knowswap_mm.LeanLoRA')")
+        config = dict(type=f'knowswap_mm.{entry}') if isinstance(entry, str) else dict(entry)
+        kind = class_of(config.get('type'), ACCELERATIONS)
+        if kind is None or not issubclass(kind, Acceleration):
+            fix = did_you_mean(type_name(config.get('type')), sorted(ACCELERATIONS.module_dict))
+            raise ConfigError('model.accelerations', entry, 'no acceleration', fix)
+        check_arguments(f'model.accelerations.{kind.__name__}', config, kind)
+        options = {key: value for key, value in config.items() if key != 'type'}
+        try:
+            built = kind(**options)
+        except TypeError as error:
+            fix = f'see the arguments of knowswap_mm.acceleration.{kind.__name__}'
+            raise ConfigError('model.accelerations', entry, str(error), fix) from None
+        changed[kind.__name__] = built.apply(host)
+    return changed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.exact_modules import exact_modules
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 _HEADS = 'mmdet.models.dense_heads'
@@ -34,10 +33,10 @@ class BatchedDINOLosses(Acceleration):
         others = exact_modules(host, f'{_HEADS}.deformable_detr_head.DeformableDETRHead')
         if not dino and not others:
             return 0
-        from knowswap_mm.acceleration.matching.batched_deformable_detr_head import (
+        from knowswap_mm.acceleration.matching.dino import (
             BatchedDeformableDETRHead,
+            BatchedDINOHead,
         )
-        from knowswap_mm.acceleration.matching.batched_dino_head import BatchedDINOHead
 
         changed = 0
         for heads, kind in ((dino, BatchedDINOHead), (others, BatchedDeformableDETRHead)):

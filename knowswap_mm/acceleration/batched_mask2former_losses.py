@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.exact_modules import exact_modules
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -34,13 +33,11 @@ class BatchedMask2FormerLosses(Acceleration):
         semantic = exact_modules(host, name)
         changed = 0
         if plain:
-            from knowswap_mm.acceleration.matching.batched_mask2former_head import (
-                BatchedMask2FormerHead,
-            )
+            from knowswap_mm.acceleration.matching.mask_losses import BatchedMask2FormerHead
 
             changed += _change(plain, BatchedMask2FormerHead)
         if semantic:
-            from knowswap_mm.acceleration.matching.batched_semantic_mask2former_head import (
+            from knowswap_mm.acceleration.matching.semantic_mask2former import (
                 BatchedSemanticMask2FormerHead,
             )
 

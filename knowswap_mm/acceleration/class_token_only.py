@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.class_token_block import ClassTokenBlock
-from knowswap_mm.acceleration.exact_modules import exact_modules
-from knowswap_mm.acceleration.mixed_class import mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
 from knowswap_mm.registry import ACCELERATIONS
+
+
+class ClassTokenBlock(nn.Module):
+    """Mixin of mmpretrain's last ``TransformerEncoderLayer``: in training, the class token alone.
+
+    The classifier reads nothing else of the last block. Keys and values are those of all tokens;
+    the query, everything behind it and its gradients are those of one. In evaluation the whole
+    block is computed, for those who look at it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the block.
+
+        Args:
+            x (Tensor): Tokens, ``(pictures, tokens, channels)``, the class token first.
+
+        Returns:
+            Tensor: In training ``(pictures, 1, channels)``, otherwise all tokens.
+        """
+        if not self.training:
+            return super().forward(x)
+        attention, heads = self.attn, (self.attn.num_heads, self.attn.head_dims)
+        tokens = self.ln1(x)
+        if type(attention.qkv) is nn.Linear:
+            parts = (attention.embed_dims, 2 * attention.embed_dims)
+            weights, bias = attention.qkv.weight.split(parts), attention.qkv.bias
+            biases = (None, None) if bias is None else bias.split(parts)
+            query = F.linear(tokens[:, :1], weights[0], biases[0]).unflatten(2, heads)
+            both = F.linear(tokens, weights[1], biases[1]).unflatten(2, (2, *heads))
+            key, value = both.unbind(2)
+        else:  # an adapter
+            query, key, value = attention.qkv(tokens).unflatten(2, (3, *heads)).unbind(2)
+            query = query[:, :1]
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        out = attention.scaled_dot_product_attention(
+            query, key, value, dropout_p=attention.attn_drop
+        )
+        out = attention.proj(out.transpose(1, 2).flatten(2))
+        x = x[:, :1] + attention.out_drop(attention.gamma1(attention.proj_drop(out)))
+        return self.ffn(self.ln2(x), identity=x)
+
 
 _BACKBONE = 'mmpretrain.models.backbones.vision_transformer.VisionTransformer'
 _BLOCK = 'mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer'

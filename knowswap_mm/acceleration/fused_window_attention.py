@@ -2,12 +2,86 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.exact_modules import exact_modules
-from knowswap_mm.acceleration.fused_window_msa import FusedWindowMSA
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
+from knowswap_mm.acceleration.frozen_cache import KeepsFrozen, may_keep
 from knowswap_mm.registry import ACCELERATIONS
+
+# CUDA's kernels read a bias whose rows begin at multiples of 16 numbers; torch would pad a copy of
+# it at every call.
+_ROW = 16
+# Windows, and windows times heads, are dimensions of a CUDA grid.
+_LIMIT = 65535
+
+
+class FusedWindowMSA(KeepsFrozen):
+    """Mixin of the hosts' ``WindowMSA``: attention without its matrix of weights in memory.
+
+    The hosts write the products of queries and keys, add the bias of relative positions and the
+    mask of shifted windows, take the softmax (under autocast all of it in fp32), and multiply with
+    the values, each by a pass over a tensor of ``tokens ** 2`` numbers a head and window, and keep
+    it for the backward pass. Here torch's scaled dot-product attention does it at once, with bias
+    and mask in one tensor. The bias, frozen in a swap, is gathered once. Where it trains, the
+    host's own forward runs: a fused gradient of the bias would be as large as that matrix.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute attention inside windows.
+
+        Args:
+            x (Tensor): Tokens, ``(pictures * windows, tokens, channels)``.
+            mask (Tensor | None): What is added to the products in shifted windows,
+                ``(windows, tokens, tokens)``.
+
+        Returns:
+            Tensor: Tokens, of the shape of ``x``.
+        """
+        count, tokens, channels = x.shape
+        windows = 1 if mask is None else len(mask)
+        trains = self.relative_position_bias_table.requires_grad and torch.is_grad_enabled()
+        if trains or max(count, windows * self.num_heads) > _LIMIT or torch.jit.is_tracing():
+            return super().forward(x, mask)
+        qkv = self.qkv(x)
+        bias = self._bias(qkv.dtype)
+        if mask is not None:
+            padded = F.pad(mask.to(qkv.dtype), (0, bias.shape[-1] - tokens))
+            bias = bias + padded[:, None]
+        bias = bias[..., :tokens]
+        # One bias serves all pictures if the windows of a picture stand where heads do. With one
+        # picture, or one bias for all windows, they may stand where pictures do, and no copy of
+        # queries, keys and values is needed.
+        folded = windows > 1 and count > windows
+        if folded:
+            split = qkv.view(-1, windows, tokens, 3, self.num_heads, channels // self.num_heads)
+            q, k, v = split.permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind(0)
+            bias = bias.flatten(0, 1)[None]
+        else:
+            split = qkv.view(count, tokens, 3, self.num_heads, channels // self.num_heads)
+            q, k, v = (part.transpose(1, 2) for part in split.unbind(2))
+        dropout = self.attn_drop.p if self.attn_drop.training else 0.0
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, dropout_p=dropout, scale=self.scale
+        )
+        if folded:
+            out = out.unflatten(1, (windows, self.num_heads)).flatten(0, 1)
+        out = out.transpose(1, 2).reshape(count, tokens, channels)
+        return self.proj_drop(self.proj(out))
+
+    def _bias(self, dtype: torch.dtype) -> Tensor:
+        """Bias of relative positions, ``(1, heads, tokens, padded tokens)``; kept, if frozen."""
+        table, index = self.relative_position_bias_table, self.relative_position_index
+
+        def gather() -> Tensor:
+            bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).to(dtype)
+            return F.pad(bias, (0, -len(index) % _ROW)).contiguous()[None]
+
+        if may_keep(table):
+            return self._frozen_cache.get((table, index), dtype, gather)
+        return gather()
+
 
 #: Where the hosts have their ``WindowMSA``; they differ in names of arguments only.
 _ATTENTIONS = (

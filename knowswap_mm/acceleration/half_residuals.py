@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
-from knowswap_mm.acceleration.acceleration import Acceleration
-from knowswap_mm.acceleration.autocast_output import AutocastOutput
-from knowswap_mm.acceleration.exact_modules import exact_modules
-from knowswap_mm.acceleration.mixed_class import mixed_class
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
 from knowswap_mm.registry import ACCELERATIONS
+
+
+class AutocastOutput(nn.Module):
+    """Mixin: in training under autocast, the output is cast to its type."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute what the module computes.
+
+        Args:
+            x (Tensor): Input.
+            *args: As for the module.
+            **kwargs: Likewise.
+
+        Returns:
+            Tensor: Output.
+        """
+        out = super().forward(x, *args, **kwargs)
+        kind = x.device.type
+        if self.training and torch.is_autocast_enabled(kind):
+            out = out.to(torch.get_autocast_dtype(kind))
+        return out
+
 
 _BACKBONE = 'mmpretrain.models.backbones.vision_transformer.VisionTransformer'
 

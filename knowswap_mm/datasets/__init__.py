@@ -1,14 +1,12 @@
 """Role views over host data sets, and the sampler that serves them."""
 
-from knowswap_mm.datasets.class_roles import ClassRoles
-from knowswap_mm.datasets.classification_role_view import ClassificationRoleView
-from knowswap_mm.datasets.coco_role_view import CocoRoleView
-from knowswap_mm.datasets.random_label_role_view import RandomLabelRoleView
+from knowswap_mm.datasets.classes import ClassRoles
+from knowswap_mm.datasets.classification import ClassificationRoleView, RandomLabelRoleView
+from knowswap_mm.datasets.coco import CocoRoleView
 from knowswap_mm.datasets.role_dataset import RoleDataset
 from knowswap_mm.datasets.role_view import RoleView
-from knowswap_mm.datasets.sample_address import SampleAddress
-from knowswap_mm.datasets.semantic_role_view import SemanticRoleView
-from knowswap_mm.datasets.swap_sampler import SwapSampler
+from knowswap_mm.datasets.sampler import SampleAddress, SwapSampler
+from knowswap_mm.datasets.semantic import SemanticRoleView
 
 __all__ = [
     'ClassRoles',

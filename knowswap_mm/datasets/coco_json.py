@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from knowswap_mm.datasets.coco_mask import mask_box, mask_problem, usable_mask
 from knowswap_mm.datasets.coco_values import (
     ValueProblem,
     box_of,
     flag,
     identifier,
+    mask_box,
+    mask_problem,
     number,
+    usable_mask,
     whole,
 )
-from knowswap_mm.datasets.picture_name import name_problem
+from knowswap_mm.datasets.images import name_problem
 from knowswap_mm.errors import ConfigError, FileError
-from knowswap_mm.json_file import read_json
-from knowswap_mm.limits import ANNOTATION_BYTES, PIXELS, limit_of
+from knowswap_mm.io.text_files import ANNOTATION_BYTES, PIXELS, limit_of, read_json
 
 OUTSIDE = 'boxes outside their images or below one pixel'
 UNLISTED = 'annotations of images that the file does not list'

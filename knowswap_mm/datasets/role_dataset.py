@@ -1,7 +1,10 @@
-"""The role views of a swap as one data set."""
+"""Which samples a run has, as hashes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +12,7 @@ import numpy as np
 from mmengine.config import Config
 from torch.utils.data import Dataset, get_worker_info
 
-from knowswap_mm.datasets.class_roles import ClassRoles
-from knowswap_mm.datasets.role_counts import warn_of_counts
-from knowswap_mm.datasets.role_view import RoleView
-from knowswap_mm.datasets.sample_address import SampleAddress
-from knowswap_mm.datasets.sample_cache import SampleCache
-from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
-from knowswap_mm.datasets.wrapped_dataset import inner_config
-from knowswap_mm.errors import ConfigError
-from knowswap_mm.registry import DATASETS, class_of, name_types
-from knowswap_mm.roles import ROLES
-from knowswap_mm.value_checks import (
+from knowswap_mm.checks import (
     arguments_of,
     check_keys,
     check_mapping,
@@ -27,6 +20,16 @@ from knowswap_mm.value_checks import (
     check_whole,
     did_you_mean,
 )
+from knowswap_mm.datasets.cache import SampleCache
+from knowswap_mm.datasets.classes import ClassRoles
+from knowswap_mm.datasets.host_config import inner_config
+from knowswap_mm.datasets.role_counts import warn_of_counts
+from knowswap_mm.datasets.role_view import RoleView
+from knowswap_mm.datasets.sampler import SampleAddress
+from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import DATASETS, class_of, name_types
+from knowswap_mm.roles import ROLES
 
 #: Type of the views of a data set that names none.
 VIEW = 'knowswap_mm.ClassificationRoleView'
@@ -212,3 +215,51 @@ def _view_config(view: str, role: str, config: Mapping[str, Any]) -> dict[str, A
     """Config of the view of a role, which may be of a type of its own."""
     config = dict(config)
     return dict(type=name_types(config.pop('view', view)), role=role, **config)
+
+
+def data_manifest(dataset: RoleDataset) -> dict[str, Any]:
+    """Hash the list of samples of each role: names, annotations, labels of the swap, order.
+
+    Paths are counted from the host data set's ``data_root``, so the place of the data does not
+    matter. Pictures are named, not read: the hash of a folder whose pictures changed is the same.
+
+    Args:
+        dataset (RoleDataset): The data.
+
+    Returns:
+        dict: ``samples``, ``sha256`` and, where the task counts it, ``counts`` by role (see
+        :class:`RoleCounts`), and ``sha256`` of all samples.
+    """
+    roles = {role: _of_view(view) for role, view in dataset.views.items()}
+    text = json.dumps(roles, sort_keys=True)
+    return dict(sha256=hashlib.sha256(text.encode()).hexdigest(), roles=roles)
+
+
+def _of_view(view: RoleView) -> dict[str, Any]:
+    root = os.path.abspath(getattr(view.host, 'data_root', None) or os.sep)
+    digest = hashlib.sha256(json.dumps(sorted(view.labels.items())).encode())
+    for position in range(len(view)):
+        record = dict(view.host.get_data_info(view.host_index(position)))
+        record.pop('sample_idx', None)  # its place among samples of other roles
+        text = json.dumps(_plain(record, root), sort_keys=True, separators=(',', ':'))
+        digest.update(text.encode() + b'\n')
+    return dict(samples=len(view), sha256=digest.hexdigest())
+
+
+def _plain(value: Any, root: str) -> Any:
+    """Data that json can write, equal for equal samples wherever they lie."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item, root) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, root) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist(), root)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (str, os.PathLike)):
+        text = os.fspath(value)
+        inside = os.sep in text and os.path.abspath(text).startswith(root + os.sep)
+        return os.path.relpath(text, root) if inside else text
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return type(value).__name__

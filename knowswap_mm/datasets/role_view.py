@@ -14,18 +14,16 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from knowswap_mm.datasets.class_names import MARK, composed
-from knowswap_mm.datasets.class_roles import ClassRoles
-from knowswap_mm.datasets.host_config import refuse_wrapper
-from knowswap_mm.datasets.picture_check import PictureCheck
+from knowswap_mm.checks import check_mapping, check_whole, nearest_name
+from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
+from knowswap_mm.datasets.host_config import inner_config, inner_sample, refuse_wrapper
+from knowswap_mm.datasets.images import PictureCheck
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.datasets.wrapped_dataset import inner_config, inner_sample
 from knowswap_mm.errors import ConfigError, SampleError, SwapError
-from knowswap_mm.value_checks import check_mapping, check_whole, nearest_name
 
 if TYPE_CHECKING:
+    from knowswap_mm.datasets.cache.pipeline import CachedPipeline
     from knowswap_mm.datasets.role_counts import RoleCounts
-    from knowswap_mm.datasets.sample_cache.cached_pipeline import CachedPipeline
 
 ON_BAD_SAMPLE = ('raise', 'skip')
 

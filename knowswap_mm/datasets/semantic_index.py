@@ -12,9 +12,9 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
-from knowswap_mm.datasets.cache_folder import files_digest, write_cached
-from knowswap_mm.datasets.picture_limit import picture_limit
+from knowswap_mm.datasets.images import picture_limit
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.io.files import files_digest, write_cached
 
 READERS = 8
 #: Bytes of numpy's header are far fewer.

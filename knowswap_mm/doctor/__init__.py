@@ -1,7 +1,5 @@
 """``knowswap doctor``: what an installation lacks, and how to mend it."""
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.examination import Examination
-from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.examination import Check, Examination, Finding
 
 __all__ = ['Check', 'Examination', 'Finding']

@@ -3,13 +3,78 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABCMeta, abstractmethod
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.one_line import one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
+
+
+def one_line(error: BaseException) -> str:
+    """Kind of an error and the first line of its message."""
+    return f'{type(error).__name__}: {error}'.splitlines()[0]
+
+
+STATES = ('ok', 'warning', 'problem')
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``knowswap doctor``.
+
+    Args:
+        state (str): ``ok``, ``warning`` (something will be slow, or cannot be used) or ``problem``
+            (swaps will fail).
+        text (str): What was found.
+        fix (str | None): The command that mends it, or what to do; every problem has one.
+
+    Raises:
+        ValueError: If the state is unknown, or a problem has no fix.
+    """
+
+    state: str
+    text: str
+    fix: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(f'state must be one of {STATES}, not {self.state!r}')
+        if self.state == 'problem' and not self.fix:
+            raise ValueError(f'the problem {self.text!r} needs a fix')
+
+    def __str__(self) -> str:
+        lines = [f'{self.state:8}{self.text}']
+        if self.fix:
+            lines.append(f'{"":8}Fix: {self.fix}')
+        return '\n'.join(lines)
+
+
+class Check(metaclass=ABCMeta):
+    """Looks at one thing; a new check is a file with a registered subclass.
+
+    It imports what it looks at in :meth:`findings`, because that may be broken.
+
+    Args:
+        work_dir (Path): Where runs will be written.
+
+    Attributes:
+        name (str): For ``--skip`` and the json.
+        order (int): Checks come by this number.
+        needs (tuple[str, ...]): Checks without whose success this one would only repeat them.
+    """
+
+    name: ClassVar[str]
+    order: ClassVar[int]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, work_dir: Path) -> None:
+        self.work_dir = work_dir
+
+    @abstractmethod
+    def findings(self) -> Iterator[Finding]:
+        """What there is to say; at least one finding."""
 
 
 class Examination:

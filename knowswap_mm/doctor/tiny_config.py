@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.datasets.generators import (
-    SHAPE_CLASSES,
-    make_shape_pictures,
-    write_image_folder,
-)
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
 
 CLASSES, OLD, SIZE, PICTURES = SHAPE_CLASSES[:4], 3, 16, 8
 
@@ -20,7 +16,7 @@ def write_tiny_swap(folder: Path) -> Path:
     Args:
         folder (Path): A folder that is there.
     """
-    from knowswap_mm.engine.atomic_file import write_text  # only now: it brings torch
+    from knowswap_mm.io.files import write_text  # only now: it brings torch
 
     draw = lambda seed: lambda: make_shape_pictures(PICTURES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'

@@ -1,22 +1,18 @@
 """The runner and its hooks."""
 
-from knowswap_mm.engine.hooks.audit_hook import AuditHook
-from knowswap_mm.engine.hooks.block_profile_hook import BlockProfileHook
-from knowswap_mm.engine.hooks.device_scalars_hook import DeviceScalarsHook
-from knowswap_mm.engine.hooks.fisher_hook import FisherHook
-from knowswap_mm.engine.hooks.nonfinite_hook import NonfiniteHook
-from knowswap_mm.engine.hooks.phase_hook import PhaseHook
-from knowswap_mm.engine.hooks.preemption_hook import PreemptionHook
-from knowswap_mm.engine.hooks.report_hook import ReportHook
-from knowswap_mm.engine.hooks.role_pictures_hook import RolePicturesHook
-from knowswap_mm.engine.hooks.saliency_mask_hook import SaliencyMaskHook
-from knowswap_mm.engine.hooks.stall_hook import StallHook
-from knowswap_mm.engine.hooks.swap_checkpoint_hook import SwapCheckpointHook
-from knowswap_mm.engine.hooks.untrained_hook import UntrainedHook
-from knowswap_mm.engine.swap_log_processor import SwapLogProcessor
-from knowswap_mm.engine.swap_optim_wrapper import SwapOptimWrapper
-from knowswap_mm.engine.swap_results import SwapResults
-from knowswap_mm.engine.swap_runner import SwapRunner
+from knowswap_mm.engine.hooks.block_profile import BlockProfileHook
+from knowswap_mm.engine.hooks.checkpoint import SwapCheckpointHook
+from knowswap_mm.engine.hooks.importance import FisherHook, SaliencyMaskHook
+from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
+from knowswap_mm.engine.hooks.phase import PhaseHook
+from knowswap_mm.engine.hooks.preemption import PreemptionHook
+from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RolePicturesHook
+from knowswap_mm.engine.hooks.stall import StallHook
+from knowswap_mm.engine.hooks.untrained import UntrainedHook
+from knowswap_mm.engine.log import DeviceScalarsHook, SwapLogProcessor
+from knowswap_mm.engine.optim import SwapOptimWrapper
+from knowswap_mm.engine.runner import SwapRunner
+from knowswap_mm.runs.results import SwapResults
 
 __all__ = [
     'AuditHook',

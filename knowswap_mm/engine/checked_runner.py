@@ -14,20 +14,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch.utils.checkpoint import checkpoint as compute_again
 
-from knowswap_mm.engine.accumulation import window_is_open
-from knowswap_mm.engine.atomic_file import write_text
-from knowswap_mm.engine.cluster_runner import ClusterRunner
+from knowswap_mm.distributed.cluster_runner import ClusterRunner
+from knowswap_mm.engine.checks import check_clipping, check_optim_config, check_step, checkpointed
 from knowswap_mm.engine.foreign_hooks import missing_metric
-from knowswap_mm.engine.latest_checkpoint import save_latest
-from knowswap_mm.engine.optim_check import check_clipping, check_optim_config, check_step
-from knowswap_mm.engine.run_check import checkpointed
-from knowswap_mm.engine.saved_weights import (
-    SavedWeights,
-    follow_from_the_start,
-    marks_of,
-    replaced,
-)
+from knowswap_mm.engine.optim import window_is_open
+from knowswap_mm.engine.saved_weights import SavedWeights, follow_from_the_start, marks_of, replaced
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.io.files import write_text
+from knowswap_mm.runs.checkpoints import save_latest
 from knowswap_mm.schedule import SwapSchedule
 
 #: Events at which a hook finds out that it does not fit the run.

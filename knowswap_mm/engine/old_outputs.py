@@ -13,9 +13,9 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from knowswap_mm.datasets.seeding import seeded_cpu
-from knowswap_mm.engine.role_batches import role_batches
-from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
+from knowswap_mm.engine.training_step import role_batches
 from knowswap_mm.lora.row_layout import RowLayout
+from knowswap_mm.lora.tensors import is_adapter_key, plain_key
 from knowswap_mm.models import original_host
 from knowswap_mm.roles import RETAIN
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
-from knowswap_mm.lora.adapter_manifest import hash_tensors
+from knowswap_mm.lora.manifest import hash_tensors
 
 #: What is known of a state dict before hooks see it: the tensors and their version counters.
 Marks = dict[str, tuple[Tensor, int]]

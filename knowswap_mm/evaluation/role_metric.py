@@ -1,4 +1,4 @@
-"""Host metrics by role, in one pass over one data loader."""
+"""Accuracy of each class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,44 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
+from knowswap_mm.checks import check_between, check_mapping, check_text
 from knowswap_mm.errors import ConfigError, SampleError
-from knowswap_mm.evaluation.scores import swap_score
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
-from knowswap_mm.value_checks import check_between, check_mapping, check_text
+
+
+def forgetting_h_mean(forget_before: float, forget: float, retain: float) -> float:
+    """Harmonic mean of what was forgotten and what was retained.
+
+    The formula of the official classifier evaluation, ``2 d r / (d + r)`` with the drop
+    ``d = forget_before - forget``; a forget metric that rose counts as no drop.
+
+    Args:
+        forget_before (float): Metric of the forget classes before the swap.
+        forget (float): The same metric now.
+        retain (float): Metric of the retain classes now, in the same unit.
+
+    Returns:
+        float: The mean, in the unit of the metrics.
+    """
+    drop = max(forget_before - forget, 0.0)
+    return 2 * drop * retain / (drop + retain) if drop + retain > 0 else 0.0
+
+
+def swap_score(metrics: dict[str, float], scale: float = 100.0) -> float:
+    """Harmonic mean of learn, ``scale - forget`` and retain, over the roles that were measured.
+
+    Args:
+        metrics (dict[str, float]): Metric by role.
+        scale (float): Best possible value of the metric.
+
+    Returns:
+        float: 0 to ``scale``.
+    """
+    parts = [scale - v if role == 'forget' else v for role, v in metrics.items()]
+    if not parts or min(parts) <= 0:
+        return 0.0
+    return len(parts) / sum(1 / part for part in parts)
 
 
 @METRICS.register_module()
@@ -165,3 +198,38 @@ def _on_cpu(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}
     return value
+
+
+@METRICS.register_module()
+class PerClassAccuracy(BaseMetric):
+    """Top-1 accuracy by class name, in percent; argmax over all classes of the head.
+
+    Classes without a picture have no entry. See :class:`mmengine.evaluator.BaseMetric` for the
+    arguments.
+    """
+
+    default_prefix = 'class'
+
+    def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
+        """Config of mmpretrain's metric: the recall of a class is its accuracy.
+
+        Args:
+            metainfo (dict): Not used.
+        """
+        return dict(type='mmpretrain.SingleLabelMetric', items=('recall',), average=None)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep label and prediction of each sample."""
+        for sample in data_samples:
+            self.results.append((int(sample['gt_label']), int(sample['pred_label'])))
+
+    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+        """Accuracy by class name."""
+        names = (self.dataset_meta or {}).get('classes', ())
+        hits: dict[int, list[bool]] = {}
+        for label, predicted in results:
+            hits.setdefault(label, []).append(label == predicted)
+        return {
+            names[label] if label < len(names) else str(label): 100 * sum(right) / len(right)
+            for label, right in sorted(hits.items())
+        }

@@ -1,10 +1,9 @@
 """From a swapped model to what stock tools take."""
 
-from knowswap_mm.exporting.export_check import ExportCheck
-from knowswap_mm.exporting.exported_host import ExportedHost
-from knowswap_mm.exporting.host_files import host_config, write_config
-from knowswap_mm.exporting.new_folder import new_folder, refuse_existing
-from knowswap_mm.exporting.plain_config import plain_host_config
+from knowswap_mm.exporting.check import ExportCheck
+from knowswap_mm.exporting.export import new_folder, refuse_existing
+from knowswap_mm.exporting.files import host_config, plain_host_config, write_config
+from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.exporting.role_tests import open_test_data, spread_samples, write_role_tests
 
 __all__ = [

@@ -7,6 +7,8 @@ import copy
 import hashlib
 import importlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,44 @@ from mmengine.registry import MODELS, DefaultScope
 
 import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.class_names import read_class_names
-from knowswap_mm.engine.atomic_file import write_atomic, write_safetensors, write_text
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.datasets.classes import read_class_names
+from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.exporting.export_check import ExportCheck
-from knowswap_mm.exporting.exported_host import ExportedHost
-from knowswap_mm.exporting.host_files import host_config, write_config
-from knowswap_mm.exporting.new_folder import new_folder, refuse_existing
+from knowswap_mm.exporting.check import ExportCheck
+from knowswap_mm.exporting.files import host_config, write_config
+from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.exporting.role_tests import open_test_data, spread_samples, write_role_tests
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors, write_text
 from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.models.host_state import prepare_state
+
+
+@contextmanager
+def new_folder(out: Path, key: str) -> Iterator[Path]:
+    """Give a folder beside ``out`` to write to, which becomes ``out`` at the end of the block.
+
+    Args:
+        out (Path): The folder to be; it must not exist.
+        key (str): Option that names it, for messages.
+
+    Raises:
+        ConfigError: If it exists.
+    """
+    refuse_existing(out, key)
+    with write_folder(out, replace=False) as folder:
+        yield folder
+        refuse_existing(out, key)
+
+
+def refuse_existing(out: Path, key: str) -> None:
+    """Raise if a folder is there already.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if out.exists() or out.is_symlink():
+        raise ConfigError(key, str(out), 'is there already', 'give a new folder')
 
 
 def export(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, METRICS
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation import RoleMetric
-from knowswap_mm.exporting.host_files import role_config, write_config
+from knowswap_mm.exporting.files import role_config, write_config
 from knowswap_mm.registry import METRICS as OUR_METRICS
 from knowswap_mm.registry import class_of
 

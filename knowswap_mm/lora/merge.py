@@ -7,7 +7,7 @@ from peft.functional import delete_adapter
 from torch import nn
 
 from knowswap_mm.errors import CheckpointError
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 
 
 @torch.no_grad()

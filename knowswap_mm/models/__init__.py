@@ -1,8 +1,7 @@
 """The swapper, the LoRA backbone, the enlarged heads, and the objectives."""
 
 from knowswap_mm.models.class_rows import ClassRows
-from knowswap_mm.models.full_training_swapper import FullTrainingSwapper
-from knowswap_mm.models.knowledge_swapper import KnowledgeSwapper
+from knowswap_mm.models.full_training import FullTrainingSwapper
 from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses import (
     DistillationForgettingLoss,
@@ -12,10 +11,9 @@ from knowswap_mm.models.losses import (
     SwappingLoss,
     WeightedSumLoss,
 )
-from knowswap_mm.models.merged_host import merged_host
-from knowswap_mm.models.original_host import original_host
-from knowswap_mm.models.role_data_preprocessor import RoleDataPreprocessor
-from knowswap_mm.models.unload import unload_all, unload_newest
+from knowswap_mm.models.original import merged_host, original_host, unload_all, unload_newest
+from knowswap_mm.models.preprocessor import RoleDataPreprocessor
+from knowswap_mm.models.swapper import KnowledgeSwapper
 
 __all__ = [
     'ClassRows',

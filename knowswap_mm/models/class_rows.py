@@ -14,11 +14,11 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from knowswap_mm.checks import check_mapping
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.lora.row_layout import LAYOUTS, RowLayout, named_layout, possible_layouts
 from knowswap_mm.models.count_keys import one_count, replace_counts, walk
 from knowswap_mm.models.layout_probe import LayoutProbe
-from knowswap_mm.value_checks import check_mapping
 
 __all__ = ['ClassRows', 'ClassTensor', 'replace_counts']
 

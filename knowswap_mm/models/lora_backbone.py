@@ -9,12 +9,12 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
+from knowswap_mm.checks import check_mapping
 from knowswap_mm.lora import HostStateDict, LoRAInjector
 from knowswap_mm.models.foreign_code import closed_to_foreign_code, no_foreign_code
 from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import MODELS
-from knowswap_mm.value_checks import check_mapping
 
 
 @MODELS.register_module()

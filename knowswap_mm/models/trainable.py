@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knowswap_mm.roles import LEARN, RETAIN, ROLES
-from knowswap_mm.schedule.swap_phase import SwapPhase
+from knowswap_mm.schedule.phase import SwapPhase
 
 
 @dataclass(frozen=True)

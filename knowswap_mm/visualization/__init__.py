@@ -1,5 +1,5 @@
 """Pictures of a run."""
 
-from knowswap_mm.visualization.phase_plot import plot_phases
+from knowswap_mm.visualization.plots.phases import plot_phases
 
 __all__ = ['plot_phases']

@@ -15,12 +15,10 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from knowswap_mm.acceleration import BatchedDINOLosses
-from knowswap_mm.acceleration.matching import normalisers
+from knowswap_mm.acceleration.matching import assignment as normalisers
 from knowswap_mm.acceleration.matching.assignment import assign
-from knowswap_mm.acceleration.matching.batched_deformable_detr_head import BatchedDeformableDETRHead
-from knowswap_mm.acceleration.matching.batched_dino_head import BatchedDINOHead
-from knowswap_mm.acceleration.matching.box_costs import box_costs
-from knowswap_mm.acceleration.matching.box_objects import BoxObjects
+from knowswap_mm.acceleration.matching.box_losses import BoxObjects, box_costs
+from knowswap_mm.acceleration.matching.dino import BatchedDeformableDETRHead, BatchedDINOHead
 from tests.accelerated_steps import (
     assert_same_steps,
     build_detector,

@@ -16,15 +16,15 @@ from mmseg.models.decode_heads import Mask2FormerHead as SemanticHead
 from mmseg.structures import SegDataSample
 
 from knowswap_mm.acceleration import BatchedMask2FormerLosses
-from knowswap_mm.acceleration.matching import mask_costs as costs_module
-from knowswap_mm.acceleration.matching import normalisers
+from knowswap_mm.acceleration.matching import assignment as normalisers
+from knowswap_mm.acceleration.matching import mask_losses as costs_module
 from knowswap_mm.acceleration.matching.assignment import assign
-from knowswap_mm.acceleration.matching.batched_mask2former_head import BatchedMask2FormerHead
-from knowswap_mm.acceleration.matching.batched_semantic_mask2former_head import (
-    BatchedSemanticMask2FormerHead,
+from knowswap_mm.acceleration.matching.mask_losses import (
+    BatchedMask2FormerHead,
+    MaskSegments,
+    mask_costs,
 )
-from knowswap_mm.acceleration.matching.mask_costs import mask_costs
-from knowswap_mm.acceleration.matching.mask_segments import MaskSegments
+from knowswap_mm.acceleration.matching.semantic_mask2former import BatchedSemanticMask2FormerHead
 from tests.accelerated_steps import assert_same_steps, build_segmentor, semantic_batch, step
 from tests.segmentation_configs import host_config
 from tests.sync_counter import SyncCounter

@@ -6,7 +6,7 @@ from steps import LEARN, ROLES, assert_same, step
 from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
 
 from knowswap_mm.acceleration import ClassTokenOnly
-from knowswap_mm.acceleration.class_token_block import ClassTokenBlock
+from knowswap_mm.acceleration.class_token_only import ClassTokenBlock
 
 DATA = batch(ROLES[LEARN])
 PICTURES = DATA[0]['learn']

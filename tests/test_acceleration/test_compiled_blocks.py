@@ -17,7 +17,7 @@ from tiny_hosts import (
 from torch._dynamo import register_backend
 
 from knowswap_mm.acceleration import CompiledBlocks
-from knowswap_mm.acceleration.compiled_block import CompiledBlock
+from knowswap_mm.acceleration.compiled_blocks import CompiledBlock
 from knowswap_mm.models import merged_host
 
 DATA = batch(ROLES[LEARN])

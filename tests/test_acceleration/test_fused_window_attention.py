@@ -11,8 +11,8 @@ from tiny_hosts import build_host, dino_host, randomise, resnet_host
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration import FusedWindowAttention
-from knowswap_mm.acceleration import fused_window_msa as part
-from knowswap_mm.acceleration.fused_window_msa import FusedWindowMSA
+from knowswap_mm.acceleration import fused_window_attention as part
+from knowswap_mm.acceleration.fused_window_attention import FusedWindowMSA
 
 CHANNELS, HEADS = 24, 3
 KINDS = dict(mmpretrain=MMPretrainMSA, mmdet=MMDetMSA, mmseg=MMSegMSA)

@@ -8,8 +8,7 @@ from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_
 from torch.nn.parallel import DistributedDataParallel
 
 from knowswap_mm.acceleration import GraphedBackbone
-from knowswap_mm.acceleration.graphed_module import GraphedModule, call_key
-from knowswap_mm.acceleration.own_leaves import own_leaves
+from knowswap_mm.acceleration.graphed_backbone import GraphedModule, call_key, own_leaves
 
 SWITCH = dict(type='knowswap_mm.GraphedBackbone', after=1)
 

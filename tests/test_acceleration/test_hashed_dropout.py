@@ -9,8 +9,7 @@ from tiny_hosts import batch, build_swapper, randomise_adapters, vit_backbone, v
 from torch import nn
 
 from knowswap_mm.acceleration import HashedDropout
-from knowswap_mm.acceleration.drop_by_hash import drop_by_hash, kept
-from knowswap_mm.acceleration.hashed_dropout_module import HashedDropoutModule
+from knowswap_mm.acceleration.dropouts import HashedDropoutModule, drop_by_hash, kept
 
 SHAPE = torch.Size((500, 400))
 

@@ -8,9 +8,9 @@ from peft.tuners import lora
 from tiny_hosts import build_host, randomise, resnet_host, vit_host
 from torch import nn
 
-from knowswap_mm.acceleration import LeanLoRA, lean_lora_linear
-from knowswap_mm.acceleration.lean_lora_linear import LeanLoRALinear
-from knowswap_mm.acceleration.low_rank_linear import low_rank_linear
+from knowswap_mm.acceleration import LeanLoRA
+from knowswap_mm.acceleration import lean_lora as lean_lora_linear
+from knowswap_mm.acceleration.lean_lora import LeanLoRALinear, low_rank_linear
 from knowswap_mm.lora import LoRAInjector, drop_adapter, merge_adapters
 
 IN, OUT = 12, 20

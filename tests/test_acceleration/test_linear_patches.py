@@ -10,7 +10,7 @@ from tiny_hosts import build_host, resnet_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import LinearPatches
-from knowswap_mm.acceleration.patch_convolution import PatchConvolution
+from knowswap_mm.acceleration.linear_patches import PatchConvolution
 
 
 @given(

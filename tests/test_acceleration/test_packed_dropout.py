@@ -9,8 +9,7 @@ from tiny_hosts import batch, build_swapper, randomise_adapters, vit_backbone, v
 from torch import nn
 
 from knowswap_mm.acceleration import PackedDropout
-from knowswap_mm.acceleration.drop_by_packed_draws import drop_by_packed_draws
-from knowswap_mm.acceleration.packed_dropout_module import PackedDropoutModule
+from knowswap_mm.acceleration.dropouts import PackedDropoutModule, drop_by_packed_draws
 
 SHAPE = (500, 399)  # no multiple of four
 COUNT = 500 * 399

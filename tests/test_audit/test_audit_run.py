@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from knowswap_mm.audit.models import ModelFile
 from knowswap_mm.errors import CheckpointError
-from knowswap_mm.evaluation.audit.model_file import ModelFile
 from knowswap_mm.models import merged_host, original_host
 from knowswap_mm.registry import EVALUATORS
 from tests.audit_models import FORGOTTEN, NEW, OLD, audit_config

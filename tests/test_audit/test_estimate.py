@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.evaluation.audit.estimate import Estimate, mean_of_references
+from knowswap_mm.audit.statistics import Estimate, mean_of_references
 
 
 def test_a_share_has_wilsons_interval():

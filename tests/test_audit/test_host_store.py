@@ -6,10 +6,9 @@ import shutil
 import pytest
 from mmengine.registry import DefaultScope
 
+from knowswap_mm.audit import models as model_file
+from knowswap_mm.audit.models import HostStore, ModelFile
 from knowswap_mm.errors import CheckpointError
-from knowswap_mm.evaluation.audit import model_file
-from knowswap_mm.evaluation.audit.host_store import HostStore
-from knowswap_mm.evaluation.audit.model_file import ModelFile
 from knowswap_mm.registry import EVALUATORS
 from tests.audit_models import audit_config
 from tests.swap_configs import assert_same_weights, train

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
-from knowswap_mm.evaluation.audit.parts.membership_inference import auc, modified_entropy, scores
-from knowswap_mm.evaluation.audit.units import Units
+from knowswap_mm.audit.attacks.membership_inference import auc, modified_entropy, scores
+from knowswap_mm.audit.readers.reader import Units
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]])
 

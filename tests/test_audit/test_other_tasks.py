@@ -5,10 +5,9 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from knowswap_mm.evaluation.audit.audit_data import TEST, TRAIN, AuditData
-from knowswap_mm.evaluation.audit.model_file import ModelFile
-from knowswap_mm.evaluation.audit.readers import DetectionReader, SegmentationReader
-from knowswap_mm.evaluation.audit.subject import Subject, read_units
+from knowswap_mm.audit.data import TEST, TRAIN, AuditData
+from knowswap_mm.audit.models import ModelFile, Subject, read_units
+from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
 from knowswap_mm.registry import EVALUATORS
 from tests import detection_configs, segmentation_configs
 from tests.runs import PHASES

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from knowswap_mm.evaluation.audit.case import Case
-from knowswap_mm.evaluation.audit.parts.linear_probe import LinearProbe
-from knowswap_mm.evaluation.audit.parts.prototype_probe import PrototypeProbe
-from knowswap_mm.evaluation.audit.parts.relearning import Relearning
-from knowswap_mm.evaluation.audit.units import Units
-from knowswap_mm.evaluation.audit.verdict import Verdict
+from knowswap_mm.audit.attacks.linear_probe import LinearProbe
+from knowswap_mm.audit.attacks.prototype_probe import PrototypeProbe
+from knowswap_mm.audit.attacks.relearning import Relearning
+from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.readers.reader import Units
+from knowswap_mm.audit.statistics import Verdict
 
 FORGET, RETAIN = 'forget', 'retain'
 

@@ -12,9 +12,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
+from knowswap_mm.audit.readers.reader import LastCall, queries_at
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.evaluation.audit.readers import DetectionReader, SegmentationReader
-from knowswap_mm.evaluation.audit.readers.class_inputs import LastCall, queries_at
 from tests import detection_configs, segmentation_configs
 from tests.test_models.tiny_hosts import randomise
 

@@ -4,13 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.evaluation.audit.audit_report import AuditReport
-from knowswap_mm.evaluation.audit.case import Case
-from knowswap_mm.evaluation.audit.parts.relearning import (
-    Relearning,
-    regained_after,
-    watch_points,
-)
+from knowswap_mm.audit.attacks.relearning import Relearning, regained_after, watch_points
+from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.report import AuditReport
 
 LIMIT = 64
 KEY = 'audit.settings.Relearning.steps'

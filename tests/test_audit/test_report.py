@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from knowswap_mm.evaluation.audit import AuditReport, Estimate, Finding, Table, Verdict
+from knowswap_mm.audit import AuditReport, Estimate, Finding, Table, Verdict
 
 SOME = Estimate(0.5, 0.4, 0.6)
 

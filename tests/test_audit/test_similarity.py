@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from knowswap_mm.evaluation.audit.parts.similarity import alignment
+from knowswap_mm.audit.attacks.similarity import alignment
 
 
 def independence(left, right):

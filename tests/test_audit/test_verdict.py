@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.evaluation.audit.estimate import Estimate
-from knowswap_mm.evaluation.audit.verdict import Verdict
+from knowswap_mm.audit.statistics import Estimate, Verdict
 
 
 def near(value, half=0.02):

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from knowswap_mm.command_line.command import Command
-from knowswap_mm.command_line.main import build_parser, find_commands, main
-from knowswap_mm.commands.convert import KINDS
+from knowswap_mm.cli.commands.convert import KINDS
+from knowswap_mm.cli.main import Command, build_parser, find_commands, main
 from knowswap_mm.converters import TABLES
-from knowswap_mm.engine.run_log import command_line
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.runs.record import command_line
 from knowswap_mm.version import __version__
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +57,7 @@ def test_every_tool_is_the_command(monkeypatch):
 
 def test_help_and_parsers_need_no_torch():
     code = (
-        'import sys; from knowswap_mm.command_line.main import build_parser; '
+        'import sys; from knowswap_mm.cli.main import build_parser; '
         'build_parser().format_help(); '
         'print([name for name in ("torch", "mmcv", "peft", "matplotlib") if name in sys.modules])'
     )
@@ -136,8 +135,8 @@ def test_the_kinds_of_checkpoints_are_all():
 
 @pytest.mark.parametrize('task', ['classification', 'detection', 'segmentation'])
 def test_the_data_sets_are_all(task):
-    command = importlib.import_module(f'knowswap_mm.commands.data_{task}')
-    work = importlib.import_module(f'knowswap_mm.datasets.publishers.convert_{task}')
+    command = importlib.import_module(f'knowswap_mm.cli.commands.data_{task}')
+    work = importlib.import_module(f'knowswap_mm.data_tools.publishers.convert_{task}')
     assert list(command.DATASETS) == sorted(work.SOURCES)
 
 

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from knowswap_mm.command_line.main import build_parser, find_commands
+from knowswap_mm.cli.main import build_parser, find_commands
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / 'docs' / 'commands.md').read_text()

@@ -25,7 +25,7 @@ def complete(line, folder):
         COMP_POINT=str(len(line)),
         COMP_TYPE='9',
     )
-    code = 'from knowswap_mm.command_line.main import main; main()'
+    code = 'from knowswap_mm.cli.main import main; main()'
     done = subprocess.run(
         [sys.executable, '-c', code], env=environment, cwd=folder, capture_output=True, timeout=60
     )

@@ -3,8 +3,8 @@
 import pytest
 
 import knowswap_mm
-from knowswap_mm.command_line.checkout import find_checkout
-from knowswap_mm.command_line.main import main
+from knowswap_mm.cli.main import main
+from knowswap_mm.cli.options import find_checkout
 from knowswap_mm.errors import SwapError
 
 

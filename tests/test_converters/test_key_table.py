@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from knowswap_mm.converters import KeyRule, KeyTable
-from knowswap_mm.converters.class_row_selection import COCO_IDS, parse_rows, select_rows
-from knowswap_mm.converters.lora_matrices import merge_lora, split_lora
+from knowswap_mm.converters.conversion import COCO_IDS, parse_rows, select_rows
+from knowswap_mm.converters.lora import merge_lora, split_lora
 from knowswap_mm.converters.tables.swin_rules import from_unfold, to_unfold
 from knowswap_mm.errors import CheckpointError
 

@@ -6,12 +6,16 @@ import sys
 import pytest
 import torch
 
-from knowswap_mm.commands import convert
+from knowswap_mm.cli.commands import convert
 from knowswap_mm.converters import TABLES
-from knowswap_mm.converters.lora_matrices import merge_lora, split_lora
-from knowswap_mm.converters.merged_lora import compare_with_base, estimate_contained
-from knowswap_mm.engine.safe_load import safe_load
+from knowswap_mm.converters.lora import (
+    compare_with_base,
+    estimate_contained,
+    merge_lora,
+    split_lora,
+)
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.checkpoints import safe_load
 from tests.official_layouts import modules
 
 RANK = 4

@@ -19,8 +19,8 @@ from mmseg.structures import SegDataSample
 from torch.overrides import TorchFunctionMode
 
 from knowswap_mm.converters import TABLES
-from knowswap_mm.converters.class_row_selection import parse_rows, select_rows
-from knowswap_mm.converters.lora_matrices import fill_adapters, split_lora
+from knowswap_mm.converters.conversion import parse_rows, select_rows
+from knowswap_mm.converters.lora import fill_adapters, split_lora
 from tests.official_layouts import modules
 from tests.official_layouts.dino import dino
 from tests.official_layouts.mask2former import mask2former

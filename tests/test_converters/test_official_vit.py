@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from knowswap_mm.converters import TABLES
-from knowswap_mm.converters.lora_matrices import merge_lora, split_lora
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.converters.lora import merge_lora, split_lora
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from tests.official_layouts import modules
 
 REPOSITORY = Path(__file__).parents[2]
@@ -145,7 +145,7 @@ def test_tool_merges_or_writes_an_adapter(tmp_path, pictures):
     done = run(*arguments, '--report', tmp_path / 'report.json')
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / 'report.json').read_text())['lora']) == 2 * LAYERS
-    from knowswap_mm.lora.adapter_file import AdapterFile
+    from knowswap_mm.lora.adapter import AdapterFile
 
     swapper = MODELS.build(model)
     swapper.load_state_dict(state_dict_of(safe_load(tmp_path / 'base.pth')))

@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from knowswap_mm.converters import TABLES
-from knowswap_mm.engine.safe_load import safe_load
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.checkpoints import safe_load
 from tests.official_layouts import modules
 from tests.official_layouts.parts import linear
 from tests.official_layouts.swin import swin

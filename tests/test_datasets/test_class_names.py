@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.datasets.class_names import check_known, read_class_names
+from knowswap_mm.datasets.classes import check_known, read_class_names
 from knowswap_mm.errors import FileError
-from knowswap_mm.json_file import line_problem, read_lines, write_lines
+from knowswap_mm.io.text_files import line_problem, read_lines, write_lines
 
 KEY = 'swap.classes.learn'
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowswap_mm.datasets import ClassRoles
-from knowswap_mm.datasets.class_order import ORDERS, order_classes
+from knowswap_mm.datasets.classes import ORDERS, order_classes
 
 KEY = 'swap.classes.old'
 COCO_ORDERS = ('category_id', 'raw_category_id')

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from knowswap_mm.datasets import ClassificationRoleView, ClassRoles, RoleDataset
-from knowswap_mm.datasets.picture_name import SUFFIXES, host_name, is_junk
-from knowswap_mm.datasets.wrapped_dataset import inner_config, is_wrapper, set_pipeline
+from knowswap_mm.datasets.host_config import inner_config, is_wrapper, set_pipeline
+from knowswap_mm.datasets.images import SUFFIXES, host_name, is_junk
 from knowswap_mm.errors import ConfigError
 
 LOAD = dict(type='mmpretrain.LoadImageFromFile')

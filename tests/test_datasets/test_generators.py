@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.generators import (
+from knowswap_mm.data_tools.generators import (
     FASHION_CLASSES,
     SHAPE_CLASSES,
     TEXTURE_KINDS,
@@ -16,7 +16,6 @@ from knowswap_mm.datasets.generators import (
     fashion_mnist,
     find_source,
     hold_out,
-    image_folder,
     load_part,
     make_shape_pictures,
     make_texture,
@@ -25,6 +24,9 @@ from knowswap_mm.datasets.generators import (
     shape_coverage,
     shape_mask,
     write_image_folder,
+)
+from knowswap_mm.data_tools.generators import (
+    trees as image_folder,
 )
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'

@@ -3,7 +3,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.datasets.picture_root import absolute, picture_root
+from knowswap_mm.datasets.images import absolute, picture_root
 
 NAMES = st.lists(st.sampled_from(['a', 'b c', 'd.e', '..']), min_size=1, max_size=3)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.role_counts import count_problems, role_counts
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.visualization.report.run_folder import RunFolder
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.sections import Data
 
 CLASSES = dict(old=['a', 'b', 'c'], learn=[], forget=['c'])

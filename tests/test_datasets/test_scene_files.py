@@ -7,11 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from knowswap_mm.datasets.generators.scene_files import (
-    STUFF,
-    read_scene_manifest,
-    write_shape_scenes,
-)
+from knowswap_mm.data_tools.generators.scenes import STUFF, read_scene_manifest, write_shape_scenes
 
 CLASSES, SPLITS = ('disc', 'star', 'bar'), dict(train=30, val=8)
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 from mmengine.registry import DefaultScope
 
-import knowswap_mm.datasets.coco_role_view as coco_role_view
+import knowswap_mm.datasets.coco as coco_role_view
 from knowswap_mm.errors import ConfigError
 from tests.coco_data import (
     BOX,

@@ -6,7 +6,7 @@ from PIL import Image
 
 import knowswap_mm.datasets.role_counts as role_counts
 from knowswap_mm.datasets import RoleDataset, SwapSampler
-from knowswap_mm.datasets.data_manifest import data_manifest
+from knowswap_mm.datasets.role_dataset import data_manifest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.schedule import SwapSchedule
 from tests.coco_data import CLASSES, content, make, write

@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.schedule import SwapSchedule
 from tests.detection_configs import NEW, OLD, SIZE, host_config, swapper_config
 

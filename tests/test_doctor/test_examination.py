@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from knowswap_mm.command_line.main import main
+from knowswap_mm.cli.main import main
 from knowswap_mm.doctor import Check, Examination, Finding
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,15 +10,8 @@ import pytest
 import torch
 
 from knowswap_mm.doctor import deformable_attention
-from knowswap_mm.doctor.checks import (
-    Device,
-    Hosts,
-    MmcvOperators,
-    TinySwap,
-    WorkDir,
-    device,
-)
-from knowswap_mm.doctor.pip_command import pip_install
+from knowswap_mm.doctor.checks import Device, Hosts, MmcvOperators, TinySwap, WorkDir, device
+from knowswap_mm.doctor.pip import pip_install
 from tests.test_doctor.looks import look
 
 # Hosts

@@ -18,7 +18,7 @@ from knowswap_mm.doctor.checks import (
     TorchvisionOperators,
     originals,
 )
-from knowswap_mm.doctor.requirement_list import read_requirements
+from knowswap_mm.doctor.pip import read_requirements
 from knowswap_mm.version import __version__
 from tests.test_doctor.looks import look
 

@@ -8,8 +8,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS
 
-from knowswap_mm.engine.latest_checkpoint import latest_checkpoint
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.runs.checkpoints import latest_checkpoint
 from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
 
 PHASES = [learn(iters=5), forget(iters=4, merge_learned=True)]

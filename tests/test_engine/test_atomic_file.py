@@ -8,16 +8,17 @@ import time
 import pytest
 import torch
 
-from knowswap_mm import partial_file
-from knowswap_mm.datasets.cache_folder import cache_folder, write_cached
-from knowswap_mm.engine.atomic_file import (
+from knowswap_mm.exporting.export import new_folder
+from knowswap_mm.io import partial_file
+from knowswap_mm.io.files import (
     OURS,
+    cache_folder,
     remove_partial,
     write_atomic,
+    write_cached,
     write_json,
     write_safetensors,
 )
-from knowswap_mm.exporting.new_folder import new_folder
 from tests.namespaces import Container, need_namespaces
 
 TIMES, SIZE = 100, 50_000

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from knowswap_mm.engine.device_history import DeviceHistory
-from knowswap_mm.engine.device_scalars import DeviceScalars
+from knowswap_mm.engine.log import DeviceHistory, DeviceScalars
 
 _numbers = itertools.count()
 KEYS = ('train/loss', 'train/lr', 'train/hits', 'train/learn/raw')

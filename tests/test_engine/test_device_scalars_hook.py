@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.engine.device_scalars import DeviceScalars
+from knowswap_mm.engine.log import DeviceScalars
 from tests.swap_configs import assert_same_weights, forget, learn, swap_config, weights_of
 
 PHASES = [learn(iters=7), forget(iters=8, merge_learned=True)]

@@ -12,10 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 
-from knowswap_mm.engine import log_history
-from knowswap_mm.engine.cluster_runner import storage_error
-from knowswap_mm.engine.log_history import bounded
-from knowswap_mm.engine.swap_log_processor import SwapLogProcessor
+from knowswap_mm.distributed.cluster_runner import storage_error
+from knowswap_mm.engine import log as log_history
+from knowswap_mm.engine.log import SwapLogProcessor, bounded
 from knowswap_mm.errors import SwapError
 from tests.namespaces import need_namespaces, own_disk
 from tests.processes import join, start

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from knowswap_mm.engine.parent_death import die_with_launcher
+from knowswap_mm.distributed.ends import die_with_launcher
 from tests.processes import free_port
 from tests.runs import REPOSITORY, write_config
 from tests.swap_configs import learn, swap_config, train
@@ -27,7 +27,7 @@ time.sleep(60)
 CHILD = """
 import os, time
 time.sleep(float(os.environ.get('LATE', 0)))
-from knowswap_mm.engine.parent_death import die_with_launcher
+from knowswap_mm.distributed.ends import die_with_launcher
 die_with_launcher()
 print('ready', flush=True)
 time.sleep(60)

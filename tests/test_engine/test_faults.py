@@ -10,11 +10,11 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import PreemptionHook, SwapCheckpointHook
-from knowswap_mm.engine import latest_checkpoint as latest_checkpoint_module
-from knowswap_mm.engine import swap_runner as swap_runner_module
-from knowswap_mm.engine.atomic_file import remove_partial, write_atomic
-from knowswap_mm.engine.latest_checkpoint import latest_checkpoint, write_latest
+from knowswap_mm.engine import runner as swap_runner_module
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.files import remove_partial, write_atomic
+from knowswap_mm.runs import checkpoints as latest_checkpoint_module
+from knowswap_mm.runs.checkpoints import latest_checkpoint, write_latest
 from tests.faults import FaultHook
 from tests.swap_configs import (
     assert_same_weights,

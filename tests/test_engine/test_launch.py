@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from knowswap_mm.engine.launch import config_hash, launch_name, lives, process_name
-from knowswap_mm.engine.resume_point import ResumePoint
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.runs.checkpoints import ResumePoint
+from knowswap_mm.runs.launch import config_hash, launch_name, lives, process_name
 from tests.namespaces import FORK, Container, need_namespaces
 from tests.processes import join, start
 from tests.swap_configs import learn, swap_config
@@ -100,7 +100,7 @@ def test_another_run_in_the_folder_begins_anew(how, launched, monkeypatch):
     names = dict.fromkeys(['same process'], record['launches']).get(how, [])
     names = ['an0ther'] if how == 'another launch' else names
     if how == 'same process':
-        target = 'knowswap_mm.engine.resume_point.process_name'
+        target = 'knowswap_mm.runs.checkpoints.process_name'
         monkeypatch.setattr(target, lambda: record['process'])
     point = ResumePoint(folder, False, 'host.pth', names, record['config_sha256'])
     assert (point.path, point.resumes) == ('host.pth', False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
-from knowswap_mm.engine.meeting import Meeting, meet
+from knowswap_mm.distributed.meeting import Meeting, meet
 from knowswap_mm.errors import ConfigError, SwapError
 from tests.processes import free_port
 
@@ -177,7 +177,7 @@ if os.environ['RANK'] == '1' and not mark.exists():
     mark.touch()
     os._exit(3)  # before it meets anybody
 import torch
-from knowswap_mm.engine.meeting import meet
+from knowswap_mm.distributed.meeting import meet
 meeting, group = meet(100)
 torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=60), **group)
 meeting.complete()

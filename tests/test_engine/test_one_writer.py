@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import knowswap_mm
-from knowswap_mm.engine import atomic_file
-from knowswap_mm.engine.atomic_folder import write_folder
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.io import files as atomic_file
+from knowswap_mm.io.files import write_folder
 from knowswap_mm.lora import AdapterFile
 from tests.swap_configs import swap_config, train
 
@@ -83,7 +83,7 @@ def test_no_module_writes_a_file_by_itself():
         for line, name in writes(ast.parse(path.read_text())):
             if name not in APPENDS.get(place, ()):
                 wrong.append(f'{place}:{line} {name}')
-    assert not wrong, 'use knowswap_mm.engine.atomic_file: ' + ', '.join(wrong)
+    assert not wrong, 'use knowswap_mm.io.files: ' + ', '.join(wrong)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
 def test_what_a_killed_writer_left_is_removed_and_a_living_one_stays(tmp_path):
     out = tmp_path / 'out'
     code = (
-        'import os, signal, sys; from knowswap_mm.engine.atomic_folder import write_folder\n'
+        'import os, signal, sys; from knowswap_mm.io.files import write_folder\n'
         f'with write_folder({str(out)!r}) as folder:\n'
         '    (folder / "half").write_text("x"); os.kill(os.getpid(), signal.SIGKILL)'
     )
@@ -226,13 +226,13 @@ def test_continual_trains_on_after_a_kill_in_the_adapter(picture_tree, host, tmp
     path = write_config(config, tmp_path / 'config.py')
     code = (
         'import os, signal, sys\n'
-        'from knowswap_mm.lora.adapter_manifest import AdapterManifest\n'
+        'from knowswap_mm.lora.manifest import AdapterManifest\n'
         'write = AdapterManifest.write\n'
         'def killed(self, path):\n'
         '    if "adapters" not in str(path): os.kill(os.getpid(), signal.SIGKILL)\n'
         '    write(self, path)\n'
         'AdapterManifest.write = killed\n'
-        'from knowswap_mm.command_line.main import main\n'
+        'from knowswap_mm.cli.main import main\n'
         f'sys.argv = ["knowswap", "train", {str(path)!r}, "--work-dir", {str(run)!r}]\nmain()\n'
     )
     done = subprocess.run([sys.executable, '-c', code], timeout=280, capture_output=True)
@@ -245,7 +245,7 @@ def test_continual_trains_on_after_a_kill_in_the_adapter(picture_tree, host, tmp
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
-    from knowswap_mm.datasets.cache_folder import write_cached
+    from knowswap_mm.io.files import write_cached
 
     (tmp_path / 'file').write_text('x')
     with pytest.raises(ConfigError) as caught:

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora.host_state_dict import is_adapter_key
+from knowswap_mm.lora.tensors import is_adapter_key
 from tests.swap_configs import forget, learn, swap_config, train, weights_of
 
 HEAD = ['host.head.layers.head.weight', 'host.head.layers.head.bias']

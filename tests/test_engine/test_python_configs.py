@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import name_types, type_name
 from tests.swap_configs import swap_config
@@ -28,7 +28,7 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ImageClassifier, VisionTransformer, VisionTransformerClsHead
 from knowswap_mm.datasets import ClassificationRoleView, RoleDataset, SwapSampler
 from knowswap_mm.engine import SwapRunner
-from knowswap_mm.engine.hooks.phase_hook import PhaseHook
+from knowswap_mm.engine.hooks.phase import PhaseHook
 from knowswap_mm.acceleration import LeanLoRA
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.models import KnowledgeSwapper

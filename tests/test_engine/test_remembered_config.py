@@ -4,8 +4,8 @@ import pickle
 import pytest
 from mmengine.config import Config
 
-from knowswap_mm.engine import remembered_config
-from knowswap_mm.engine.remembered_config import RememberedConfig
+from knowswap_mm.engine import config as remembered_config
+from knowswap_mm.engine.config import RememberedConfig
 
 
 @pytest.fixture

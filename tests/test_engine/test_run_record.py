@@ -12,8 +12,8 @@ import pytest
 import torch
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.datasets.data_manifest import _plain, data_manifest
-from knowswap_mm.engine.run_record import RunRecord, git_state
+from knowswap_mm.datasets.role_dataset import _plain, data_manifest
+from knowswap_mm.runs.record import RunRecord, git_state
 from tests.swap_configs import (
     assert_same_weights,
     forget,
@@ -154,7 +154,7 @@ def test_one_command_repeats_the_run(launcher, make_config, tmp_path, monkeypatc
 
 def test_several_processes_are_repeated_together(make_config, tmp_path, monkeypatch):
     runner, _ = train(make_config(tmp_path))
-    monkeypatch.setattr('knowswap_mm.engine.run_record.get_world_size', lambda: 3)
+    monkeypatch.setattr('knowswap_mm.runs.record.get_world_size', lambda: 3)
     text = RunRecord(runner).repeat()
     assert (
         '-m torch.distributed.run --nproc_per_node=3' in text and ' -m knowswap_mm train ' in text

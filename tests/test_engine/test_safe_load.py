@@ -12,8 +12,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from safetensors.torch import save_file
 from torch import nn
 
-from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
 
 
 class Call:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import SaliencyMaskHook
-from knowswap_mm.engine.hooks.saliency_mask_hook import top_share
+from knowswap_mm.engine.hooks.importance import top_share
 from knowswap_mm.errors import CheckpointError
 from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
 

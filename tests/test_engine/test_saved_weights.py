@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS, RUNNERS
 from knowswap_mm.engine.saved_weights import follow_from_the_start
 from knowswap_mm.errors import CheckpointError, PhaseError
 from knowswap_mm.lora import AdapterFile
-from knowswap_mm.lora.adapter_contents import AdapterContents
+from knowswap_mm.lora.adapter import AdapterContents
 from tests.processes import train_together
 from tests.swap_configs import (
     assert_same_weights,
@@ -110,7 +110,7 @@ def test_one_set_of_weights(name, picture_tree, host, tmp_path):
     AdapterFile(tmp_path / 'run/adapter').load(raw.swapper)
     assert_same_weights(raw.swapper.state_dict(), saved)
     history = AdapterFile(tmp_path / 'run/adapter').load(raw.swapper).history
-    from knowswap_mm.engine.swap_history import group_summary
+    from knowswap_mm.runs.results import group_summary
 
     assert history[-1]['groups'] == group_summary(runner.swapper)
     if name != 'late':

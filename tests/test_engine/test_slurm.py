@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from knowswap_mm.engine.slurm import first_node, port_of_step, set_slurm_variables
+from knowswap_mm.distributed.process_group import first_node, port_of_step, set_slurm_variables
 from knowswap_mm.errors import ConfigError
 from tests.processes import join, start
 from tests.swap_configs import assert_same_weights, learn, swap_config, train, weights_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.runs.results import SwapResults
 from tests.continual_runs import TOOLS, run_tool, write_configs
 from tests.swap_configs import assert_same_weights, train, weights_of
 

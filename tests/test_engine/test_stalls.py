@@ -11,8 +11,8 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS
 
-from knowswap_mm.engine.hooks.stall_hook import EXIT_CODE
-from knowswap_mm.engine.process_group import GRACE, TIMEOUT, with_timeout
+from knowswap_mm.distributed.process_group import GRACE, TIMEOUT, with_timeout
+from knowswap_mm.engine.hooks.stall import EXIT_CODE
 from tests.processes import free_port, join, start, train_together
 from tests.swap_configs import assert_same_weights, learn, swap_config, weights_of, write_config
 

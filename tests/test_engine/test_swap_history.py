@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from knowswap_mm.engine.swap_history import group_summary
 from knowswap_mm.lora import AdapterFile, AdapterManifest
+from knowswap_mm.runs.results import group_summary
 from tests.swap_configs import (
     assert_same_weights,
     forget,

@@ -209,7 +209,7 @@ def test_step_counts_stay_on_the_host_when_a_run_is_resumed(
     """torch asks each count for its number in each step, unless the optimizer is fused."""
     changes = dict(host=host, default_hooks__checkpoint__interval=3)
     train(swap_config(picture_tree, tmp_path / 'whole', **changes))
-    monkeypatch.setattr('knowswap_mm.engine.swap_runner.get_device', lambda: 'cuda')
+    monkeypatch.setattr('knowswap_mm.engine.runner.get_device', lambda: 'cuda')
     config = swap_config(picture_tree, tmp_path / 'again', **changes)
     config.resume, config.load_from = True, str(tmp_path / 'whole' / 'iter_3.pth')
     runner, places = RUNNERS.build(config), []

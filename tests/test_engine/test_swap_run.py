@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from safetensors.torch import load_file
 
-from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
+from knowswap_mm.lora.tensors import is_adapter_key, plain_key
 from tests.swap_configs import (
     OLD,
     assert_same_weights,
@@ -243,7 +243,7 @@ def test_memory_is_pinned_for_an_accelerator_unless_the_config_says_else(
     config = swap_config(picture_tree, tmp_path, host=host)
     if asked is not None:
         config.train_dataloader.pin_memory = asked
-    monkeypatch.setattr('knowswap_mm.engine.swap_runner.get_device', lambda: device)
+    monkeypatch.setattr('knowswap_mm.engine.runner.get_device', lambda: device)
     runner = RUNNERS.build(config)
     monkeypatch.setattr(Runner, 'train', lambda self: None)
     runner.train()

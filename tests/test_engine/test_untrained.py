@@ -13,8 +13,8 @@ from mmpretrain.registry import MODELS as MMPRETRAIN
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from knowswap_mm.engine.hooks.untrained import AdapterGradients, by_chance, patterns_of
 from knowswap_mm.errors import ConfigError, PhaseError
-from knowswap_mm.lora.adapter_gradients import AdapterGradients, by_chance, patterns_of
 from tests.processes import join, start
 from tests.swap_configs import forget, learn, swap_config, train
 

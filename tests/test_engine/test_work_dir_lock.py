@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from knowswap_mm.engine import work_dir_lock
-from knowswap_mm.engine.work_dir_lock import LOCK_FILE, WorkDirLock, in_use, read_holder
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.runs import lock as work_dir_lock
+from knowswap_mm.runs.lock import LOCK_FILE, WorkDirLock, in_use, read_holder
 from tests.namespaces import FORK, Container, need_namespaces
 from tests.swap_configs import learn, swap_config, train
 

@@ -1,5 +1,5 @@
-from knowswap_mm.datasets.class_roles import ClassRoles
-from knowswap_mm.evaluation.continual_table import ContinualTable
+from knowswap_mm.datasets.classes import ClassRoles
+from knowswap_mm.workflows.continual import ContinualTable
 
 FIRST = ClassRoles(['a', 'b', 'c'], learn=['x'], forget=['a'])
 SECOND = ClassRoles(['a', 'b', 'c', 'x'], learn=['y'], forget=['x'], retain=['b'])

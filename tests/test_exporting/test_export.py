@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import load_file
 
-from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.exporting import ExportedHost
 from tests.exports import export, save_swapped
 from tests.swap_configs import FORGOTTEN, NEW, OLD, host_config, pretrain_host, swap_config

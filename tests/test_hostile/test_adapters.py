@@ -10,8 +10,7 @@ from tiny_hosts import build_swapper, changed, randomise_adapters, snapshot
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora import AdapterFile
-from knowswap_mm.lora.adapter_contents import AdapterContents
-from knowswap_mm.lora.adapter_report import describe_adapter
+from knowswap_mm.lora.adapter import AdapterContents, describe_adapter
 from tests.continual_runs import TOOLS, run_tool
 from tests.hostile_files.adapters import ADAPTERS
 

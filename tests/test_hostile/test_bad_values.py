@@ -16,7 +16,7 @@ from tiny_hosts import build_swapper, vit_backbone, vit_host
 
 from knowswap_mm import registry
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.sample_cache import SampleCache
+from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 

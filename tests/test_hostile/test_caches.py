@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.sample_cache import SampleCache
-from knowswap_mm.datasets.sample_cache.pack_file import ALIGN, _record
+from knowswap_mm.datasets.cache import SampleCache
+from knowswap_mm.datasets.cache.pack_file import ALIGN, _record
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from tests.cached_data import addresses, classification, kept_pack, read
 from tests.hostile_files.kept_samples import KEPT_SAMPLES

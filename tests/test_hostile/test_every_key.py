@@ -18,11 +18,11 @@ from mmengine.hooks import Hook
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import DATASETS, HOOKS, MODELS, RUNNERS, DefaultScope
 
-from knowswap_mm.engine.data_only_loader import use_data_only_loader
-from knowswap_mm.engine.run_record import RunRecord
 from knowswap_mm.errors import SwapError
-from knowswap_mm.models import knowledge_swapper
+from knowswap_mm.io.checkpoints import use_data_only_loader
+from knowswap_mm.models import swapper as knowledge_swapper
 from knowswap_mm.models.host_config import without_pretrained
+from knowswap_mm.runs.record import RunRecord
 from tests import detection_configs, segmentation_configs
 from tests.hostile_files.pickles import touch
 from tests.swap_configs import learn, pretrain_host, swap_config

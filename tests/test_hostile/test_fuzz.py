@@ -18,19 +18,17 @@ from pycocotools import mask as masks
 from safetensors.torch import save as safetensors_bytes
 from tiny_hosts import build_swapper, randomise_adapters
 
-from knowswap_mm.datasets.class_names import read_class_names
-from knowswap_mm.datasets.class_roles import ClassRoles
+from knowswap_mm.datasets.classes import ClassRoles, read_class_names
 from knowswap_mm.datasets.coco_json import CocoJson
-from knowswap_mm.datasets.coco_mask import mask_problem
-from knowswap_mm.datasets.picture_name import name_problem
-from knowswap_mm.engine.safe_load import safe_load, state_dict_of
-from knowswap_mm.engine.schedule_file import read_schedule
-from knowswap_mm.engine.swap_results import SwapResults
+from knowswap_mm.datasets.coco_values import mask_problem
+from knowswap_mm.datasets.images import name_problem
 from knowswap_mm.errors import CheckpointError, ConfigError, FileError
-from knowswap_mm.json_file import read_json
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora import AdapterFile, AdapterManifest
-from knowswap_mm.lora.adapter_contents import AdapterContents
-from knowswap_mm.lora.adapter_report import describe_adapter
+from knowswap_mm.lora.adapter import AdapterContents, describe_adapter
+from knowswap_mm.runs.reader import read_schedule
+from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.schedule import SwapSchedule
 from tests.hostile_files import lists
 

@@ -5,17 +5,16 @@ import json
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.class_names import read_class_names
+from knowswap_mm.data_tools.publishers import CocoFolder, SourceError
+from knowswap_mm.data_tools.publishers.coco import draw_map
+from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.datasets.coco_json import CocoJson
-from knowswap_mm.datasets.publishers import CocoFolder, SourceError
-from knowswap_mm.datasets.publishers.coco_masks import draw_map
-from knowswap_mm.engine.latest_checkpoint import LATEST_FILE, latest_checkpoint
-from knowswap_mm.engine.safe_load import safe_load
-from knowswap_mm.engine.schedule_file import read_schedule
-from knowswap_mm.engine.swap_results import SwapResults
 from knowswap_mm.errors import CheckpointError, ConfigError, FileError
-from knowswap_mm.json_file import read_json
-from knowswap_mm.limits import ANNOTATION_BYTES, JSON_BYTES, limit_of
+from knowswap_mm.io.checkpoints import safe_load
+from knowswap_mm.io.text_files import ANNOTATION_BYTES, JSON_BYTES, limit_of, read_json
+from knowswap_mm.runs.checkpoints import LATEST_FILE, latest_checkpoint
+from knowswap_mm.runs.reader import read_schedule
+from knowswap_mm.runs.results import SwapResults
 from tests.continual_runs import TOOLS, run_tool
 from tests.hostile_files import lists
 from tests.hostile_files.lists import CLASS_LISTS, COCO

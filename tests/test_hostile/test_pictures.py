@@ -7,13 +7,13 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from knowswap_mm.data_tools.inspection import Inspection
+from knowswap_mm.data_tools.publishers import SourceError
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.picture_check import PictureCheck
-from knowswap_mm.datasets.publishers import SourceError
-from knowswap_mm.datasets.publishers.inspection import Inspection
+from knowswap_mm.datasets.images import PictureCheck
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError, SampleError
-from knowswap_mm.limits import PIXELS
+from knowswap_mm.io.text_files import PIXELS
 from tests.hostile_files.pictures import PICTURES, png
 
 ROOM = 1 << 30

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.generators.fashion_mnist import PARTS, find_source
-from knowswap_mm.datasets.publishers import Ade20kFull, SourceError, StanfordDogs
+from knowswap_mm.data_tools.generators.fashion_mnist import PARTS, find_source
+from knowswap_mm.data_tools.publishers import Ade20kFull, SourceError, StanfordDogs
 from tests.continual_runs import TOOLS, run_tool
 
 CONVERTERS = TOOLS / 'dataset_converters'

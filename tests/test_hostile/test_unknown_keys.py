@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 from mmengine.registry import RUNNERS
 
+from knowswap_mm.checks import arguments_of, did_you_mean, nearest_name
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.value_checks import arguments_of, did_you_mean, nearest_name
 from tests.swap_configs import forget, learn, swap_config
 
 #: Dicts that belong to a host, or hold names that a user chooses.

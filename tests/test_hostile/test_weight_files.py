@@ -12,11 +12,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
 from tiny_hosts import OLD, build_swapper
 
-from knowswap_mm.commands import adapter, convert
-from knowswap_mm.engine.data_only_loader import use_data_only_loader
-from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
+from knowswap_mm.audit.models import ModelFile
+from knowswap_mm.cli.commands import adapter, convert
 from knowswap_mm.errors import CheckpointError, SwapError
-from knowswap_mm.evaluation.audit.model_file import ModelFile
+from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of, use_data_only_loader
 from tests.continual_runs import TOOLS, run_tool
 from tests.hostile_files.broken_weights import BROKEN_WEIGHTS
 from tests.hostile_files.pickles import PICKLES

@@ -14,7 +14,7 @@ from tiny_hosts import OLD, SIZE, batch, build_host, changed, snapshot, trainabl
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting import ExportedHost
 from knowswap_mm.lora import AdapterFile, AdapterManifest
-from knowswap_mm.lora.host_state_dict import is_adapter_key
+from knowswap_mm.lora.tensors import is_adapter_key
 from knowswap_mm.models import original_host, unload_all, unload_newest
 
 PICTURES = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))

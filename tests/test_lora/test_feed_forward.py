@@ -12,8 +12,8 @@ from tiny_hosts import build_host, dino_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.feed_forward import FFN_LINEARS, find_feed_forward
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
+from knowswap_mm.lora.targets import FFN_LINEARS, find_feed_forward
 
 
 def names_by_pattern(model):

@@ -5,7 +5,7 @@ import torch
 from tiny_hosts import build_host, randomise_adapters, vit_host
 
 from knowswap_mm.lora import GroupSparsity, LoRAGroups, LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.injector import adapter_parameters
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAGroups, LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.injector import adapter_parameters
 
 
 def adapted(config):

@@ -6,7 +6,7 @@ from tiny_hosts import batch, build_host, swin_host, trainable, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
+from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 
 VIT_FFN = [f'backbone.layers.{i}.ffn.layers.{j}' for i in range(2) for j in ('0.0', '1')]
 SWIN_FFN = [

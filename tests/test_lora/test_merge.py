@@ -13,7 +13,7 @@ from tiny_hosts import (
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora import AdapterFile, LoRAInjector, merge_adapters
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 
 PICTURES = batch(['learn'])[0]['learn']
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 
 
 class Model(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 from knowswap_mm.models import ElasticWeightLoss, original_host
-from knowswap_mm.models.losses.diagonal_fisher import diagonal_fisher
+from knowswap_mm.models.losses.baselines import diagonal_fisher
 
 NAME = 'knowswap_mm.ElasticWeightLoss'
 HEAD = 'head.layers.head.weight'

@@ -11,8 +11,8 @@ from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.exporting.export import build
-from knowswap_mm.exporting.exported_host import ExportedHost
-from knowswap_mm.lora.host_state_dict import is_adapter_key
+from knowswap_mm.exporting.host import ExportedHost
+from knowswap_mm.lora.tensors import is_adapter_key
 from knowswap_mm.models import original_host
 from knowswap_mm.models.host_state import prepare_state
 

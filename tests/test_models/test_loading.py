@@ -17,7 +17,7 @@ from tiny_hosts import (
     vit_host,
 )
 
-from knowswap_mm.lora.host_state_dict import is_adapter_key, plain_key
+from knowswap_mm.lora.tensors import is_adapter_key, plain_key
 from knowswap_mm.models import SwappingLoss
 from knowswap_mm.registry import MODELS
 

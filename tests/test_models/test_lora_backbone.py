@@ -19,7 +19,7 @@ from tiny_hosts import (
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import merge_adapters
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.injector import lora_layers
 
 PICTURES, SAMPLES = (part['retain'] for part in batch(['retain']))
 HOSTS = [vit_host(), swin_host()]

@@ -9,7 +9,7 @@ from torch import nn
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.models import ClassRows
 from knowswap_mm.models.class_rows import ClassTensor
-from knowswap_mm.models.new_rows import NewRows
+from knowswap_mm.models.head import NewRows
 
 ROWS_OLD, ROWS_TOTAL, ROWS = 3, 5, 6  # the last row is no class, as Mask2Former's no-object row
 

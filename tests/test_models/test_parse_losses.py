@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mmengine.model import BaseModel
 from tiny_hosts import batch, build_swapper
 
-from knowswap_mm.models.parse_losses import parse_losses
+from knowswap_mm.models.losses.host_losses import parse_losses
 
 NAMES = ['loss', 'loss_cls', 'd0.loss_bbox', 'acc', 'learn/raw', 'lossless']
 SHAPES = [(), (1,), (1, 1), (3,), (2, 2)]

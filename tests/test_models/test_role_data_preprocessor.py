@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import RoleDataPreprocessor
-from knowswap_mm.models.role_data_preprocessor import role_spans
+from knowswap_mm.models.preprocessor import role_spans
 
 ROLES = ('learn', 'forget', 'retain')
 

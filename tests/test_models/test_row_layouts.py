@@ -16,16 +16,10 @@ from torch import nn
 
 from knowswap_mm.engine.old_outputs import ROUNDING, compare_old_outputs, report_old_outputs
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.exporting.exported_host import ExportedHost
+from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.row_layout import RowLayout, possible_layouts
-from knowswap_mm.models import (
-    ClassRows,
-    KnowledgeSwapper,
-    class_rows,
-    original_host,
-    unload_all,
-)
+from knowswap_mm.models import ClassRows, KnowledgeSwapper, class_rows, original_host, unload_all
 from knowswap_mm.models.count_keys import one_count, replace_counts
 from tests.segmentation_configs import host_config as mask2former_host
 

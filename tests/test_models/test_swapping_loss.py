@@ -8,7 +8,7 @@ from tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.injector import adapter_parameters
 from knowswap_mm.models import SwappingLoss
 from knowswap_mm.schedule import SwapSchedule
 
@@ -127,7 +127,7 @@ def test_a_forget_loss_that_is_not_finite_spoils_the_total(value, kind, loss):
 
 
 def test_all_processes_decide_on_the_mean(loss, monkeypatch):
-    module = 'knowswap_mm.models.losses.swapping_loss'
+    module = 'knowswap_mm.models.losses.swapping'
 
     def all_reduce(tensor, op):
         assert op == 'mean'

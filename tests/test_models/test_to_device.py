@@ -6,7 +6,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from mmpretrain.structures import DataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from knowswap_mm.models.to_device import fields_to_device, to_device
+from knowswap_mm.models.preprocessor import fields_to_device, to_device
 
 META, CPU = torch.device('meta'), torch.device('cpu')
 

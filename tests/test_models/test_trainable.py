@@ -14,7 +14,7 @@ from tiny_hosts import batch, build_swapper, swin_backbone, swin_host, trainable
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora.lora_injector import adapter_parameters, lora_layers
+from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 from knowswap_mm.models import FullTrainingSwapper
 from knowswap_mm.models.trainable import check_trainable
 

@@ -7,7 +7,7 @@ import torch
 from tiny_hosts import build_host, randomise_adapters, vit_host
 
 from knowswap_mm.lora import LoRAInjector
-from knowswap_mm.lora.lora_injector import adapter_parameters
+from knowswap_mm.lora.injector import adapter_parameters
 from knowswap_mm.models import GradientAscentLoss, WeightedSumLoss
 from knowswap_mm.schedule import SwapSchedule
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.class_names import read_class_names
-from knowswap_mm.datasets.publishers import (
+from knowswap_mm.data_tools.publishers import (
     ClassFolders,
     Cub,
     OxfordPet,
@@ -20,6 +19,7 @@ from knowswap_mm.datasets.publishers import (
     SourceError,
     select_pictures,
 )
+from knowswap_mm.datasets.classes import read_class_names
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'classification.py'
 

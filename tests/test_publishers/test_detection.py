@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 from scipy.io import savemat
 
-from knowswap_mm.datasets.publishers import (
+from knowswap_mm.data_tools.publishers import (
     BoxedObject,
     BoxedPicture,
     CocoTree,

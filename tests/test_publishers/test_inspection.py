@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.publishers import (
+from knowswap_mm.data_tools import inspection
+from knowswap_mm.data_tools.inspection import write_contact_sheet
+from knowswap_mm.data_tools.publishers import (
     BoxedObject,
     BoxedPicture,
     CocoTree,
     Picture,
     PictureTree,
     SourceError,
-    inspection,
 )
-from knowswap_mm.datasets.publishers.contact_sheet import write_contact_sheet
 
 TURNED_LEFT = 6
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from knowswap_mm.datasets.publishers import (
+from knowswap_mm.data_tools.publishers import (
     Ade20k,
     Ade20kFull,
     CocoFolder,

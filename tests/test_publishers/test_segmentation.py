@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from knowswap_mm.datasets.publishers import DeepGlobe, MapTree, PetMaps, SourceError, VocMaps
+from knowswap_mm.data_tools.publishers import DeepGlobe, MapTree, PetMaps, SourceError, VocMaps
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'segmentation.py'
 COLOURS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255)]

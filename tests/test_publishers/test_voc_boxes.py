@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from knowswap_mm.datasets.publishers import SourceError, VocBoxes
+from knowswap_mm.data_tools.publishers import SourceError, VocBoxes
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'detection.py'
 SIZE = '<size><width>{}</width><height>{}</height><depth>3</depth></size>'

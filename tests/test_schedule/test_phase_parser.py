@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowswap_mm.schedule import PHASE_KINDS
-from knowswap_mm.schedule.phase_parser import PhaseParser
+from knowswap_mm.schedule.parser import PhaseParser
 
 SIZES = dict(learn=10, forget=6, retain=25)
 

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-import knowswap_mm.datasets.semantic_role_view as semantic_role_view
+import knowswap_mm.datasets.semantic as semantic_role_view
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.evaluation import SemanticRoleMetric
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import DictAction
 
-from knowswap_mm.engine.tool_config import open_config
+from knowswap_mm.engine.config import open_config
 from tests.doc_blocks import REPOSITORY, blocks_of
 from tests.doc_commands import PYTHON, commands_of, parser_of, tools
 

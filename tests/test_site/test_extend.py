@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.datasets.generators import make_shape_pictures, write_image_folder
-from knowswap_mm.datasets.generators.shapes import SHAPE_CLASSES
+from knowswap_mm.data_tools.generators import make_shape_pictures, write_image_folder
+from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
 from tests.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
 from tests.swap_configs import plain_config_texts
 

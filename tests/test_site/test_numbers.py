@@ -7,9 +7,10 @@ import statistics
 
 import pytest
 
-from knowswap_mm.datasets import class_roles
+from knowswap_mm.datasets import classes as class_roles
 from knowswap_mm.models import KnowledgeSwapper
-from knowswap_mm.schedule import phase_parser, swap_schedule
+from knowswap_mm.schedule import parser as phase_parser
+from knowswap_mm.schedule import schedule as swap_schedule
 from tests.doc_blocks import DOCS, REPOSITORY, tables_of
 
 RESULTS = REPOSITORY / 'benchmarks' / 'results'

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from knowswap_mm.comparison import processes
-from knowswap_mm.comparison.read_runs import read_runs
-from knowswap_mm.comparison.results_table import table
+from knowswap_mm.workflows import processes
+from knowswap_mm.workflows.compare import read_runs, table
 from tests.continual_runs import run_command
 from tests.swap_configs import plain_config, swap_config, write_config
 

@@ -8,10 +8,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import BlockProfileHook
-from knowswap_mm.engine.block_profile import BlockProfile
+from knowswap_mm.engine.hooks.block_profile import BlockProfile
 from knowswap_mm.lora import merge_adapters
-from knowswap_mm.lora.block_norms import BlockNorms
-from knowswap_mm.lora.lora_injector import lora_layers
+from knowswap_mm.lora.groups import BlockNorms
+from knowswap_mm.lora.injector import lora_layers
 from tests.swap_configs import forget, learn, swap_config, train
 from tests.waits import waits
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.engine.swap_log_processor import describe_position
+from knowswap_mm.engine.log import describe_position
 from knowswap_mm.schedule import SwapSchedule
 from tests.swap_configs import train
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowswap_mm.engine.swap_results import SwapResults
+from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.visualization.report.outcome import Outcome
 
 ORDER = {'yes': 0, 'in part': 1, 'no': 2}

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowswap_mm.visualization.plots import Curve, inline_svg, plot_blocks, plot_curves, plot_where
-from knowswap_mm.visualization.plots.block_axis import part_of
-from knowswap_mm.visualization.plots.depth_table import depth_table
-from knowswap_mm.visualization.plots.depths import depth, mean_gradient
+from knowswap_mm.visualization.plots.blocks import part_of
+from knowswap_mm.visualization.plots.depth import depth, depth_table, mean_gradient
 
 PHASES = [
     dict(kind='learn', begin=0, length=90, bound=None),

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from knowswap_mm.audit.attacks.similarity import TITLE
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.evaluation.audit.parts.similarity import TITLE
 from knowswap_mm.visualization.report import Report
 from tests.swap_configs import train
 from tests.test_visualization.pages import Page

@@ -11,13 +11,13 @@ from PIL import Image
 
 from knowswap_mm.datasets import ClassificationRoleView
 from knowswap_mm.engine import RolePicturesHook
-from knowswap_mm.visualization.pictures import (
+from knowswap_mm.visualization.images import (
     DetectionDrawer,
     Drawer,
     SamplePictures,
     SegmentationDrawer,
 )
-from knowswap_mm.visualization.pictures.drawer import SIZE, class_colour
+from knowswap_mm.visualization.images.drawer import SIZE, class_colour
 from tests import detection_configs, segmentation_configs
 from tests.swap_configs import train
 

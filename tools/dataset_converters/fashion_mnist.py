@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from knowswap_mm.datasets.generators import (
+from knowswap_mm.data_tools.generators import (
     FASHION_CLASSES,
     Split,
     find_source,

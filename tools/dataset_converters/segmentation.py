@@ -1,6 +1,6 @@
 """Converts downloaded data sets: `knowswap data-segmentation`."""
 
-from knowswap_mm.commands.data_segmentation import main
+from knowswap_mm.cli.commands.data_segmentation import main
 
 if __name__ == '__main__':
     main()

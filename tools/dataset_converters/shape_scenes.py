@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from knowswap_mm.datasets.generators import SHAPE_CLASSES, write_shape_scenes
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, write_shape_scenes
 
 OLD = 12
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 
-from knowswap_mm.datasets.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Exports a swapped model as a plain host: `knowswap export`."""
 
-from knowswap_mm.commands.export import main
+from knowswap_mm.cli.commands.export import main
 
 if __name__ == '__main__':
     main()

@@ -12,8 +12,8 @@ import re
 import sys
 from pathlib import Path
 
-from knowswap_mm.engine.safe_load import safe_load, safe_save, state_dict_of
 from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from knowswap_mm.engine.atomic_file import write_atomic, write_json
-from knowswap_mm.engine.safe_load import safe_load
-from knowswap_mm.engine.tool_config import check_place
+from knowswap_mm.engine.config import check_place
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.io.checkpoints import safe_load
+from knowswap_mm.io.files import write_atomic, write_json
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -5,7 +5,86 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from mmdet.utils import reduce_mean
+from mmengine.dist import is_distributed
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+class HostCopy:
+    """Begins to copy a tensor to the host; what is launched meanwhile does not wait for it.
+
+    Args:
+        tensor (Tensor): What to copy.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        # Without blocking, torch copies into pinned memory; only CUDA tells when it is done.
+        self._copy = tensor.detach().to('cpu', non_blocking=tensor.is_cuda)
+        self._done: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(tensor.device))
+
+    def wait(self) -> np.ndarray:
+        """Wait until the copy is there.
+
+        Returns:
+            np.ndarray: It, in the shape of the tensor.
+        """
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copy.numpy()
+
+
+def send(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Copy small arrays to the device, all at once and without waiting for it.
+
+    Args:
+        arrays (Sequence[np.ndarray]): Arrays of one type, of any shape.
+        device (torch.device): Where to.
+
+    Returns:
+        list[Tensor]: The arrays there, in their shapes.
+    """
+    packed = torch.from_numpy(np.concatenate([np.ravel(array) for array in arrays]))
+    if device.type == 'cuda' and len(packed):
+        # From ordinary memory the copy would wait until the device has done all its work.
+        packed = packed.pin_memory()
+    sent = packed.to(device, non_blocking=True)
+    parts = sent.split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
+
+
+#: The hosts add it to every normaliser.
+EPS = torch.finfo(torch.float32).eps
+
+
+def share_counts(
+    counts: Sequence[float], shared: Sequence[bool], like: Tensor
+) -> list[float | Tensor]:
+    """Average counts over all processes, in one message, and make them at least one.
+
+    A process alone reads nothing back from its device: the counts are known to the host.
+
+    Args:
+        counts (Sequence[float]): Counts of this process.
+        shared (Sequence[bool]): Which of them are averaged.
+        like (Tensor): A tensor on the device of the messages.
+
+    Returns:
+        list[float | Tensor]: Numbers, or what came from the device.
+    """
+    if not is_distributed() or not any(shared):
+        return [max(count, 1.0) for count in counts]
+    # Filled there, because a copy of numbers would wait for the device.
+    filled = [like.new_full((1,), count, dtype=torch.float32) for count in counts]
+    means = reduce_mean(torch.cat(filled)).clamp(min=1).unbind()
+    return [
+        mean if share else max(count, 1.0)
+        for mean, share, count in zip(means, shared, counts, strict=True)
+    ]
 
 
 def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The official detector, and IDEA-Research's DINO: 4-scale, Swin."""
 
-from knowswap_mm.converters.key_rule import KeyRule
-from knowswap_mm.converters.key_table import KeyTable
+from knowswap_mm.converters.key_table import KeyRule, KeyTable
 from knowswap_mm.converters.tables.swin_rules import swin_rules
 from knowswap_mm.models.host_fixes.dino_reference_points import KEY, narrow, widen
 

@@ -1,7 +1,6 @@
 """The official classifier: ViT-B/16, `vit_bird`."""
 
-from knowswap_mm.converters.key_rule import KeyRule
-from knowswap_mm.converters.key_table import KeyTable
+from knowswap_mm.converters.key_table import KeyRule, KeyTable
 
 _EMBEDDINGS = 'transformer.embeddings'
 _LAYER, _HOST_LAYER = 'transformer.encoder.layer.{i}', 'backbone.layers.{i}'

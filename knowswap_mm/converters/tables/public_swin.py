@@ -1,7 +1,6 @@
 """Public Swin classifiers: Microsoft's, timm's and Hugging Face's."""
 
-from knowswap_mm.converters.key_rule import KeyRule
-from knowswap_mm.converters.key_table import KeyTable
+from knowswap_mm.converters.key_table import KeyRule, KeyTable
 from knowswap_mm.converters.tables.swin_rules import from_unfold, swin_rules, to_unfold
 
 _LAST, _STAGES = 3, 4

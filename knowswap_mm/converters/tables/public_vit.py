@@ -1,7 +1,6 @@
 """Public ViTs: timm's and Hugging Face's ``ViTForImageClassification``."""
 
-from knowswap_mm.converters.key_rule import KeyRule
-from knowswap_mm.converters.key_table import KeyTable
+from knowswap_mm.converters.key_table import KeyRule, KeyTable
 
 _HOST_LAYER = 'backbone.layers.{i}'
 _HUGGING = 'vit.encoder.layer.{i}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from knowswap_mm.converters.key_rule import KeyRule
+from knowswap_mm.converters.key_table import KeyRule
 
 # The original concatenates the four neighbours as (0,0), (1,0), (0,1), (1,1), each with all its
 # channels; the hosts use torch's unfold: by channel, neighbours in reading order.

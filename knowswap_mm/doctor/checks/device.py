@@ -8,9 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from types import ModuleType
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.examination import Check, Finding, one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 _BUILDS = 'install a torch that is built for CUDA, see https://pytorch.org/get-started/locally/'

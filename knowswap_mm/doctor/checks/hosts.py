@@ -6,9 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.examination import Check, Finding, one_line
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 #: Module of each library, and the task that it is for.

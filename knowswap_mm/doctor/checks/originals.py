@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.pip_command import pip_command, pip_install
+from knowswap_mm.doctor.examination import Check, Finding
+from knowswap_mm.doctor.pip import pip_command, pip_install
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 #: Originals, by the fork whose files each would overwrite.

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 from packaging.requirements import Requirement
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.pip_command import pip_install
-from knowswap_mm.doctor.requirement_list import installed_version, read_requirements
+from knowswap_mm.doctor.examination import Check, Finding
+from knowswap_mm.doctor.pip import installed_version, pip_install, read_requirements
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 

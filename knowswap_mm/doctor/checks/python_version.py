@@ -8,8 +8,7 @@ from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.registry import DOCTOR_CHECKS
 from knowswap_mm.version import __version__
 

@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from knowswap_mm.command_line.call import command_of
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.cli.options import command_of
+from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 SECONDS = 300

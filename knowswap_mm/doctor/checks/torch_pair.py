@@ -6,11 +6,8 @@ import importlib
 import re
 from collections.abc import Iterator
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.one_line import one_line
-from knowswap_mm.doctor.pip_command import pip_install, reinstall
-from knowswap_mm.doctor.requirement_list import installed_version
+from knowswap_mm.doctor.examination import Check, Finding, one_line
+from knowswap_mm.doctor.pip import installed_version, pip_install, reinstall
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
-from knowswap_mm.doctor.one_line import one_line
+from knowswap_mm.doctor.examination import Check, Finding, one_line
 from knowswap_mm.doctor.overlapping_boxes import KEPT, overlapping_boxes
-from knowswap_mm.doctor.pip_command import reinstall
+from knowswap_mm.doctor.pip import reinstall
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 

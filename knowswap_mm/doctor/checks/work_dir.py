@@ -6,8 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from knowswap_mm.doctor.check import Check
-from knowswap_mm.doctor.finding import Finding
+from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 #: Free space in GiB below which a run is likely to fail, and below which a long one may.

@@ -1,13 +1,19 @@
-"""What every objective has in common."""
+"""Plain descent on the losses of all roles, and what all objectives with adapters share."""
 
 from __future__ import annotations
 
+import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora import GroupSparsity, LoRAGroups
+from knowswap_mm.lora.injector import lora_layers
+from knowswap_mm.registry import MODELS
+from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
@@ -69,3 +75,88 @@ class Objective(nn.Module, metaclass=ABCMeta):
             dict[str, Tensor]: Terms to be summed, under keys with ``loss``; what is only logged,
             under keys without it.
         """
+
+
+@MODELS.register_module()
+class WeightedSumLoss(Objective):
+    r"""Descends on every role of a batch.
+
+    .. math:: w_l L_l + w_r L_r + w_f L_f + w_s S
+
+    with the terms whose role the phase has. That is the objective where the forget samples carry
+    labels that are to be learned, e.g. random ones (:class:`RandomLabelRoleView`; Golatkar et al.,
+    "Eternal Sunshine of the Spotless Net", 2020, has it as a baseline). Other objectives inherit
+    the group-sparse term S of the adapters and change :meth:`role_terms`, or :meth:`common_terms`.
+
+    Args:
+        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
+        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+    """
+
+    def __init__(self, group_by: str = 'block', group_exclude: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.group_by = group_by
+        self.group_exclude = group_exclude
+        self.sparsity: GroupSparsity | None = None
+
+    def attach(self, model: nn.Module) -> None:
+        """Find the LoRA groups of the model, if it has any."""
+        if next(lora_layers(model), None) is None:  # FullTrainingSwapper has none
+            return
+        self.sparsity = GroupSparsity(LoRAGroups(model, self.group_by, self.group_exclude))
+
+    def check(self, schedule: SwapSchedule) -> None:
+        """Refuse a bound that nothing would ask for.
+
+        Raises:
+            ConfigError: If a phase with forget data has a finite bound.
+        """
+        for phase in schedule.phases:
+            if FORGET in phase.roles and not math.isinf(phase.bound):
+                key, name = f'swap.phases.{phase.index}.bound', type(self).__name__
+                fix = "write bound='none', or use knowswap_mm.SwappingLoss"
+                raise ConfigError(key, phase.bound, f'{name} has no bound', fix)
+
+    def forward(
+        self,
+        role_losses: Mapping[str, Tensor],
+        phase: SwapPhase,
+        measured: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Join the terms of all roles and the common ones."""
+        terms: dict[str, Tensor] = {}
+        for role in (LEARN, RETAIN, FORGET):
+            if role in role_losses:
+                also = (measured or {}).get(role, {})
+                terms |= self.role_terms(role, role_losses[role], phase, also)
+        return terms | self.common_terms(phase)
+
+    def role_terms(
+        self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Terms of one role.
+
+        Args:
+            role (str): The role.
+            loss (Tensor): The host's scalar loss on it.
+            phase (SwapPhase): The phase of the batch.
+            measured (Mapping[str, Tensor]): What :meth:`measure` gave for the role.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`forward`.
+        """
+        return {f'loss_{role}': phase.weights[role] * loss}
+
+    def common_terms(self, phase: SwapPhase) -> dict[str, Tensor]:
+        """Terms of the weights, whatever the roles: the group-sparse one.
+
+        Args:
+            phase (SwapPhase): The phase of the batch.
+
+        Returns:
+            dict[str, Tensor]: As :meth:`forward`.
+        """
+        if phase.weights['sparsity'] > 0 and self.sparsity is not None:
+            value = self.sparsity()
+            return dict(loss_sparsity=phase.weights['sparsity'] * value, sparsity=value.detach())
+        return {}

@@ -1,10 +1,7 @@
 """Plots of a run."""
 
-from knowswap_mm.visualization.plots.block_plot import plot_blocks
-from knowswap_mm.visualization.plots.curve import Curve
-from knowswap_mm.visualization.plots.curves_plot import plot_curves
-from knowswap_mm.visualization.plots.inline_svg import inline_svg
-from knowswap_mm.visualization.plots.similarity_plot import plot_similarity
-from knowswap_mm.visualization.plots.where_plot import plot_where
+from knowswap_mm.visualization.plots.blocks import plot_blocks, plot_similarity, plot_where
+from knowswap_mm.visualization.plots.curves import Curve, plot_curves
+from knowswap_mm.visualization.plots.style import inline_svg
 
 __all__ = ['Curve', 'inline_svg', 'plot_blocks', 'plot_curves', 'plot_similarity', 'plot_where']

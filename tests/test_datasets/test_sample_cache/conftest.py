@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from knowswap_mm.datasets.sample_cache import sample_cache, warn_once
+from knowswap_mm.datasets.cache import cache as sample_cache
+from knowswap_mm.datasets.cache import pack_file as warn_once
 
 _opened: list[str] = []
 _watching: list[bool] = []

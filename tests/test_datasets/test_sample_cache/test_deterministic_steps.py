@@ -7,12 +7,7 @@ import torch
 from mmcv.transforms import BaseTransform, Resize
 from mmengine.registry import TRANSFORMS, DefaultScope
 
-from knowswap_mm.datasets.sample_cache.deterministic_steps import (
-    KNOWN,
-    count_leading,
-    fingerprint,
-    is_declared,
-)
+from knowswap_mm.datasets.cache.pipeline import KNOWN, count_leading, fingerprint, is_declared
 
 LIBRARIES = dict(mmcv='mmengine', mmdet='mmdet', mmpretrain='mmpretrain', mmseg='mmseg')
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from knowswap_mm.datasets.sample_cache.disk_file import DiskFile
-from knowswap_mm.datasets.sample_cache.pack_file import PackFile
+from knowswap_mm.datasets.cache.pack_file import PackFile
+from knowswap_mm.datasets.cache.places import DiskFile
 
 LIMIT = 5000
 
@@ -45,7 +45,7 @@ def test_a_file_in_use_stays(tmp_path):
     write(tmp_path, 'used', size=9000)
     code = (
         'import sys, pathlib\n'
-        'from knowswap_mm.datasets.sample_cache.disk_file import DiskFile\n'
+        'from knowswap_mm.datasets.cache.places import DiskFile\n'
         f'DiskFile(pathlib.Path({str(tmp_path)!r}), "used", 10**6).open()\n'
         'print("open", flush=True)\nsys.stdin.read()\n'
     )

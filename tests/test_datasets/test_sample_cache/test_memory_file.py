@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from knowswap_mm.datasets.sample_cache import memory_file
-from knowswap_mm.datasets.sample_cache.memory_file import MemoryFile
+from knowswap_mm.datasets.cache import places as memory_file
+from knowswap_mm.datasets.cache.places import MemoryFile
 
 
 @pytest.fixture

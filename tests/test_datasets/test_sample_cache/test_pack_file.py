@@ -8,10 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from knowswap_mm.datasets.sample_cache import pack_file
-from knowswap_mm.datasets.sample_cache.disk_file import DiskFile
-from knowswap_mm.datasets.sample_cache.memory_file import MemoryFile
-from knowswap_mm.datasets.sample_cache.pack_file import ALIGN, PackFile
+from knowswap_mm.datasets.cache import pack_file
+from knowswap_mm.datasets.cache.pack_file import ALIGN, PackFile
+from knowswap_mm.datasets.cache.places import DiskFile, MemoryFile
 
 LIMIT = 10**7
 

@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, boolean_dtypes, integer
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
-from knowswap_mm.datasets.sample_cache.not_storable import NotStorable
-from knowswap_mm.datasets.sample_cache.sample_codec import decode, encode
+from knowswap_mm.datasets.cache.codec import NotStorable, decode, encode
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph
 from knowswap_mm.visualization.report.outcome import CAVEAT, RULES, Outcome
-from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 

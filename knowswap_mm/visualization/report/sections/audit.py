@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
-from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 

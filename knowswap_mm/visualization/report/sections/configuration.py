@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Table
-from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 

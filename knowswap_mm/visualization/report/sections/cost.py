@@ -7,9 +7,9 @@ from datetime import timedelta
 from statistics import median
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import Block, Figure, Table
-from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knowswap_mm.engine.swap_results import START
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.reader import RunFolder
+from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.class_values import class_values
-from knowswap_mm.visualization.report.run_folder import RunFolder
+from knowswap_mm.visualization.report.outcome import class_values
 from knowswap_mm.visualization.report.sections.section import Section
 
 _HINT = (

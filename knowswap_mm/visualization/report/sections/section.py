@@ -6,8 +6,8 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.blocks import Block
-from knowswap_mm.visualization.report.run_folder import RunFolder
 
 
 class Section(metaclass=ABCMeta):

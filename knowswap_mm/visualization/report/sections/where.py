@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import plot_blocks, plot_similarity
-from knowswap_mm.visualization.plots.depths import depth, mean_gradient, relative_change
+from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
 from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.run_folder import RunFolder
 from knowswap_mm.visualization.report.sections.section import Section
 
 #: Title of the audit's table.

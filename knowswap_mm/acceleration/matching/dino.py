@@ -1,0 +1,174 @@
+"""mmdet's DINO head with batched losses."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.models.dense_heads import DeformableDETRHead, DINOHead
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from knowswap_mm.acceleration.matching.box_losses import BatchedBoxLosses, BoxObjects, name_terms
+
+
+class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
+    """``DeformableDETRHead`` that waits for the device once, or twice with two stages.
+
+    It has no state of its own: a ``DeformableDETRHead`` becomes one by a change of its class.
+    """
+
+    def loss_by_feat(
+        self,
+        all_layers_cls_scores: Tensor,
+        all_layers_bbox_preds: Tensor,
+        enc_cls_scores: Tensor | None,
+        enc_bbox_preds: Tensor | None,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: Any = None,
+    ) -> dict[str, Tensor]:
+        """Losses of all layers and of the proposals, named as the host names them.
+
+        Args:
+            all_layers_cls_scores (Tensor): ``(layers, N, queries, classes)``.
+            all_layers_bbox_preds (Tensor): ``(layers, N, queries, 4)``.
+            enc_cls_scores (Tensor | None): Of all places, ``(N, places, classes)``.
+            enc_bbox_preds (Tensor | None): Likewise, ``(N, places, 4)``.
+            batch_gt_instances (list[InstanceData]): Objects of each picture.
+            batch_img_metas (list[dict]): Meta information of each picture.
+            batch_gt_instances_ignore: What the host refuses, too.
+
+        Returns:
+            dict[str, Tensor]: The losses.
+        """
+        if batch_gt_instances_ignore is not None or not BoxObjects.fits(batch_gt_instances):
+            return super().loss_by_feat(
+                all_layers_cls_scores,
+                all_layers_bbox_preds,
+                enc_cls_scores,
+                enc_bbox_preds,
+                batch_gt_instances,
+                batch_img_metas,
+                batch_gt_instances_ignore,
+            )
+        objects = BoxObjects(batch_gt_instances, batch_img_metas)
+        parts = [(all_layers_cls_scores, all_layers_bbox_preds, objects)]
+        if enc_cls_scores is not None:
+            # A proposal is an object of class 0 or none.
+            unnamed = copy.copy(objects)
+            unnamed.labels = torch.zeros_like(objects.labels)
+            parts.append((enc_cls_scores[None], enc_bbox_preds[None], unnamed))
+        costs = [self.begin_match(*part) for part in parts]
+        found = []
+        for scores, _, _ in parts:
+            pictures, queries = scores.shape[1:3]
+            matched = sum(min(count, queries) for count in objects.counts)
+            found.append((matched, pictures * queries - matched))
+        normalisers = self.normalisers(found, all_layers_cls_scores)
+        terms = [
+            self.set_losses(*part[:2], *self.end_match(cost, objects), part[2], normaliser)
+            for part, cost, normaliser in zip(parts, costs, normalisers, strict=True)
+        ]
+        last_first = [terms[0][-1], *terms[0][:-1]]
+        prefixes = ['', *(f'd{number}.' for number in range(len(last_first) - 1))]
+        losses = name_terms(prefixes, last_first)
+        return losses | name_terms([''] * (len(terms) - 1), [part[0] for part in terms[1:]], 'enc_')
+
+
+class BatchedDINOHead(BatchedBoxLosses, DINOHead):
+    """``DINOHead`` that waits for the device once.
+
+    Decoder layers and encoder proposals are matched together; the denoising losses, which need no
+    matching, are launched while the costs travel. It has no state of its own: a ``DINOHead``
+    becomes one by a change of its class.
+    """
+
+    def loss_by_feat(
+        self,
+        all_layers_cls_scores: Tensor,
+        all_layers_bbox_preds: Tensor,
+        enc_cls_scores: Tensor | None,
+        enc_bbox_preds: Tensor | None,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        dn_meta: dict[str, int],
+        batch_gt_instances_ignore: Any = None,
+    ) -> dict[str, Tensor]:
+        """Losses of all layers, of the proposals and of denoising, named as the host names them.
+
+        Args:
+            all_layers_cls_scores (Tensor): ``(layers, N, denoising + queries, classes)``.
+            all_layers_bbox_preds (Tensor): ``(layers, N, denoising + queries, 4)``.
+            enc_cls_scores (Tensor | None): Of the chosen proposals, ``(N, queries, classes)``.
+            enc_bbox_preds (Tensor | None): Likewise, ``(N, queries, 4)``.
+            batch_gt_instances (list[InstanceData]): Objects of each picture.
+            batch_img_metas (list[dict]): Meta information of each picture.
+            dn_meta (dict[str, int]): Numbers of denoising queries and groups.
+            batch_gt_instances_ignore: What the host refuses, too.
+
+        Returns:
+            dict[str, Tensor]: The losses.
+        """
+        scores, boxes, dn_scores, dn_boxes = self.split_outputs(
+            all_layers_cls_scores, all_layers_bbox_preds, dn_meta
+        )
+        layers, with_encoder = len(scores), enc_cls_scores is not None
+        if (
+            batch_gt_instances_ignore is not None
+            or not BoxObjects.fits(batch_gt_instances)
+            or (with_encoder and enc_cls_scores.shape != scores.shape[1:])
+        ):
+            return super().loss_by_feat(
+                all_layers_cls_scores,
+                all_layers_bbox_preds,
+                enc_cls_scores,
+                enc_bbox_preds,
+                batch_gt_instances,
+                batch_img_metas,
+                dn_meta,
+                batch_gt_instances_ignore,
+            )
+        if with_encoder:
+            scores = torch.cat((scores, enc_cls_scores[None]))
+            boxes = torch.cat((boxes, enc_bbox_preds[None]))
+        counts = [len(instances.labels) for instances in batch_gt_instances]
+        pairs = denoising_pairs(counts, dn_meta)
+        objects = BoxObjects(batch_gt_instances, batch_img_metas, [pairs])
+        costs = self.begin_match(scores, boxes, objects)
+
+        pictures, queries = scores.shape[1:3]
+        matched = sum(min(count, queries) for count in counts)
+        found = (matched, pictures * queries - matched), (pairs.shape[1], pairs.shape[1])
+        by_match, by_denoising = self.normalisers(found, scores)
+        noisy, clean = objects.more[0].unsqueeze(1).expand(-1, len(dn_scores), -1)
+        dn_terms = self.set_losses(dn_scores, dn_boxes, noisy, clean, objects, by_denoising)
+        terms = self.set_losses(scores, boxes, *self.end_match(costs, objects), objects, by_match)
+        prefixes = ['', *(f'd{number}.' for number in range(layers - 1))]
+        last_first = [terms[layers - 1], *terms[: layers - 1]]
+        losses = name_terms(prefixes, last_first)
+        losses |= name_terms([''] * with_encoder, terms[layers:], 'enc_')
+        return losses | name_terms(prefixes, [dn_terms[-1], *dn_terms[:-1]], 'dn_')
+
+
+def denoising_pairs(counts: list[int], dn_meta: dict[str, int]) -> np.ndarray:
+    """Which denoising query is to become which object.
+
+    A group has room for the objects of the fullest picture twice: with little noise, which are to
+    be found, and with much, which are not.
+
+    Args:
+        counts (list[int]): Objects of each picture.
+        dn_meta (dict[str, int]): Numbers of denoising queries and groups.
+
+    Returns:
+        np.ndarray: Queries, numbered through all pictures, and objects, int64, ``(2, pairs)``.
+    """
+    total, groups = dn_meta['num_denoising_queries'], dn_meta['num_denoising_groups']
+    within = np.concatenate([np.arange(count) for count in counts])
+    first_group = np.repeat(np.arange(len(counts)) * total, counts) + within
+    queries = first_group + np.arange(groups)[:, None] * (total // groups)
+    objects = np.broadcast_to(np.arange(sum(counts)), queries.shape)
+    return np.stack((queries, objects)).reshape(2, -1).astype(np.int64)

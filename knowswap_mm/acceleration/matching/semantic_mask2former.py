@@ -1,0 +1,49 @@
+"""mmseg's Mask2Former head with batched losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+from mmseg.models.decode_heads import Mask2FormerHead
+
+from knowswap_mm.acceleration.matching.assignment import HostCopy, send
+from knowswap_mm.acceleration.matching.mask_losses import BatchedMaskLosses
+
+
+class BatchedSemanticMask2FormerHead(BatchedMaskLosses, Mask2FormerHead):
+    """mmseg's ``Mask2FormerHead`` that waits for the device twice.
+
+    Once for the classes that are in the maps, and once for the costs. It has no state of its own: a
+    ``Mask2FormerHead`` becomes one by a change of its class.
+    """
+
+    def _seg_data_to_instance_data(
+        self, batch_data_samples: list[Any]
+    ) -> tuple[list[InstanceData], list[dict]]:
+        """Make a segment of each class of a map.
+
+        Args:
+            batch_data_samples (list[SegDataSample]): Pictures with their maps.
+
+        Returns:
+            tuple: Segments by picture, ``labels`` in ascending order and ``masks``, bool; and meta
+            information by picture.
+        """
+        maps = [sample.gt_sem_seg.data for sample in batch_data_samples]
+        if self.ignore_index < 0 or len({each.shape for each in maps}) > 1 or len(maps[0]) != 1:
+            return super()._seg_data_to_instance_data(batch_data_samples)
+        maps = torch.cat(maps)
+        size = max(self.num_classes, self.ignore_index + 1)
+        present = torch.zeros(len(maps), size, dtype=torch.bool, device=maps.device)
+        present.scatter_(1, maps.flatten(1).long(), True)
+        found = HostCopy(present).wait().copy()
+        found[:, self.ignore_index] = False
+        picture, labels = send(found.nonzero(), maps.device)
+        labels = labels.to(maps.dtype)
+        masks = maps[picture] == labels[:, None, None]
+        counts = found.sum(1).tolist()
+        parts = zip(labels.split(counts), masks.split(counts), strict=True)
+        instances = [InstanceData(labels=label, masks=mask) for label, mask in parts]
+        return instances, [sample.metainfo for sample in batch_data_samples]

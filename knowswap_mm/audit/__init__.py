@@ -1,0 +1,7 @@
+"""The audit: is what was to be forgotten really gone?"""
+
+from knowswap_mm.audit.auditor import Auditor
+from knowswap_mm.audit.report import AuditReport, Finding, Table
+from knowswap_mm.audit.statistics import Estimate, Verdict
+
+__all__ = ['AuditReport', 'Auditor', 'Estimate', 'Finding', 'Table', 'Verdict']

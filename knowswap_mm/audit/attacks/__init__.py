@@ -1,0 +1,25 @@
+"""Attacks and descriptions; one file each."""
+
+from knowswap_mm.audit.attacks.answers import Answers
+from knowswap_mm.audit.attacks.audit_part import AuditPart
+from knowswap_mm.audit.attacks.drift import Drift
+from knowswap_mm.audit.attacks.dropped_adapter import DroppedAdapter
+from knowswap_mm.audit.attacks.linear_probe import LinearProbe
+from knowswap_mm.audit.attacks.membership_inference import MembershipInference
+from knowswap_mm.audit.attacks.metrics_by_role import MetricsByRole
+from knowswap_mm.audit.attacks.prototype_probe import PrototypeProbe
+from knowswap_mm.audit.attacks.relearning import Relearning
+from knowswap_mm.audit.attacks.similarity import Similarity
+
+__all__ = [
+    'Answers',
+    'AuditPart',
+    'Drift',
+    'DroppedAdapter',
+    'LinearProbe',
+    'MembershipInference',
+    'MetricsByRole',
+    'PrototypeProbe',
+    'Relearning',
+    'Similarity',
+]

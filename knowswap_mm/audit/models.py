@@ -1,0 +1,260 @@
+"""A model under audit."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from knowswap_mm.audit.data import AuditData
+from knowswap_mm.audit.readers import UnitReader
+from knowswap_mm.audit.readers.reader import Units
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+from knowswap_mm.lora.manifest import hash_tensors
+from knowswap_mm.lora.tensors import is_adapter_key
+from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
+
+#: What a model config says of training alone: it does not shape the host.
+_OF_TRAINING = ('loss', 'fuse', 'fp32_losses')
+
+
+class ModelFile:
+    """A weight file: a state of a swap with its adapters, or a plain host.
+
+    Args:
+        config (Mapping): The config of the swap.
+        path (str | Path): A checkpoint of a swap, an exported host, or any other plain checkpoint
+            of the host with a row for every class, or for every old one.
+        base (bool): Whether a plain file is the base beneath the adapters of earlier swaps
+            (``model.adapters``); otherwise it is a whole model by itself.
+
+    Attributes:
+        adapted (bool): Whether the file holds adapters.
+        key (Hashable): What :meth:`key_of` gave before the file was read.
+
+    Raises:
+        CheckpointError: If the file cannot be read as data or does not fit.
+    """
+
+    def __init__(self, config: Mapping[str, Any], path: str | Path, base: bool = False) -> None:
+        self.key = self.key_of(config, path, base)
+        state = state_dict_of(safe_load(path))
+        self.adapted = any(is_adapter_key(key) for key in state)
+        model = copy.deepcopy(config['model'])
+        if not self.adapted and not base:
+            model.pop('adapters', None)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # rows that a file lacks must not differ from file to file
+            self.swapper: KnowledgeSwapper = MODELS.build(model)
+        try:
+            self.swapper.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f'{path} does not fit the model: {error}. Fix: give a file with a row for every '
+                'class; an export without the rows of forgotten classes cannot be audited.'
+            ) from None
+
+    @staticmethod
+    def key_of(config: Mapping[str, Any], path: str | Path, base: bool = False) -> Hashable:
+        """What tells a file as it is now, and what it is read into, from all others.
+
+        Args:
+            config (Mapping): The config of the swap.
+            path (str | Path): The file; it may be missing.
+            base (bool): See the class.
+        """
+        path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
+        found = path.stat() if os.path.isfile(path) else None
+        stamp = None if found is None else (found.st_size, found.st_mtime_ns)
+        shape = {key: value for key, value in config['model'].items() if key not in _OF_TRAINING}
+        return str(path), stamp, repr(shape), base
+
+    def host(self) -> nn.Module:
+        """The model as it is in the file, its adapters merged."""
+        return merged_host(self.swapper) if self.adapted else original_host(self.swapper)
+
+
+class HostStore:
+    """Plain hosts on the device of an audit: equal ones are kept once, a file is read once.
+
+    Args:
+        device (str): Where the models run.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._by_weights: dict[str, nn.Module] = {}
+        self._by_file: dict[Hashable, nn.Module] = {}
+
+    def kept(self, host: nn.Module) -> nn.Module:
+        """The host of the store with these weights; a copy, if there was none."""
+        key = hash_tensors(host.state_dict())
+        if key not in self._by_weights:
+            self._by_weights[key] = copy.deepcopy(host).to(self.device)
+        return self._by_weights[key]
+
+    def opened(self, file: ModelFile) -> nn.Module:
+        """The host of a file that was read for other reasons."""
+        if file.key not in self._by_file:
+            self._by_file[file.key] = self.kept(file.host())
+        return self._by_file[file.key]
+
+    def of_file(self, config: Mapping[str, Any], path: str | Path, base: bool = False) -> nn.Module:
+        """The host of a file, which is read unless it is known and as it was; see ModelFile."""
+        known = self._by_file.get(ModelFile.key_of(config, path, base))
+        return self.opened(ModelFile(config, path, base)) if known is None else known
+
+
+class BlockRecorder:
+    """Context manager that keeps the first output of each block, averaged over its positions.
+
+    Args:
+        host (nn.Module): The model.
+        names (Iterable[str]): Names of the blocks.
+    """
+
+    def __init__(self, host: nn.Module, names: Iterable[str]) -> None:
+        self.host, self.names = host, list(names)
+        self._found: dict[str, np.ndarray] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> BlockRecorder:
+        for name in self.names:
+            hook = self._hook(name)
+            self._handles.append(self.host.get_submodule(name).register_forward_hook(hook))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def take(self, samples: int) -> dict[str, np.ndarray]:
+        """Outputs since the last call, of blocks that gave one row a sample.
+
+        Args:
+            samples (int): Samples of the batch.
+
+        Returns:
+            dict[str, np.ndarray]: ``(samples, channels)`` by block.
+        """
+        found, self._found = self._found, {}
+        return {name: rows for name, rows in found.items() if len(rows) == samples}
+
+    def _hook(self, name: str) -> Any:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if name not in self._found:
+                self._found[name] = _pooled(output)
+
+        return keep
+
+
+@torch.no_grad()
+def _pooled(output: Any) -> np.ndarray:
+    while not isinstance(output, Tensor):
+        output = output[0]
+    output = output.detach().float()
+    if output.dim() == 4:  # a map of features
+        output = output.mean(dim=(2, 3))
+    elif output.dim() == 3:  # tokens
+        output = output.mean(dim=1)
+    return output.cpu().numpy()
+
+
+class Subject:
+    """A plain host and what it makes of the data; everything is computed once.
+
+    Args:
+        host (nn.Module): A plain host with a row for every class of the swap.
+        data (AuditData): The data.
+        reader (UnitReader): The task.
+        blocks (Sequence[str]): Names of the adapted blocks.
+    """
+
+    def __init__(
+        self,
+        host: nn.Module,
+        data: AuditData,
+        reader: UnitReader,
+        blocks: Sequence[str] = (),
+    ) -> None:
+        self.host = host.eval()
+        self.data, self.reader, self.blocks = data, reader, list(blocks)
+        self._units: dict[tuple[str, str], Units] = {}
+        self._remembered: dict[str, Any] = {}
+        self._metrics: dict[str, float] | None = None
+
+    def units(self, split: str, role: str) -> Units:
+        """What the model makes of the chosen samples of a role."""
+        if (split, role) not in self._units:
+            self._units[split, role] = read_units(
+                self.host, self.data, self.reader, split, role, self.blocks
+            )
+        return self._units[split, role]
+
+    def remembered(self, key: str, measure: Callable[[], Any]) -> Any:
+        """A measurement of this model; it is made once for each key.
+
+        Args:
+            key (str): Names the measurement and its settings.
+            measure (Callable): Makes it.
+        """
+        if key not in self._remembered:
+            self._remembered[key] = measure()
+        return self._remembered[key]
+
+    def metrics(self) -> dict[str, float]:
+        """The host's metrics by role on the whole test data, with those of single classes."""
+        if self._metrics is None:
+            dataset = self.data.as_tested
+            evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **self._metric()))
+            evaluator.dataset_meta = dataset.metainfo
+            with torch.no_grad():
+                for batch in self.data.load(dataset, self.data.metric_batch_size):
+                    evaluator.process(self.host.test_step(batch), batch)
+            self._metrics = evaluator.evaluate(len(dataset))
+        return self._metrics
+
+    def _metric(self) -> dict[str, Any]:
+        reader = self.reader
+        return dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
+
+
+@torch.no_grad()
+def read_units(
+    host: nn.Module,
+    data: AuditData,
+    reader: UnitReader,
+    split: str,
+    role: str,
+    blocks: Sequence[str] = (),
+    at_most: int | None = None,
+) -> Units:
+    """Read the chosen samples of a role.
+
+    Args:
+        host (nn.Module): A plain host in evaluation mode.
+        data (AuditData): The data.
+        reader (UnitReader): The task.
+        split (str): ``train`` or ``test``.
+        role (str): The role.
+        blocks (Sequence[str]): Blocks whose outputs are kept.
+        at_most (int | None): Take fewer samples than the audit does.
+    """
+    own = data.labels(role)
+    parts = []
+    with BlockRecorder(host, blocks) as recorder:
+        for batch in data.batches(split, data.positions(split, role)[:at_most]):
+            units = reader.read(host, batch, own)
+            units.blocks = recorder.take(len(batch['inputs']))
+            parts.append(units)
+    return Units.joined(parts)

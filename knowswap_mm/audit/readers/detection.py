@@ -1,0 +1,129 @@
+"""Units of a detector: objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.audit.readers.reader import (
+    LastCall,
+    UnitReader,
+    Units,
+    check_features,
+    queries_at,
+    training_flag,
+)
+from knowswap_mm.checks import check_between
+from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.registry import AUDITS, type_name
+
+
+@AUDITS.register_module()
+class DetectionReader(UnitReader):
+    """A unit is an annotated object.
+
+    Its features are what the last class layer of a detection transformer sees of the queries whose
+    boxes lie on the object (:func:`queries_at`). Boxes alone choose them, so that a model which
+    merely no longer names a class is read where it would have named it. A two-stage detector
+    proposes the places of its queries by class scores, though: an object without a query near it
+    is read from the one that overlaps it most, however little. Other detectors are read off
+    ``extract_feat``, averaged over the box, level by level.
+
+    The answer to an object is the class of the most confident box that overlaps it enough.
+
+    Args:
+        overlap (float): Intersection over union from which a box belongs to an object.
+        score (float): Confidence from which a box counts.
+        features (str): ``head`` as above; ``maps`` reads all detectors off ``extract_feat``.
+
+    Raises:
+        ConfigError: If ``features`` is unknown.
+    """
+
+    unit = 'object'
+    metric = [dict(type='knowswap_mm.CocoRoleMetric', metric='bbox', classwise=True)]
+    primary, scale, class_metric = 'coco/bbox_mAP', 1.0, 'coco/{}_precision'
+    batch_size = 1
+
+    def __init__(self, overlap: float = 0.5, score: float = 0.3, features: str = 'head') -> None:
+        check_between('audit.reader.overlap', overlap, 0, 1, 0.5)
+        check_between('audit.reader.score', score, 0, 1, 0.3)
+        self.overlap, self.score = overlap, score
+        self.features = check_features(features)
+
+    def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Load the boxes before the picture is resized, so that they are resized with it."""
+        rest = [step for step in steps if not type_name(step['type']).endswith('LoadAnnotations')]
+        return [rest[0], dict(type='LoadAnnotations', with_bbox=True), *rest[1:]]
+
+    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
+        """Read one picture."""
+        data = host.data_preprocessor(batch, False)
+        inputs, samples = data['inputs'], data['data_samples']
+        maps = host.extract_feat(inputs)
+        with FusedFeatures('never').given(host, maps):
+            with LastCall(_box_head(host)) as head:
+                found = host.predict(inputs, samples, rescale=False)[0].pred_instances
+            with training_flag(host):
+                loss, _ = host.parse_losses(host.loss(inputs, samples))
+        truth = samples[0].gt_instances
+        boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes
+        chosen = torch.tensor([int(label) in own for label in truth.labels], dtype=torch.bool)
+        boxes, labels = boxes[chosen], truth.labels[chosen]
+        classes = head.module.num_classes
+        if self.features == 'head' and _has_queries(host):
+            features = self._of_queries(head, boxes, samples[0].img_shape)
+        else:
+            features = self._pooled(maps, boxes, inputs.shape[-1])
+        return Units(
+            features=features,
+            labels=labels.cpu().numpy(),
+            predicted=self._answers(boxes, found, classes).cpu().numpy(),
+            losses=np.array([float(loss)]),
+        )
+
+    @staticmethod
+    def _of_queries(head: LastCall, boxes: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+        from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+
+        hidden, (_, coordinates) = head.inputs[0], head.output  # by layer and picture
+        size = boxes.new_tensor([shape[1], shape[0]]).repeat(2)
+        overlaps = bbox_overlaps(boxes, bbox_cxcywh_to_xyxy(coordinates[-1, 0]).float() * size)
+        return queries_at(overlaps, hidden[-1, 0].float()).cpu().numpy()
+
+    @staticmethod
+    def _pooled(maps: Any, boxes: Tensor, width: int) -> np.ndarray:
+        from mmcv.ops import roi_align
+
+        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1).float()
+        parts = [
+            roi_align(each.float(), rois, 1, each.shape[-1] / width, 2, 'avg', True).flatten(1)
+            for each in maps
+        ]
+        return torch.cat(parts, dim=1).cpu().numpy()
+
+    def _answers(self, boxes: Tensor, found: Any, classes: int) -> Tensor:
+        from mmdet.structures.bbox import bbox_overlaps
+
+        nothing = boxes.new_full((len(boxes),), classes, dtype=torch.long)
+        counted = found.scores >= self.score
+        if not bool(counted.any()) or not len(boxes):
+            return nothing
+        overlaps = bbox_overlaps(boxes, found.bboxes[counted])
+        scores = found.scores[counted] * (overlaps >= self.overlap)
+        best, position = scores.max(dim=1)
+        return torch.where(best > 0, found.labels[counted][position], nothing)
+
+
+def _box_head(host: nn.Module) -> nn.Module:
+    head = host.roi_head.bbox_head if hasattr(host, 'roi_head') else host.bbox_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _has_queries(host: nn.Module) -> bool:
+    from mmdet.models.detectors.base_detr import DetectionTransformer
+
+    return isinstance(host, DetectionTransformer)

@@ -1,0 +1,173 @@
+"""How a task reads units off a host."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.errors import ConfigError
+
+
+@dataclass
+class Units:
+    """Features and answers by unit: a picture, an object or the region of a class in a picture.
+
+    Attributes:
+        features (np.ndarray): What the classifier of the host sees, or features pooled over the
+            unit, ``(units, channels)``.
+        labels (np.ndarray): True labels, ``(units,)``.
+        predicted (np.ndarray): Predicted labels; the number of classes stands for "nothing".
+        losses (np.ndarray): The host's loss by sample, ``(samples,)``.
+        logits (np.ndarray | None): ``(units, classes)``, where a unit is a whole sample.
+        blocks (dict[str, np.ndarray]): Output of each adapted block, averaged over its positions,
+            ``(samples, channels)``.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    losses: np.ndarray
+    logits: np.ndarray | None = None
+    blocks: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each unit was recognised."""
+        return self.labels == self.predicted
+
+    @classmethod
+    def joined(cls, parts: Sequence[Units]) -> Units:
+        """Those of several batches, in their order."""
+        return cls(
+            features=np.concatenate([part.features for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            predicted=np.concatenate([part.predicted for part in parts]),
+            losses=np.concatenate([part.losses for part in parts]),
+            logits=None
+            if parts[0].logits is None
+            else np.concatenate([part.logits for part in parts]),
+            blocks={
+                name: np.concatenate([part.blocks[name] for part in parts])
+                for name in parts[0].blocks
+            },
+        )
+
+
+FEATURES = ('head', 'maps')
+#: Queries that overlap a unit by this share of the best overlap count as well as the best one.
+_ALMOST = 0.8
+
+
+class LastCall:
+    """Context manager that keeps what a module was last called with, and what it answered.
+
+    Args:
+        module (nn.Module): The module.
+
+    Attributes:
+        inputs (tuple): Positional arguments of the call.
+        output: What it returned.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.inputs: tuple[Any, ...] = ()
+        self.output: Any = None
+
+    def __enter__(self) -> LastCall:
+        self._handle = self.module.register_forward_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._handle.remove()
+
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self.inputs, self.output = inputs, output
+
+
+def queries_at(overlaps: Tensor, queries: Tensor) -> Tensor:
+    """Embeddings of the queries that lie where the units are, whatever classes they answer.
+
+    Several queries often lie on one unit almost equally well, and which of them is the best by a
+    hair is chance: their mean is read. A unit that no query overlaps well is read from the one
+    that overlaps it most, a unit that none overlaps from the mean of all.
+
+    Args:
+        overlaps (Tensor): Overlap of each unit with each query, from 0 to 1, ``(units, queries)``.
+        queries (Tensor): ``(queries, channels)``.
+
+    Returns:
+        Tensor: ``(units, channels)``.
+    """
+    near = (overlaps >= _ALMOST * overlaps.amax(dim=1, keepdim=True)).to(queries)
+    return near @ queries / near.sum(dim=1, keepdim=True)
+
+
+def check_features(features: str) -> str:
+    """The setting ``features`` of a reader.
+
+    Raises:
+        ConfigError: If it is unknown.
+    """
+    if features not in FEATURES:
+        fix = f'use one of {FEATURES}'
+        raise ConfigError('audit.reader.features', features, 'no place to read features', fix)
+    return features
+
+
+class UnitReader(metaclass=ABCMeta):
+    """Turns a batch into :class:`Units`; the only part of an audit that knows the task.
+
+    Attributes:
+        unit (str): What a unit is, in words.
+        metric (list[dict]): Host metrics by role, with the values of single classes.
+        primary (str): The metric of the tables.
+        scale (float): Best possible value of it.
+        class_metric (str): Name of the value of a class, with ``{}`` for the class.
+        batch_size (int | None): Samples a batch, where the task prescribes it.
+    """
+
+    unit: str
+    metric: list[dict[str, Any]]
+    primary: str
+    scale: float
+    class_metric: str
+    batch_size: int | None = None
+
+    def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The test pipeline with what the audit needs: annotations without augmentation."""
+        return steps
+
+    @abstractmethod
+    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
+        """Read a batch.
+
+        Args:
+            host (nn.Module): A plain host in evaluation mode.
+            batch (dict): Lists ``inputs`` and ``data_samples``.
+            own (set[int]): Labels of the role; units of other classes are left out.
+        """
+
+
+@contextmanager
+def training_flag(host: nn.Module) -> Iterator[None]:
+    """Let ``host.loss`` run as in training, while dropout and norms stay in evaluation mode.
+
+    Detectors prepare the inputs of their losses only if the flag of the model itself is set. Random
+    points and queries are the same each time.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        host.training = True
+        try:
+            yield
+        finally:
+            host.training = False

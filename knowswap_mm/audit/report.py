@@ -1,0 +1,184 @@
+"""The result of an audit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from knowswap_mm.audit.statistics import Estimate, Verdict
+from knowswap_mm.io.files import write_text
+
+
+@dataclass
+class Finding:
+    """Result of one attack.
+
+    Attributes:
+        attack (str): Its name.
+        statistic (str): What was measured, in words; more means more knowledge.
+        before (Estimate): The model before the swap.
+        after (Estimate): The audited model.
+        floor (Estimate | None): Models that never saw the classes, or chance.
+        verdict (Verdict): What follows.
+        remark (str): What a reader must know beside the numbers.
+        details (dict): Further numbers, for the json.
+    """
+
+    attack: str
+    statistic: str
+    before: Estimate
+    after: Estimate
+    floor: Estimate | None
+    verdict: Verdict
+    remark: str = ''
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(asdict(self), verdict=str(self.verdict))
+
+
+@dataclass
+class Table:
+    """A table of the report that carries no verdict.
+
+    Attributes:
+        title (str): Heading.
+        text (str): What it shows and how to read it.
+        header (list[str]): Names of the columns.
+        rows (list[list]): Cells: texts, numbers, estimates or None.
+    """
+
+    title: str
+    text: str
+    header: list[str]
+    rows: list[list[Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        rows = [[asdict(c) if isinstance(c, Estimate) else c for c in row] for row in self.rows]
+        return dict(title=self.title, text=self.text, header=self.header, rows=rows)
+
+
+#: Name of the attack that only asks.
+ANSWERS = 'answers'
+JSON_FILE, PAGE_FILE = 'audit.json', 'audit.md'
+_EXPLAINED = """\
+Each attack has a number of which more means more knowledge of the forgotten classes, with its 95 %
+interval. *Before* is the model before the swap; the *floor* is a model that never saw the classes
+(the reference), or chance. **recovered**: surely more than the floor. **over-forgotten**: surely
+less, which gives the classes away, too. **not recovered**: surely no more, up to a tenth of the
+way from the floor to the model before. **unclear**: the interval allows both, or there is no
+reference. **no power**: the attack cannot tell the model before the swap from the floor either, so
+that its silence says nothing; or neither model relearned the classes within the limit of steps."""
+
+
+@dataclass
+class AuditReport:
+    """Findings and tables of an audit.
+
+    Attributes:
+        findings (list[Finding]): What the attacks found.
+        tables (list[Table]): What carries no verdict.
+        about (dict): What was audited, with which settings.
+    """
+
+    findings: list[Finding]
+    tables: list[Table]
+    about: dict[str, Any]
+
+    def attacks(self, *verdicts: Verdict) -> list[str]:
+        """Names of the attacks with one of the verdicts."""
+        return [finding.attack for finding in self.findings if finding.verdict in verdicts]
+
+    def headline(self) -> str:
+        """The overall verdict; nothing is called forgotten that an attack recovers."""
+        # A wrong answer alone says nothing of what is known.
+        withstood = [name for name in self.attacks(Verdict.NOT_RECOVERED) if name != ANSWERS]
+        recovered = self.attacks(Verdict.RECOVERED)
+        unclear = self.attacks(Verdict.UNCLEAR)
+        blind = self.attacks(Verdict.NO_POWER)
+        if recovered:
+            text = f'Not forgotten: recovered by {"; ".join(recovered)}.'
+        elif unclear:
+            text = f'Forgetting is not shown: undecided for {"; ".join(unclear)}.'
+        elif not withstood:
+            text = 'Forgetting is not shown: no attack behind the answers has decided.'
+        else:
+            text = 'Forgotten, as far as these attacks can tell.'
+        if over := self.attacks(Verdict.OVER_FORGOTTEN):
+            text += f' Over-forgotten, and thereby recognisable: {"; ".join(over)}.'
+        if blind:
+            text += f' Without power here: {"; ".join(blind)}.'
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(
+            headline=self.headline(),
+            about=self.about,
+            findings=[finding.to_dict() for finding in self.findings],
+            tables=[table.to_dict() for table in self.tables],
+        )
+
+    def page(self) -> str:
+        """A readable page in Markdown."""
+        header = ['attack', 'before', 'after', 'floor', 'verdict']
+        rows = [[f.attack, f.before, f.after, f.floor, f'**{f.verdict}**'] for f in self.findings]
+        parts = ['# Audit', f'**{self.headline()}**', _about(self.about), '## Attacks', _EXPLAINED]
+        parts.append(_markdown(header, rows))
+        remarks = [f'- {f.attack}: {f.statistic}. {f.remark}'.rstrip() for f in self.findings]
+        parts.append('\n'.join(remarks))
+        for table in self.tables:
+            parts += [f'## {table.title}', table.text, _markdown(table.header, table.rows)]
+        return '\n\n'.join(parts) + '\n'
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the page and then, whole or not at all, the json, by which an audit is finished.
+
+        Args:
+            folder (str | Path): Where to; it is made if need be.
+
+        Returns:
+            Path: The page.
+        """
+        folder = Path(folder)
+        page = folder / PAGE_FILE
+        write_text(page, self.page())
+        text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
+        write_text(folder / JSON_FILE, text + '\n')
+        return page
+
+
+def _finite(value: Any) -> Any:
+    """Json has no infinity: an open end of an interval becomes null."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
+
+
+def _about(about: dict[str, Any]) -> str:
+    lines = []
+    for key, value in about.items():
+        shown = ', '.join(map(str, value)) if isinstance(value, list) else value
+        lines.append(f'- {key}: {shown if shown not in (None, "") else "none"}')
+    return '\n'.join(lines)
+
+
+def _markdown(header: list[str], rows: list[list[Any]]) -> str:
+    lines = [header, ['---'] * len(header), *[[_cell(each) for each in row] for row in rows]]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return '-'
+    if isinstance(value, Estimate):
+        return str(value)
+    return f'{value:.3g}' if isinstance(value, float) else str(value)

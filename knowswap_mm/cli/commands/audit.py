@@ -1,0 +1,67 @@
+"""``knowswap audit``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from knowswap_mm.cli.main import Command
+from knowswap_mm.cli.options import add_config_options
+
+TEXT = """
+A checkpoint is a state of the swap, or its merged export (several may be given: they share what is
+measured of the other models); a reference was trained without the forget set. The page to read is
+`audit/<name>/audit.md` beside the checkpoint, `audit.json` there has all numbers.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('config', help='config of the swap')
+    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='.pth or .safetensors')
+    parser.add_argument(
+        '--reference', nargs='+', default=[], help='models trained without the forget set'
+    )
+    parser.add_argument('--original', help='the model before the swap, if the config does not say')
+    parser.add_argument(
+        '--merged', action='store_true', help='audit the checkpoint as its export would be'
+    )
+    parser.add_argument('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Audit, print the page and say where it is."""
+    from mmengine.logging import MMLogger
+    from mmengine.registry import init_default_scope
+
+    from knowswap_mm.audit.auditor import build_auditor
+    from knowswap_mm.engine.config import check_place, open_config
+
+    if args.out:
+        check_place('--out', args.out, folder=True)
+    cfg = open_config(args.config, args.cfg_options)
+    MMLogger.get_instance('audit', log_level='ERROR')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    auditor = build_auditor(cfg.get('audit'))
+    for checkpoint in map(Path, args.checkpoints):
+        started = time.time()
+        report = auditor.audit_files(cfg, checkpoint, args.reference, args.original, args.merged)
+        report.about['seconds'] = round(time.time() - started)
+        page = report.write((args.out or checkpoint.parent / 'audit') / checkpoint.stem)
+        print(report.page())
+        print(f'The page is {page}.')
+
+
+COMMAND = Command(
+    help='Audit a swap: is what was to be forgotten really gone?',
+    examples=(
+        'knowswap audit my_swap.py work_dirs/my_swap/phase2_forget.pth --reference retrained.pth',
+    ),
+    add_arguments=add_arguments,
+    run=run,
+    order=50,
+    text=TEXT,
+)
+main = COMMAND.main

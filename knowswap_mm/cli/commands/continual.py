@@ -1,0 +1,51 @@
+"""``knowswap continual``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from knowswap_mm.cli.main import Command
+
+TEXT = """
+`--through export` (the default) merges the model after each swap and loads it into the next;
+`--through adapters` loads the base each time and puts the adapters of all earlier swaps beneath the
+new one. A swap that is finished is not run again. After each swap all classes are tested, those
+that an earlier one forgot as well; `continual.json` and a table show the accuracies.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('configs', nargs='+', help='a config a swap, in their order')
+    parser.add_argument('--work-dir', type=Path, required=True, help='folder for all swaps')
+    parser.add_argument(
+        '--through',
+        choices=['export', 'adapters'],
+        default='export',
+        help='how a swap reaches the next one',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the chain and show what became of every class."""
+    from knowswap_mm.io.files import write_text
+    from knowswap_mm.workflows.continual import chain
+
+    table = chain(args)
+    text = json.dumps(dict(through=args.through, **table.to_dict()), indent=2)
+    write_text(args.work_dir / 'continual.json', text + '\n')
+    print(f'\nAccuracy in percent, through {args.through}:\n\n{table.markdown()}\n')
+    print(f'{args.work_dir / "continual.json"}')
+
+
+COMMAND = Command(
+    help='Run several swaps in a row, each on what the one before left, and follow every class.',
+    examples=('knowswap continual swap1.py swap2.py swap3.py --work-dir work_dirs/continual',),
+    add_arguments=add_arguments,
+    run=run,
+    order=90,
+    text=TEXT,
+)
+main = COMMAND.main

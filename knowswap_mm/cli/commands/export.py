@@ -1,0 +1,64 @@
+"""``knowswap export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from knowswap_mm.cli.main import Command
+
+TEXT = """
+The weights are merged in double precision, rounded once, and compared with the unmerged model on
+pictures of the test data. `<out>/model.pth` and `<out>/config.py` are for the inferencers of
+mmpretrain, mmdet and mmseg and for deployment tools, `<out>/test_<role>.py` for their test.py;
+neither adapters nor base weights are in the file. `--drop forgotten` takes the rows of the
+forgotten classes out of the head. See docs/export.md.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('config', help='config of the swap')
+    parser.add_argument('checkpoint', type=Path, help='.pth of a phase')
+    parser.add_argument('--out', type=Path, required=True, help='a new folder')
+    parser.add_argument('--drop', nargs='+', help='classes without a row, or: forgotten')
+    parser.add_argument('--half', action='store_true', help='weights in half precision')
+    parser.add_argument('--safetensors', action='store_true', help='model.safetensors beside .pth')
+    parser.add_argument(
+        '--test-data', action='store_true', help="configs and annotations for the host's test.py"
+    )
+    parser.add_argument(
+        '--check',
+        type=int,
+        default=8,
+        metavar='N',
+        help='compare with the unmerged model on N pictures of the test data (8); 0 does not',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export and say what was written."""
+    from knowswap_mm.exporting.export import export
+
+    record = export(args)
+    print(f'{args.out}: {len(record["classes"])} classes in {record["precision"]}')
+    if record['check']:
+        deviations = record['check']['deviations'].items()
+        text = ', '.join(f'{kind} {value:.1e}' for kind, value in deviations)
+        pictures = record['check']['pictures']
+        print(f'Largest deviations from the unmerged model on {pictures} pictures: {text}')
+    for role in record.get('tests', ()):
+        print(f'{args.out / f"test_{role}.py"}: for the test.py of the host library')
+
+
+COMMAND = Command(
+    help='Export a swapped model as a plain host: merged weights and configs without this package.',
+    examples=(
+        'knowswap export my_swap.py work_dirs/my_swap/phase2_forget.pth --out exported --test-data',
+    ),
+    add_arguments=add_arguments,
+    run=run,
+    order=70,
+    text=TEXT,
+)
+main = COMMAND.main

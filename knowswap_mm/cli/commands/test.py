@@ -1,0 +1,50 @@
+"""``knowswap test``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from knowswap_mm.cli.main import Command
+from knowswap_mm.cli.options import add_config_options, add_launcher
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='.pth or .safetensors of the swap or of the host')
+    parser.add_argument('--work-dir', help='folder for logs')
+    parser.add_argument('--out', help='json file for the metrics')
+    add_config_options(parser)
+    add_launcher(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    from mmengine.registry import RUNNERS
+
+    from knowswap_mm.engine.config import check_place, open_config, override
+    from knowswap_mm.io.files import write_text
+
+    if args.out:
+        check_place('--out', args.out)
+    cfg = open_config(args.config)
+    cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    override(cfg, args.cfg_options or {})
+    metrics = RUNNERS.build(cfg).test()
+    if args.out and int(os.environ.get('RANK', 0)) == 0:
+        write_text(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
+
+
+COMMAND = Command(
+    help='Evaluate a state of a swap, or the pretrained host, by role.',
+    examples=('knowswap test my_swap.py work_dirs/my_swap/phase1_learn.pth --out metrics.json',),
+    add_arguments=add_arguments,
+    run=run,
+    order=20,
+)
+main = COMMAND.main

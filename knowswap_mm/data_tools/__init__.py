@@ -1,0 +1,1 @@
+"""Publishers' layouts and generators; nothing at training time imports them."""

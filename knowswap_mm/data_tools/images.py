@@ -1,0 +1,134 @@
+"""One picture of a publisher with its semantic map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from knowswap_mm.errors import FileError, SwapError
+from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_lines
+
+
+class SourceError(SwapError):
+    """A downloaded data set is not what it should be; names every problem."""
+
+    def __init__(self, root: Path, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        shown = '\n'.join(f'  {problem}' for problem in self.problems[:20])
+        more = f'\n  ... and {len(self.problems) - 20} more' if len(self.problems) > 20 else ''
+        super().__init__(f'{root}: {len(self.problems)} problems\n{shown}{more}')
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of one class.
+
+    Attributes:
+        split (str): ``train``, ``val`` or ``test``.
+        class_name (str): Its class; also the name of its folder.
+        path (Path): The file.
+    """
+
+    split: str
+    class_name: str
+    path: Path
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class, as for pictures with several."""
+        return (self.class_name,)
+
+
+def read_table(path: Path, root: Path, columns: int) -> list[list[str]]:
+    """Read a text file with columns set apart by spaces; lines that begin with # do not count.
+
+    Raises:
+        SourceError: If the file is missing, empty, or a line has fewer columns.
+    """
+    try:
+        lines = read_lines(path, ANNOTATION_BYTES)
+    except FileError as error:
+        fix = 'give the folder that the unpacked archive made (--source)'
+        raise SourceError(root, [f'{path.name} cannot be read ({error}). Fix: {fix}']) from error
+    rows = [re.split(r'\s+', line) for line in lines if line[0] != '#']
+    problems = [f'{path.name}: a line has too few columns: {r}' for r in rows if len(r) < columns]
+    if not rows:
+        problems = [f'{path.name} is empty']
+    if problems:
+        raise SourceError(root, problems)
+    return rows
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class BoxedObject:
+    """An object.
+
+    Attributes:
+        class_name (str): Its class.
+        box (Box): x, y, width, height in pixels of the stored picture.
+        rest (Mapping[str, Any]): What else COCO json says of it: ``iscrowd``, ``segmentation``, ...
+    """
+
+    class_name: str
+    box: Box
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BoxedPicture:
+    """A picture and its objects.
+
+    Attributes:
+        split (str): ``train`` or ``val``.
+        path (Path): The file.
+        objects (tuple[BoxedObject, ...]): One or more.
+        announced (tuple[int, int] | None): Width and height that the annotations name, if they do.
+    """
+
+    split: str
+    path: Path
+    objects: tuple[BoxedObject, ...]
+    announced: tuple[int, int] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes in it."""
+        return tuple(dict.fromkeys(each.class_name for each in self.objects))
+
+
+#: Where no class is. As a position in a table it is the last entry.
+NONE = -1
+
+
+@dataclass(frozen=True)
+class MappedPicture:
+    """A picture and how to read its map.
+
+    Attributes:
+        split (str): ``train`` or ``val``.
+        path (Path): The picture.
+        map_path (Path): The publisher's map, whose name the map written gets, with ``.png``.
+        read (Callable[[Path], np.ndarray]): Gives the class of every pixel, int16 ``(H, W)``, by
+            its position among the publisher's classes; -1 where no class is. Raises ValueError for
+            a map that is not the publisher's.
+        class_names (tuple[str, ...]): Classes in it, once the map was read.
+    """
+
+    split: str
+    path: Path
+    map_path: Path
+    read: Callable[[Path], np.ndarray]
+    class_names: tuple[str, ...] = ()
+
+
+def positions(values: np.ndarray, where: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Classes as :class:`MappedPicture` wants them: ``values + shift`` where there is one."""
+    return np.where(where, values.astype(np.int16) + shift, np.int16(NONE))

@@ -1,0 +1,124 @@
+"""Chooses classes and pictures of a data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.datasets.classes import composed
+from knowswap_mm.datasets.seeding import derive_seed
+
+
+class Labelled(Protocol):
+    """A picture that has a split and classes."""
+
+    split: str
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Its classes."""
+
+
+T = TypeVar('T', bound=Labelled)
+
+
+def select_pictures(
+    pictures: Sequence[T],
+    classes: Sequence[str] | None = None,
+    per_class: int | None = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+    root: str | Path = '.',
+) -> list[T]:
+    """Choose pictures; what is drawn of a class does not depend on the other classes.
+
+    A picture of several classes is taken if it is drawn for one of them.
+
+    Args:
+        pictures (Sequence): All of them, with ``split`` and ``class_names``.
+        classes (Sequence[str] | None): Names to keep; None for all.
+        per_class (int | None): Training pictures of a class at most; other splits stay whole.
+        fraction (float): Share of the training pictures of each class, in (0, 1].
+        seed (int): Seed of the draw.
+        root (str | Path): The folder, for messages.
+
+    Returns:
+        list: The chosen ones in their order.
+
+    Raises:
+        SourceError: If a class is unknown or listed twice.
+        ValueError: If a number is out of range.
+    """
+    check_draw(per_class, fraction)
+    train: dict[str, list[int]] = {}
+    for i, picture in enumerate(pictures):
+        for name in picture.class_names:
+            members = train.setdefault(name, [])
+            if picture.split == 'train':
+                members.append(i)
+    wanted = list(sorted(train) if classes is None else classes)
+    check_classes(wanted, sorted(train), root)
+    kept = set()
+    for name in wanted:
+        rng = np.random.default_rng(derive_seed('pictures', seed, name))
+        count = max(round(len(train[name]) * fraction), 1)
+        kept.update(rng.permutation(train[name])[: min(count, per_class or count)].tolist())
+    chosen = set(wanted)
+    return [
+        picture
+        for i, picture in enumerate(pictures)
+        if (i in kept if picture.split == 'train' else not chosen.isdisjoint(picture.class_names))
+    ]
+
+
+def check_draw(per_class: int | None, fraction: float) -> None:
+    """Raise ValueError if a number is out of range."""
+    if not 0 < fraction <= 1 or (per_class is not None and per_class < 1):
+        raise ValueError(f'fraction {fraction} must be in (0, 1], per class {per_class} at least 1')
+
+
+def check_classes(wanted: Sequence[str], known: Sequence[str], root: str | Path) -> None:
+    """Raise SourceError if a wanted class is unknown or listed twice."""
+    lookup = set(known)
+    problems = [
+        f'there is no class {name!r}; some are {list(known[:5])}'
+        for name in wanted
+        if name not in lookup
+    ]
+    problems += [
+        f'class {n!r} is listed twice' for n in dict.fromkeys(wanted) if wanted.count(n) > 1
+    ]
+    if problems:
+        raise SourceError(Path(root), problems)
+
+
+def match_names(
+    names: Sequence[str], known: Sequence[str], root: str | Path, option: str = 'classes'
+) -> list[str]:
+    """Full names of classes; ``n01537544`` also stands for the folder ``17_n01537544``.
+
+    Args:
+        names (Sequence[str]): What the user wrote.
+        known (Sequence[str]): Classes of the data set.
+        root (str | Path): The folder, for messages.
+        option (str): Where the names stand, for messages.
+
+    Raises:
+        SourceError: Names every class that is unknown.
+    """
+    there = {composed(name): name for name in known}  # whatever form of Unicode a folder has
+    short = {name.split('_', 1)[1]: name for name in known if re.match(r'\d+_n\d{8}$', name)}
+    full = [there.get(composed(name)) or short.get(name, name) for name in names]
+    problems = [
+        f'{option}: there is no class {name!r}; some are {list(known[:5])}'
+        for name in full
+        if composed(name) not in there
+    ]
+    if problems:
+        raise SourceError(Path(root), problems)
+    return full

@@ -1,0 +1,219 @@
+"""Writes chosen pictures as class folders that our configs read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from knowswap_mm.data_tools.generators.trees import Expected, read_whole, write_tree
+from knowswap_mm.data_tools.images import Picture, SourceError
+from knowswap_mm.data_tools.inspection import Finding, Inspection, write_contact_sheet
+from knowswap_mm.datasets.images import host_name, is_converted, name_problem
+from knowswap_mm.io.text_files import line_problem, write_lines
+
+
+def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
+    """Link or copy a picture; one that is there already, from an interrupted run, stays.
+
+    Args:
+        source (Path): The picture.
+        target (Path): Where it goes.
+        way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
+        turned (bool): Whether readers would turn it by its EXIF entry, away from its annotations.
+            It is then saved without the entry.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f'.{target.name}.part')
+    if turned or target.suffix.lower() != source.suffix.lower() and is_converted(source.name):
+        with Image.open(source) as picture:
+            options = dict(quality='keep') if picture.format == 'JPEG' else {}
+            kind = 'PNG' if is_converted(source.name) else picture.format
+            exif = b'' if turned else picture.info.get('exif', b'')
+            picture.save(half, kind, exif=exif, **options)
+        half.rename(target)
+        return
+    if way == 'link':
+        for make in (os.link, os.symlink):
+            try:
+                make(source, target)
+                return
+            except OSError:
+                continue
+    shutil.copyfile(source, half)
+    half.rename(target)
+
+
+class DataTree:
+    """A folder of checked pictures with a manifest, checksums and a contact sheet.
+
+    It is written whole or not at all; a stopped writer goes on where it was.
+
+    Args:
+        root (str | Path): The folder to write.
+        source (str | Path): Where the pictures come from, for messages.
+    """
+
+    #: Whether pictures must show the very pixels that annotations count: no turning by EXIF.
+    as_stored = True
+
+    def __init__(self, root: str | Path, source: str | Path) -> None:
+        self.root, self.source = Path(root), Path(source)
+
+    @staticmethod
+    def expect(counts: dict) -> Expected:
+        """Folders with their numbers of files, and other files, from the manifest's counts."""
+        raise NotImplementedError
+
+    def _write(
+        self,
+        names: Sequence[str],
+        paths: Sequence[Path],
+        request: Mapping[str, Any],
+        build: Callable[[Path], dict[str, int]],
+    ) -> bool:
+        """Write the tree unless it is there.
+
+        Args:
+            names (Sequence[str]): Where each picture goes in the folder.
+            paths (Sequence[Path]): The files that are read.
+            request (Mapping[str, Any]): What was asked for.
+            build (Callable): Fills the folder and returns the counts.
+
+        Raises:
+            SourceError: If two pictures have one name, or a path leads out of its folder.
+        """
+        if double := [name for name, count in Counter(names).items() if count > 1]:
+            raise SourceError(self.source, [f'two pictures would be {name}' for name in double])
+        root = os.path.abspath(self.source)
+        lost = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
+        if lost:
+            raise SourceError(self.source, [f'{path} is not in the source' for path in lost])
+        if odd := [path for path in paths if path.exists() and not path.is_file()]:
+            raise SourceError(self.source, [f'{path} is no file' for path in odd])
+        wrong = {name: name_problem(name) for name in names}
+        if outside := [f'{name!r:.120} {why}' for name, why in wrong.items() if why]:
+            raise SourceError(self.source, outside)
+        digest = hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()
+        full = dict(request, pictures=digest)
+        return write_tree(
+            self.root, full, build, lambda root: read_whole(root, self.expect), resume=True
+        )
+
+    def _inspect(
+        self,
+        folder: Path,
+        paths: Sequence[Path],
+        look: Callable[[int], dict] | None = None,
+    ) -> list[Finding]:
+        """Decode every picture; see :class:`Inspection`."""
+        return Inspection(folder / '.inspected.jsonl', self.source).run(paths, look)
+
+    def _place(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        pictures: Sequence[Any],
+        findings: Sequence[Finding],
+        way: str,
+    ) -> None:
+        """Put pictures where they belong and list their checksums, as ``sha256sum -c`` reads."""
+        sums = []
+        shown = tqdm(names, 'writing', disable=None)
+        for name, picture, finding in zip(shown, pictures, findings, strict=True):
+            turned = finding['turned'] and self.as_stored
+            target = folder / name
+            place(picture.path.resolve(), target, way, turned)
+            digest = finding['sha256']
+            if turned or is_converted(picture.path.name) and target.suffix != picture.path.suffix:
+                digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            sums.append(f'{digest}  {name}')
+        write_lines(folder / 'checksums.txt', sums)
+
+    @staticmethod
+    def _finish(folder: Path, shown: Sequence[Picture]) -> None:
+        """Write the contact sheet and take the notes of the inspection away."""
+        write_contact_sheet(folder / 'contact_sheet.jpg', shown)
+        (folder / '.inspected.jsonl').unlink(missing_ok=True)
+
+
+class PictureTree(DataTree):
+    """A folder ``<root>/<split>/<class>/<picture>``, whole or not there.
+
+    ``splits/<split>.txt`` names the pictures, to share and to compare; ``classes.txt`` the classes.
+    """
+
+    as_stored = False
+
+    def write(
+        self,
+        pictures: Sequence[Picture],
+        request: Mapping[str, Any],
+        way: str = 'link',
+        roles: Mapping[str, Sequence[str]] | None = None,
+    ) -> bool:
+        """Check and write the pictures; all of them or none.
+
+        Args:
+            pictures (Sequence[Picture]): The pictures.
+            request (Mapping[str, Any]): What was asked for; a finished tree of the same request
+                and pictures is left alone.
+            way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
+            roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
+
+        Returns:
+            bool: True if the tree was written, False if it was there already.
+
+        Raises:
+            SourceError: If a picture cannot be decoded, or two have one name.
+            FileExistsError: If the folder holds something else.
+        """
+        if nested := sorted({p.class_name for p in pictures if '/' in p.class_name}):
+            problems = [f'class {name!r:.80} leads out of the folder of a class' for name in nested]
+            raise SourceError(self.source, problems)
+        lists = [*(p.class_name for p in pictures), *(n for r in (roles or {}).values() for n in r)]
+        wrong = {name: line_problem(name) for name in dict.fromkeys(lists)}
+        if wrong := [
+            f'class {name!r:.80} {why}, so no list can hold it'
+            for name, why in wrong.items()
+            if why
+        ]:
+            raise SourceError(self.source, wrong)
+        names = [f'{p.split}/{p.class_name}/{host_name(p.path.name)}' for p in pictures]
+        roles = dict(roles or {})
+
+        def build(folder: Path) -> dict[str, int]:
+            findings = self._inspect(folder, [picture.path for picture in pictures])
+            self._place(folder, names, pictures, findings, way)
+            self._write_lists(folder, names)
+            for role, classes in roles.items():
+                write_lines(folder / 'roles' / f'{role}.txt', classes)
+            self._finish(folder, pictures)
+            return dict(Counter(f'{p.split}/{p.class_name}' for p in pictures))
+
+        paths = [picture.path for picture in pictures]
+        return self._write(names, paths, dict(request, way=way, roles=roles), build)
+
+    @staticmethod
+    def expect(counts: dict) -> Expected:
+        """See :class:`DataTree`."""
+        return counts, ['classes.txt']
+
+    @staticmethod
+    def _write_lists(folder: Path, names: Sequence[str]) -> None:
+        lists: dict[str, list[str]] = {}
+        for name in names:
+            split, rest = name.split('/', 1)
+            lists.setdefault(split, []).append(rest)
+        for split, lines in lists.items():
+            write_lines(folder / 'splits' / f'{split}.txt', sorted(lines))
+        write_lines(folder / 'classes.txt', sorted({name.split('/')[1] for name in names}))

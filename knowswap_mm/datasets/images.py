@@ -1,0 +1,209 @@
+"""A look at the files of a sample before they are decoded."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from knowswap_mm.errors import SampleError
+from knowswap_mm.io.text_files import PIXELS, limit_of
+
+
+def picture_limit() -> int:
+    """The number of pixels above which no picture is decoded, by Pillow in this process either.
+
+    Returns:
+        int: Pixels.
+
+    Raises:
+        ConfigError: If the environment variable is no number.
+    """
+    most = limit_of(PIXELS)
+    Image.MAX_IMAGE_PIXELS = most // 2  # Pillow warns from there on, and refuses twice as many
+    return most
+
+
+#: Endings of image files that the hosts' decoders read, lower case: the one list for the converters
+#: and for the data sets of the hosts (issue 24).
+SUFFIXES = (
+    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff',
+    '.ppm', '.pgm', '.pbm', '.pnm',
+)  # fmt: skip
+#: What becomes of endings that the hosts' data sets do not read by themselves. WebP is saved as PNG
+#: with the same pixels; the others are another name for the same contents.
+HOST_SUFFIXES = dict.fromkeys(('.jpe', '.jfif'), '.jpg') | {
+    '.tiff': '.tif', '.dib': '.bmp', '.webp': '.png', '.pbm': '.ppm', '.pnm': '.ppm',
+}  # fmt: skip
+#: Image files that no decoder of the hosts reads.
+OTHER_IMAGES = ('.gif', '.heic', '.heif', '.avif', '.jp2', '.jxl', '.svg', '.ico', '.psd', '.raw',
+                '.dng', '.cr2', '.nef', '.arw', '.exr', '.hdr', '.tga', '.npy')  # fmt: skip
+_JUNK = ('thumbs.db', 'desktop.ini', 'ehthumbs.db', '__macosx', '@eadir', '$recycle.bin')
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name in a list must not be joined to a folder.
+
+    Args:
+        name (str): The name of a picture, or a relative path to it.
+
+    Returns:
+        str | None: The end of a sentence that begins with the name; None if it stays in the folder.
+    """
+    if not name or '\0' in name:
+        return 'is no name'
+    if '://' in name:
+        return 'is an address'
+    if name.startswith('/'):
+        return 'is an absolute path'
+    if '..' in PurePosixPath(name).parts:
+        return 'leads out of the folder'
+    return None
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is left by an operating system: hidden (``._x.jpg``), thumbnails.
+
+    Args:
+        name (str): Its name without the folder.
+    """
+    return name.startswith('.') or name.lower() in _JUNK
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name is that of an image which the hosts' decoders read.
+
+    Args:
+        name (str): The name, in any case of letters.
+    """
+    return not is_junk(os.path.basename(name)) and name.lower().endswith(SUFFIXES)
+
+
+def host_name(name: str) -> str:
+    """The name under which the hosts' data sets find an image.
+
+    Args:
+        name (str): Its name.
+
+    Returns:
+        str: The same name, or one whose ending they know: ``a.jpg`` for ``a.jfif``.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_suffix(HOST_SUFFIXES.get(path.suffix.lower(), path.suffix)))
+
+
+def is_converted(name: str) -> bool:
+    """Whether :func:`host_name` gives the name of another format, so that the image is saved anew.
+
+    Args:
+        name (str): The name of the image as it is.
+    """
+    return name.lower().endswith('.webp')
+
+
+def skipped_files(
+    folder: str | Path, read: Collection[str] = (), suffixes: Collection[str] = ()
+) -> Counter[str]:
+    """Count the images in and below a folder that a data set has passed over.
+
+    Args:
+        folder (str | Path): The folder; a remote one, or one that is not there, counts as empty.
+        read (Collection[str]): Absolute paths of the files that were read.
+        suffixes (Collection[str]): Endings of files that were read, in lower case, instead.
+
+    Returns:
+        Counter[str]: Images by ending; what operating systems leave there does not count.
+    """
+    found: Counter[str] = Counter()
+    if '://' in str(folder):
+        return found
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        for name in names:
+            ending = os.path.splitext(name)[1].lower()
+            known = is_image_name(name) or (ending in OTHER_IMAGES and not is_junk(name))
+            if not known or (suffixes and ending in suffixes):
+                continue
+            if not read or os.path.abspath(os.path.join(place, name)) not in read:
+                found[ending] += 1
+    return found
+
+
+def picture_root(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """Split paths into the folder that they share, as an absolute path, and what follows it.
+
+    Args:
+        paths (Sequence[str]): Paths, relative to the working directory or absolute; or addresses
+            of a remote storage, which stay as they are.
+
+    Returns:
+        tuple[str, list[str]]: The folder, empty for addresses, and the paths within it.
+    """
+    if not paths or any('://' in path for path in paths):
+        return '', list(paths)
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return root, [os.path.relpath(path, root) for path in whole]
+
+
+def absolute(path: str | None) -> str:
+    """A folder as an absolute path; an address of a remote storage stays as it is."""
+    path = path or ''
+    return path if '://' in path else os.path.abspath(os.path.expanduser(path))
+
+
+class PictureCheck:
+    """Refuses addresses that the config does not ask for, and pictures of too many pixels.
+
+    A file of some kilobytes can announce thousands of millions of pixels, and a decoder makes room
+    for them. The size stands in the first bytes; no pixel is decoded here.
+
+    Args:
+        dataset (Mapping): Config of the host data set. If it names an address or a file backend,
+            its pictures may lie in a remote storage.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any]) -> None:
+        self.remote = bool(dataset.get('backend_args')) or '://' in repr(
+            [dataset.get(name) for name in ('data_root', 'data_prefix', 'ann_file')]
+        )
+
+    def __call__(self, data_info: Mapping[str, Any]) -> None:
+        """Look at the files that a record names.
+
+        Args:
+            data_info (Mapping): A record of the host data set; fields ``*_path`` name files.
+
+        Raises:
+            SampleError: If one must not be opened.
+        """
+        for name, value in data_info.items():
+            if not name.endswith('_path') or not isinstance(value, str):
+                continue
+            if '://' in value:
+                if not self.remote:
+                    raise SampleError(f'{value} is an address, and nothing is fetched')
+            elif os.path.isfile(value):
+                self._check_size(value)
+            elif os.path.exists(value):  # whoever opens a pipe waits; what is missing is told later
+                raise SampleError(f'{value} is no file')
+
+    @staticmethod
+    def _check_size(path: str) -> None:
+        most = picture_limit()
+        try:
+            with Image.open(path) as picture:
+                width, height = picture.size
+        except Image.DecompressionBombError as error:
+            raise SampleError(f'{path}: {error}. Set {PIXELS} if it is right') from error
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+            return  # no picture that Pillow knows; its loader may know it, or tell
+        if width * height > most:
+            raise SampleError(
+                f'{path} has {width} x {height} pixels, more than {most}. Set {PIXELS} if it is '
+                'right'
+            )

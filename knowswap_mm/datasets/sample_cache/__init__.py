@@ -1,5 +1,0 @@
-"""Keeps what the first steps of a host's pipeline make of a picture."""
-
-from knowswap_mm.datasets.sample_cache.sample_cache import SampleCache
-
-__all__ = ['SampleCache']

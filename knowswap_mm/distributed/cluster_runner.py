@@ -1,0 +1,167 @@
+"""A runner for machines that are many, shared, full, or taken away."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.dist import get_rank, is_main_process
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from knowswap_mm.distributed.ends import TidyRunner
+from knowswap_mm.distributed.process_group import (
+    on_rank_0,
+    set_slurm_variables,
+    start_gloo,
+    with_meeting,
+    with_timeout,
+)
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.runs.launch import config_hash, launch_names
+from knowswap_mm.runs.lock import WorkDirLock, in_use
+
+#: What a storage says that takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+class ClusterRunner(TidyRunner):
+    """A runner whose processes find one another, and whose folder no other run writes into.
+
+    - Processes meet however often each of them was started, see :class:`Meeting`; on a CPU they
+      talk through gloo, also under Slurm.
+    - One run at a time trains in a work dir, see :class:`WorkDirLock`.
+    - A full disk is an error that says so, whatever was being written.
+
+    Attributes:
+        run_id (str): Random; a resumed run keeps that of its checkpoint.
+        launches (list[str]): See :func:`launch_names`; empty if nothing restarts this run.
+        config_hash (str | None): Of the config as it was when the training began.
+        timeout (float): Seconds that processes wait for one another.
+    """
+
+    launches: list[str] = []
+    config_hash: str | None = None
+    _lock: WorkDirLock | None = None
+
+    def train(self) -> Any:
+        """Train, alone in the work dir.
+
+        Raises:
+            ConfigError: If another run trains in it.
+            CheckpointError: If the disk is full or cannot be written.
+        """
+        self.launches, self.config_hash = launch_names(), config_hash(self.cfg)
+        self._lock = WorkDirLock(self.work_dir, self.launches)
+        try:
+            on_rank_0(self._lock.acquire)
+            if is_main_process():
+                self.dump_config()
+            return super().train()
+        except OSError as error:
+            if (full := storage_error(error, self.work_dir)) is None:
+                raise
+            raise full from error
+        finally:
+            self._lock.release()
+            self._lock = None
+
+    def dump_config(self) -> None:
+        """Write the config into the work dir, but not over that of a run that trains there."""
+        if self._lock is not None or not in_use(self.work_dir):
+            super().dump_config()
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, which says once if its file cannot be written.
+
+        Args:
+            *args: As for :class:`mmengine.runner.Runner`.
+            **kwargs: Likewise.
+        """
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _SaysOnce(handler.baseFilename)
+        return logger
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Set up the environment; processes without an accelerator talk through gloo.
+
+        Args:
+            env_cfg (dict): See :class:`mmengine.runner.Runner`.
+
+        Raises:
+            ConfigError: If ``dist_cfg.timeout`` is no number of seconds, or the launcher did not
+                start this process.
+            SwapError: If not all processes come.
+        """
+        env_cfg, self.timeout = with_timeout(env_cfg)
+        meeting = None
+        if self.launcher == 'slurm':
+            set_slurm_variables()
+            self._launcher = 'pytorch'  # mmengine's own start of Slurm's processes needs CUDA
+        if self.launcher == 'pytorch':
+            env_cfg, meeting = with_meeting(env_cfg, self.timeout)
+            start_gloo(env_cfg)
+        super().setup_env(env_cfg)
+        if meeting is not None:
+            meeting.complete()
+        self.run_id = uuid.uuid4().hex
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes, on the CPU as well.
+
+        Args:
+            model_wrapper_cfg (dict | None): Config of the wrapper.
+            model (nn.Module): The model.
+
+        Returns:
+            nn.Module: The wrapped model; the model itself with one process.
+        """
+        if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
+            default = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+            model_wrapper_cfg = default | dict(model_wrapper_cfg or {}, device_ids=None)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+
+def storage_error(error: OSError, folder: str | Path) -> CheckpointError | None:
+    """What a user can do about a disk that takes no more.
+
+    Args:
+        error (OSError): What was raised.
+        folder (str | Path): The work dir.
+
+    Returns:
+        CheckpointError | None: None if it is something else.
+    """
+    if error.errno not in _FULL:
+        return None
+    where = error.filename or f'a file of the run in {folder}'
+    return CheckpointError(
+        f'Rank {get_rank()}: {where} could not be written ({error.strerror}). Checkpoints that '
+        'were saved before are untouched. Fix: make room on the disk (or in the quota) or choose '
+        'another work_dir, then go on with --resume.'
+    )
+
+
+class _SaysOnce:
+    """In the place of a handler's ``handleError``, which prints a traceback for each line."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.said = name, False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not self.said:
+            self.said = True
+            print(f'{self.name} cannot be written any more: {error}.', file=sys.stderr, flush=True)

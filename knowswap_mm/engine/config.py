@@ -1,0 +1,190 @@
+"""Configs as the commands of this package open them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+
+from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.io.checkpoints import use_data_only_loader
+from knowswap_mm.registry import name_types, type_name
+
+_LIMIT = 16
+_texts: dict[str, str] = {}
+
+
+class RememberedConfig(Config):
+    """mmengine's ``Config``, whose text is formatted anew only when its contents have changed.
+
+    The text is part of each checkpoint and of several files of a run. Formatting that of a detector
+    takes seconds, as long as many steps.
+    """
+
+    @classmethod
+    def adopt(cls, config: Config) -> Config:
+        """Make a config one of this class, in place.
+
+        Args:
+            config (Config): The config.
+
+        Returns:
+            Config: The same object.
+        """
+        # A config takes what is set on it for a key of its own.
+        object.__setattr__(config, '__class__', cls)
+        return config
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as Python code."""
+        contents = repr(self.to_dict())
+        if contents not in _texts:
+            while len(_texts) >= _LIMIT:
+                del _texts[next(iter(_texts))]
+            _texts[contents] = super().pretty_text
+        return _texts[contents]
+
+
+def check_class_count(rows: Any, classes: Any) -> None:
+    """Check that a model has a row for each class.
+
+    Args:
+        rows (ClassRows): Rows of the head.
+        classes (ClassSplit): Classes by role.
+
+    Raises:
+        ConfigError: If the old classes are more or fewer, or the head has too few rows.
+    """
+    if rows.old != len(classes.old):
+        fix = f'set model.head.old_classes = {len(classes.old)} or mend swap.classes.old'
+        problem = f'swap.classes.old lists {len(classes.old)} classes'
+        raise ConfigError('model.head.old_classes', rows.old, problem, fix)
+    if rows.total < len(classes.names):
+        fix = f'give the head of model.host num_classes = {len(classes.names)}'
+        problem = f'there are {len(classes.names)} old and new classes'
+        raise ConfigError('model.host', rows.total, problem, fix)
+
+
+#: Default hooks of our configs that only look at a run.
+_SEEING = ('block_profile', 'pictures', 'report')
+
+
+def complete_hooks(cfg: Config) -> None:
+    """Add to a config, in place, the hooks that a swap needs, and take away those set to None.
+
+    Args:
+        cfg (Config): The config of a swap.
+
+    Raises:
+        ConfigError: If ``swap.nonfinite`` cannot be used.
+    """
+    hooks = list(cfg.get('custom_hooks') or [])
+    settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
+    untrained = dict(action=cfg['swap'].get('untrained', 'stop'))
+    added = dict(Phase={}, Nonfinite=settings, Untrained=untrained, Preemption={}, Stall={})
+    for name, arguments in added.items():
+        kind = f'knowswap_mm.{name}Hook'
+        if not any(hook['type'] == kind for hook in hooks):
+            hooks.append(dict(arguments, type=kind))
+    cfg['custom_hooks'] = hooks
+    for name in _SEEING:  # None takes a hook away; mmengine knows that of its own hooks only
+        if name in (given := cfg.get('default_hooks') or {}) and given[name] is None:
+            del given[name]
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if checkpoint and type_name(checkpoint.get('type')) == 'CheckpointHook':
+        checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
+
+
+def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
+    """The model of a config; `adapters` replace those beneath it."""
+    cfg = open_config(path)
+    for name in cfg.get('custom_imports', {}).get('imports', []):
+        __import__(name)
+    MMLogger.get_instance('model', log_level='ERROR')
+    if adapters is not None:
+        cfg.model.adapters = [str(folder) for folder in adapters]
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model), cfg
+
+
+_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+
+
+def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config; from then on mmengine reads weight files as data only.
+
+    A config is a program: it is executed, and must be yours or of somebody whom you trust.
+
+    Args:
+        path (str | Path): The file.
+        options (Mapping | None): Overrides by dotted key, from ``--cfg-options``.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ConfigError: If there is no such file, or it cannot be read.
+    """
+    use_data_only_loader()
+    path = Path(path)
+    if not os.path.isfile(path):
+        fix = 'give the path of a config file'
+        raise ConfigError('config', str(path), 'there is no config file of that name', fix)
+    if path.suffix not in _SUFFIXES:
+        raise ConfigError('config', str(path), 'is no config', f'its name ends in {_SUFFIXES}')
+    try:
+        config = Config.fromfile(str(path))
+    except Exception as error:  # a config is a program, which may fail in any way
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+        fix = 'mend the file, or the one that it names in _base_'
+        raise ConfigError('config', str(path), f'cannot be read ({reason})', fix) from error
+    override(config, options or {})
+    return name_types(config)
+
+
+def check_place(key: str, path: str | Path, folder: bool = False) -> None:
+    """Find out before the work begins that its result cannot be put down.
+
+    Args:
+        key (str): The option that names the place.
+        path (str | Path): A file or folder to be.
+        folder (bool): Whether it is a folder.
+
+    Raises:
+        ConfigError: If a file is where a folder must be, or the other way round.
+    """
+    path = Path(path)
+    if path.is_dir() and not folder:
+        raise ConfigError(key, str(path), 'is a folder', 'give the name of a file')
+    above = path if folder else path.parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise ConfigError(key, str(path), f'{above} is no folder', 'give another place')
+
+
+def override(config: Config, options: Mapping[str, Any]) -> None:
+    """Put the overrides of a command line into a config.
+
+    Args:
+        config (Config): The config, which is changed.
+        options (Mapping): Values by dotted key.
+
+    Raises:
+        ConfigError: If a key leads to no place in it.
+    """
+    for key, value in options.items():
+        try:
+            config.merge_from_dict({key: value})
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            reason = f'leads to no place in the config ({type(error).__name__}: {error})'
+            fix = 'write the key as it stands in the config, with the numbers of list entries'
+            raise ConfigError(f'--cfg-options {key}', value, reason, fix) from error

@@ -1,0 +1,199 @@
+"""Learning rate schedules phase by phase."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.runner import autocast
+from torch import nn
+from torch.optim import Optimizer
+
+from knowswap_mm.checks import arguments_of, check_keys
+from knowswap_mm.engine.log import DeviceScalars
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.registry import OPTIM_WRAPPERS
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
+
+
+def begin_windows(runner: Any, phase: SwapPhase) -> None:
+    """Count the windows of accumulation from the begin of a phase, and close the last at its end.
+
+    mmengine counts them from the begin of the run: a forget step would apply gradients of the learn
+    phase, and a phase shorter than a window would make no step. A last window that is shorter takes
+    the mean over its own iterations, as mmengine does at the end of a run.
+
+    Args:
+        runner (SwapRunner): The runner, at the begin of the phase or resumed within it.
+        phase (SwapPhase): The phase.
+
+    Raises:
+        CheckpointError: If the run is resumed inside a window, whose gradients are not stored.
+    """
+    done = runner.iter - phase.begin
+    runner.optim_wrapper.initialize_count_status(runner.model, done, phase.length)
+    if window_is_open(runner.optim_wrapper):
+        raise CheckpointError(
+            f'The checkpoint of iteration {runner.iter} lies inside a window of '
+            f'optim_wrapper.accumulative_counts (iteration {done} of {phase.name}): the gradients '
+            'gathered so far are not in it. Fix: resume from the checkpoint before it, or with the '
+            'accumulative_counts of the run that wrote it.'
+        )
+
+
+def window_is_open(optim_wrapper: Any) -> bool:
+    """Whether gradients are gathered that no step has applied yet.
+
+    Args:
+        optim_wrapper (OptimWrapper): The wrapper, between two iterations.
+    """
+    return isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update()
+
+
+#: How an optimizer computes, not what; it may differ between a run and the one that goes on.
+_WAYS = ('foreach', 'fused', 'capturable')
+
+
+@OPTIM_WRAPPERS.register_module()
+class SwapOptimWrapper(OptimWrapper):
+    """mmengine's ``OptimWrapper`` with bfloat16, and without a wait for the device in each step.
+
+    In fp32 it computes, bit by bit, what ``OptimWrapper`` does; the norm that clipping finds is
+    logged from the device (:class:`DeviceScalars`). bfloat16 has the range of fp32, so there is no
+    loss scale: nothing is unscaled or looked through for infinities. It works on the CPU, too.
+
+    State dicts are those of ``OptimWrapper``, and those of mmengine's wrappers can be loaded. The
+    present config decides about ``fused``, ``foreach`` and ``capturable``, not the run that is
+    resumed: ``optimizer=dict(type='AdamW', fused=True)`` may be added at any time.
+
+    Args:
+        optimizer (Optimizer): The optimizer.
+        accumulative_counts (int): Iterations a step.
+        clip_grad (dict | None): Arguments of torch's ``clip_grad_norm_``; of ``clip_grad_value_``
+            with ``type='value'``. ``error_if_nonfinite=True`` waits for the device in each step.
+        dtype (str | torch.dtype | None): ``bfloat16`` for autocast, None for the model's own.
+
+    Raises:
+        ConfigError: If the dtype is another one.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> None:
+        name = str(dtype).removeprefix('torch.')
+        if name == 'float16':
+            fix = "use type='AmpOptimWrapper' with dtype='float16', or dtype='bfloat16'"
+            raise ConfigError('optim_wrapper.dtype', dtype, 'float16 needs a loss scale', fix)
+        if dtype is not None and name != 'bfloat16':
+            fix = "use 'bfloat16', or leave dtype out"
+            raise ConfigError('optim_wrapper.dtype', dtype, 'no dtype of autocast', fix)
+        super().__init__(optimizer, accumulative_counts, clip_grad)
+        self.dtype = None if dtype is None else torch.bfloat16
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass, on the device of the model.
+
+        Args:
+            model (nn.Module): The model.
+        """
+        with super().optim_context(model):
+            if self.dtype is None:
+                yield
+                return
+            device = next(model.parameters()).device.type
+            with autocast(device_type=device, dtype=self.dtype):
+                yield
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip the gradients, if the config says so, and update the parameters.
+
+        Args:
+            **kwargs: For the optimizer.
+        """
+        if self.clip_grad_kwargs:
+            groups = self.optimizer.param_groups
+            parameters = [p for group in groups for p in group['params'] if p.grad is not None]
+            if parameters := [p for p in parameters if p.requires_grad]:
+                norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+                if norm is not None:  # clipping by value gives none
+                    DeviceScalars.of(self.message_hub).add({f'train/{self.grad_name}': norm})
+        self.optimizer.step(**kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, also that of an ``AmpOptimWrapper``, whose loss scale is dropped.
+
+        Args:
+            state_dict (dict): What ``state_dict`` of a wrapper gave.
+        """
+        state = {key: value for key, value in state_dict.items() if key != 'loss_scaler'}
+        own, saved = self.optimizer.param_groups, state['param_groups']
+        if len(own) == len(saved):  # otherwise torch says what is wrong
+            ways = [{key: group[key] for key in _WAYS if key in group} for group in own]
+            state['param_groups'] = [a | b for a, b in zip(saved, ways, strict=True)]
+        super().load_state_dict(state)
+
+
+class PhaseSchedulers:
+    """Turns the config's ``param_scheduler`` into the schedulers of each phase.
+
+    Chained mmengine schedulers would not restart: the second starts from the learning rate that the
+    first left. So a phase that restarts its schedule gets fresh schedulers whose ``end`` is
+    the length of the schedule, unless the config gives one. With ``by_epoch=True`` the unit is the
+    phase's epoch and the schedulers step at its multiples.
+
+    Args:
+        template (dict | list[dict] | None): The config's ``param_scheduler``.
+        schedule (SwapSchedule): The schedule.
+
+    Raises:
+        ConfigError: If a scheduler counts epochs in a phase whose length is in iterations.
+    """
+
+    def __init__(self, template: Any, schedule: SwapSchedule) -> None:
+        if isinstance(template, dict):
+            template = [template]
+        self.template = [dict(config) for config in template or []]
+        self.schedule = schedule
+        for phase in schedule.phases:
+            self.configs(phase)
+
+    def configs(self, phase: SwapPhase) -> list[dict[str, Any]]:
+        """Scheduler configs for the schedule that runs in a phase.
+
+        Args:
+            phase (SwapPhase): The phase.
+
+        Returns:
+            list[dict]: Configs for ``Runner.build_param_scheduler``.
+        """
+        first, length = self.schedule.lr_span(phase)
+        chosen = self.template if first.param_scheduler is None else first.param_scheduler
+        configs = []
+        for config in copy.deepcopy(list(chosen)):
+            kind = config.get('type')
+            kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
+            if inspect.isclass(kind):
+                own = first.param_scheduler is not None
+                key = f'swap.phases.{first.index}.param_scheduler' if own else 'param_scheduler'
+                names = arguments_of(kind) or config
+                check_keys(key, config, ['type', *names, '_scope_', 'convert_to_iter_based'])
+            by_epoch = config.setdefault('by_epoch', False)
+            if by_epoch and (first.epoch_length is None or length % first.epoch_length):
+                fix = 'set by_epoch=False, or give the length of the phase in epochs'
+                problem = f'{phase.name} has no epochs to count'
+                raise ConfigError('param_scheduler', config, problem, fix)
+            if config.get('end') is None and 'T_max' not in config:
+                config['end'] = length // first.epoch_length if by_epoch else length
+            configs.append(config)
+        return configs

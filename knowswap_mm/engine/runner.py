@@ -1,0 +1,373 @@
+"""The runner of a swap."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS
+
+from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.distributed.cluster_runner import storage_error
+from knowswap_mm.engine.checked_runner import CheckedRunner
+from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
+from knowswap_mm.engine.config import RememberedConfig, check_class_count, complete_hooks
+from knowswap_mm.engine.foreign_hooks import check_hooks
+from knowswap_mm.engine.hooks.checkpoint import ATOMIC
+from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
+from knowswap_mm.engine.hooks.stall import StallHook
+from knowswap_mm.engine.old_outputs import report_old_outputs
+from knowswap_mm.engine.optim import PhaseSchedulers
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
+from knowswap_mm.io.files import OURS, remove_partial, write_json
+from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.registry import RUNNERS, name_types
+from knowswap_mm.runs.checkpoints import (
+    CHECKPOINTS,
+    LATEST_FILE,
+    ResumePoint,
+    check_shared,
+    taken_over,
+)
+from knowswap_mm.runs.record import RECORD_FILE, RunRecord
+from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
+
+SCHEDULE_FILE = 'schedule.json'
+INDICES_FILE = 'role_indices.json'
+
+
+@RUNNERS.register_module()
+class SwapRunner(CheckedRunner):
+    """mmengine's runner with one source of truth for the phases: the config's ``swap`` field.
+
+    Before training it builds the role data set, resolves ``swap`` into a :class:`SwapSchedule`, and
+    hands that value to the sampler, the loop, the learning rate schedulers, the model and the
+    hooks. Weight files are read as data only: nothing stored in them is executed.
+
+    Set ``runner_type = 'knowswap_mm.SwapRunner'``; the hosts' ``train.py`` and ``test.py`` honour
+    it. ``swap.classes`` reaches every role data set of the config, and ``swap.allow_random_host``
+    permits training a host whose weights were never loaded.
+    """
+
+    _resume_point: ResumePoint | None = None
+    began_ns: int = 0
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> SwapRunner:
+        """Build a runner from a config.
+
+        Raises:
+            ConfigError: If the config has no ``swap`` field.
+        """
+        use_data_only_loader()  # the hosts' own tools start here, too
+        cfg = RememberedConfig.adopt(name_types(copy.deepcopy(cfg)))
+        if (cfg.get('randomness') or {}).get('deterministic'):
+            # cuBLAS reads it when it is first used; without it torch refuses matrix products.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
+            fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
+            raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
+        check_config(cfg)
+        hand_on_classes(cfg)
+        check_run_config(cfg)
+        complete_hooks(cfg)
+        try:
+            return super().from_cfg(cfg)
+        except SwapError:
+            raise
+        except Exception as error:  # a part of the host library that its config does not fit
+            if isinstance(error, OSError) and (full := storage_error(error, cfg.get('work_dir'))):
+                raise full from error
+            reason = f'cannot be built ({type(error).__name__}: {error})'
+            fix = 'mend the part that the message names'
+            raise ConfigError('config', cfg.filename, reason, fix) from error
+
+    @property
+    def swapper(self) -> KnowledgeSwapper:
+        """The model without the wrapper of distributed training."""
+        return self.bare_model
+
+    def train(self) -> Any:
+        """Resolve the schedule, check everything that can be checked, and train.
+
+        Raises:
+            ConfigError: If the config does not fit the data or the model.
+            PhaseError: If losses or weights are not finite.
+        """
+        self._resolve()
+        try:
+            return super().train()
+        except (ValueError, RuntimeError) as error:
+            for hook in self.hooks:
+                if isinstance(hook, (NonfiniteHook, StallHook)):
+                    hook.explain(self, error)
+            raise
+
+    def _resolve(self) -> None:
+        if not isinstance(self.swapper, KnowledgeSwapper):
+            fix = "use model = dict(type='knowswap_mm.KnowledgeSwapper', host=...)"
+            raise ConfigError('model.type', type(self.swapper).__name__, 'is no swapper', fix)
+        if 'dataset' not in (self._train_dataloader or {}):
+            fix = "give it dataset = dict(type='knowswap_mm.RoleDataset', ...)"
+            raise ConfigError('train_dataloader', None, 'there is no training data', fix)
+        config = dict(self._train_dataloader['dataset'])
+        config.setdefault('seed', self.seed)
+        dataset = DATASETS.build(config)
+        if not isinstance(dataset, RoleDataset):
+            fix = "use type='knowswap_mm.RoleDataset'"
+            kind = type(dataset).__name__
+            raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
+        check_class_count(self.swapper.class_rows, dataset.classes)
+        schedule = SwapSchedule.from_config(
+            self.cfg['swap'],
+            dataset.role_sizes,
+            self._train_dataloader.get('batch_size'),
+            get_world_size(),
+        )
+        self.swapper.swapping_loss.check(schedule)
+        for phase in schedule.phases:
+            self.swapper.set_trainable(phase)
+        self.swapper.set_trainable(schedule.phases[0])
+        self.rewrap_model()
+        self.swap_schedule = self.swapper.schedule = schedule
+        sampler = dict(self._train_dataloader.get('sampler') or {})
+        sampler.setdefault('type', 'knowswap_mm.SwapSampler')
+        self._train_dataloader = ConfigDict(self._train_dataloader)
+        self._train_dataloader['dataset'] = dataset
+        self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
+        # Pictures in pinned memory are copied to the device while the host goes on.
+        self._train_dataloader.setdefault('pin_memory', get_device() == 'cuda')
+        loop = dict(self._train_loop)
+        if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
+            fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
+            raise ConfigError('train_cfg', dict(self._train_loop), 'a swap runs by iterations', fix)
+        check_hooks(self, schedule.total)
+        check_modules(self.cfg, self.swapper)
+        if loop.get('max_iters', schedule.total) != schedule.total:
+            said = f'train_cfg.max_iters = {loop["max_iters"]} is not used'
+            self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')
+        loop.setdefault('type', 'IterBasedTrainLoop')
+        loop.setdefault('val_interval', schedule.total)
+        self._train_loop = dict(loop, max_iters=schedule.total)
+        self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
+        self.param_schedulers = None  # the phase hook builds them phase by phase
+        if uneven := schedule.uneven():
+            self.logger.warning(uneven)
+        self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
+
+    def _write_run_files(self, dataset: RoleDataset) -> None:
+        if is_main_process():
+            folder = Path(self.work_dir)
+            remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *OURS))
+            classes = dataset.classes.to_dict()
+            write_json(
+                folder / SCHEDULE_FILE, dict(classes=classes, **self.swap_schedule.to_dict())
+            )
+            write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
+            RunRecord(self).write()
+            # By the clock of the work dir's storage.
+            self.began_ns = (folder / RECORD_FILE).stat().st_mtime_ns
+
+    def start_phase_schedulers(self, phase: SwapPhase) -> None:
+        """Build the learning rate schedulers with which a phase begins."""
+        self.param_schedulers = None
+        configs = self.phase_schedulers.configs(phase)
+        if configs:
+            self.param_schedulers = self.build_param_scheduler(configs)
+
+    def load_or_resume(self) -> None:
+        """Load the weights that the config names.
+
+        Raises:
+            CheckpointError: If a host would train whose weights were never loaded.
+        """
+        training = self.swap_schedule is not None
+        if training and not self._has_loaded:
+            point = ResumePoint(
+                self.work_dir, self._resume, self._load_from, self.launches, self.config_hash
+            )
+            self._resume, self._load_from, self._resume_point = point.resumes, point.path, point
+            if point.missing:
+                here = self.work_dir
+                self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')
+        super().load_or_resume()
+        # Earlier adapters mean nothing on a random host.
+        random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack
+        if training and not self._has_loaded and not random_host:
+            raise CheckpointError(
+                'load_from = None: the host would be swapped with random weights. Fix: set '
+                'load_from to a checkpoint of the pretrained host, or '
+                'swap.allow_random_host = True for a test.'
+            )
+        if training:
+            if not self._resume:
+                self.swapper.class_rows.check_rest()
+            # Only now: a run that is refused must not overwrite the files of an earlier one.
+            self._write_run_files(self.train_dataloader.dataset)
+            if self._has_loaded and not self._resume and is_main_process():
+                report_old_outputs(self)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Save a checkpoint; a local one is there whole or not at all.
+
+        Args:
+            out_dir (str): Its folder.
+            filename (str): Its name.
+            file_client_args (dict | None): See :class:`mmengine.runner.Runner`, like the others.
+            save_optimizer (bool): Whether it holds the optimizer's state.
+            save_param_scheduler (bool): Whether it holds that of the schedulers.
+            meta (dict | None): Further contents of its ``meta``.
+            by_epoch (bool): Whether the run is counted in epochs.
+            backend_args (dict | None): How it is written.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+            PhaseError: If there was a loss, or is a weight, that is not finite.
+        """
+        self.check_finite()  # mmengine calls the hooks of a checkpoint in one process only
+        if file_client_args is None and backend_args is None and '://' not in str(out_dir):
+            backend_args = dict(backend=ATOMIC)
+        super().save_checkpoint(
+            out_dir,
+            filename,
+            file_client_args,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+            backend_args=backend_args,
+        )
+
+    def check_finite(self) -> None:
+        """Look at the losses so far and at the weights, in all processes together.
+
+        Raises:
+            PhaseError: If one of them is not finite.
+        """
+        for hook in self.hooks:
+            if isinstance(hook, NonfiniteHook):
+                hook.look(self)
+                hook.check_weights(self)
+
+    @taken_over
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = True,
+        revise_keys: Any = None,
+    ) -> dict[str, Any]:
+        """Load weights strictly; a plain host checkpoint may lack the adapters only.
+
+        Args:
+            filename (str): A local ``.pth`` or ``.safetensors`` file.
+            map_location: Device to load to.
+            strict (bool): Kept for compatibility; loading is always strict.
+            revise_keys: Not used; the prefix of a distributed wrapper is taken off.
+
+        Returns:
+            dict: The checkpoint.
+
+        Raises:
+            CheckpointError: If the file cannot be read as data or does not fit.
+        """
+        check_shared(filename, 'resume' if self._resume else 'load_from')
+        checkpoint = self._resume_point and self._resume_point.read(filename)
+        checkpoint = checkpoint or safe_load(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        try:
+            self.swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(f'{filename} does not fit the model: {error}') from None
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    @taken_over
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
+        """Go on from a checkpoint of a swap: weights, optimizer, schedulers, position, results.
+
+        The config stored in the checkpoint is never executed.
+
+        Args:
+            filename (str): The checkpoint.
+            resume_optimizer (bool): Whether to take over the optimizer's state.
+            resume_param_scheduler (bool): Whether to take over the schedulers' state.
+            map_location: Device to load to; by default the CPU.
+
+        Raises:
+            CheckpointError: If the file is no training state of this swap.
+        """
+        # Weights and moments find their device by themselves. The step counts of an optimizer that
+        # is not fused must stay here: on a device, each of them would be waited for in each step.
+        device = 'cpu' if map_location == 'default' else map_location
+        checkpoint = self.load_checkpoint(filename, map_location=device)
+        if not {'meta', 'optimizer', 'message_hub', 'swap'} <= set(checkpoint):
+            raise CheckpointError(
+                f'{filename} holds weights but no training state. Fix: resume from an iter_*.pth '
+                'or phase*.pth of a swap, or use load_from without resume.'
+            )
+        stored = checkpoint['swap'].get('schedule')
+        if ScheduleChange(filename, stored, self.swap_schedule).check():
+            self.logger.warning(
+                f'The run goes on with {get_world_size()} processes instead of '
+                f'{stored["world_size"]}. The samples of each step and their augmentation stay the '
+                'same; dropout and other random numbers of the model do not.'
+            )
+        self.run_id = checkpoint['swap'].get('run', self.run_id)
+        self.train_loop._epoch = checkpoint['meta']['epoch']
+        self.train_loop._iter = iteration = checkpoint['meta']['iter']
+        self.message_hub.load_state_dict(checkpoint['message_hub'])
+        self._take_over_seed(checkpoint['meta'].get('seed'))
+        phase = self.swap_schedule.phase_at(iteration)
+        if self.swapper.set_trainable(phase):
+            self.rewrap_model()
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        if iteration > phase.begin and resume_param_scheduler:
+            self.start_phase_schedulers(phase)
+            states = checkpoint.get('param_schedulers') or []
+            for scheduler, state in zip(self.param_schedulers or [], states, strict=True):
+                scheduler.load_state_dict(state)
+            # Building a scheduler writes its first value; the optimizer has the right one.
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        self.logger.info(f'Resumed at iteration {iteration} in {phase.name}')
+
+    def _take_over_seed(self, seed: int | None) -> None:
+        drawn = self.seed
+        if seed is None or seed == drawn:
+            return
+        self.logger.warning(f'The run goes on with the seed {seed} of the checkpoint, not {drawn}.')
+        self._randomness_cfg.update(seed=seed)
+        self.set_randomness(**self._randomness_cfg)
+        for part in (self.train_dataloader.sampler, self.train_dataloader.dataset):
+            if getattr(part, 'seed', None) == drawn:
+                part.seed = seed
+
+    def rewrap_model(self) -> None:
+        """Wrap the model anew after the set of trainable parameters changed."""
+        if is_model_wrapper(self.model):
+            self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.swapper)

@@ -1,0 +1,1 @@
+"""Every byte in or out: safe reading, limits, and files that are whole or absent."""

@@ -1,0 +1,267 @@
+"""Where derived files are kept between runs."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from knowswap_mm.checks import check_text
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.io.partial_file import (
+    PARTIAL,
+    is_left,
+    partial_file,
+    partial_name,
+    remove_left,
+    try_lock,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+#: What :func:`write_atomic` calls files of a run, and of its adapters, for :func:`remove_partial`.
+OURS = tuple(f'{place}*.????????-????????????' for place in ('', 'adapter/', 'adapters/*/'))
+
+
+def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under another name, and give it its name when it lies on the disk.
+
+    Whenever the process or the machine dies, the path holds what it held before or all of what is
+    new. A failed attempt leaves nothing behind. Any number of processes may write the same path,
+    in containers and on machines that share the folder: the path always holds all of one of them
+    (issue 24). The file has the rights of any new file (umask).
+
+    Args:
+        path (str | PathLike): The file; its folder is made if need be.
+        write (Callable[[BinaryIO], object]): Writes the contents to the file it is given.
+
+    Raises:
+        CheckpointError: If the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_file(path) as (partial, file):
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)  # before its lock is given up
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f'{path} could not be written ({error.strerror or error}). What was saved before is '
+            'untouched. Fix: make room on the disk or choose another work_dir, then go on with '
+            '--resume.'
+        ) from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text, see :func:`write_atomic`.
+
+    Args:
+        path (str | PathLike): The file.
+        text (str): Its contents.
+    """
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, see :func:`write_atomic`.
+
+    ``safetensors.torch.save_file`` makes files that nobody else may read, whatever the umask says.
+
+    Args:
+        path (str | PathLike): The file.
+        tensors (Mapping[str, Tensor]): Tensors by name.
+    """
+    from safetensors.torch import save
+
+    write_atomic(path, lambda file: file.write(save(dict(tensors))))
+
+
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
+    """Write plain data as json, see :func:`write_atomic`.
+
+    Args:
+        path (str | PathLike): The file.
+        value: The data.
+        indent (int | None): As of ``json.dumps``.
+    """
+    write_text(path, json.dumps(value, indent=indent) + '\n')
+
+
+def remove_partial(folder: str | os.PathLike, patterns: Iterable[str]) -> list[Path]:
+    """Remove what :func:`write_atomic` left when its process was killed.
+
+    A file that a living process writes is locked, and stays; so does one that another machine
+    began within the last hour.
+
+    Args:
+        folder (str | PathLike): The folder.
+        patterns (Iterable[str]): Names of the files that were to be written, as for ``glob``.
+
+    Returns:
+        list[Path]: What was removed.
+    """
+    return [path for name in patterns for path in remove_left(Path(folder), f'{name}*{PARTIAL}')]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name survive a loss of power; some file systems cannot be asked to."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]:
+    """Give an empty folder to write to, which becomes ``out`` at the end of the block.
+
+    A process that dies leaves ``out`` as it was, or absent if it was about to be replaced; what it
+    leaves beside it is removed by the next one that writes there.
+
+    Args:
+        out (str | PathLike): The folder to be; those above it are made if need be.
+        replace (bool): Whether it takes the place of a folder that is there.
+
+    Raises:
+        CheckpointError: If nothing can be written there.
+        FileExistsError: If there is such a folder, which is not to be replaced.
+    """
+    out = Path(out).absolute()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(out)
+        # Inside of it, so that the folder itself is made with the rights that the user gives.
+        place = out.with_name(f'.{partial_name(out)}')
+        place.mkdir(mode=0o700)
+    except OSError as error:
+        raise CheckpointError(
+            f'{out} could not be written ({error.strerror or error}). Fix: make room on the disk '
+            'or choose another folder.'
+        ) from error
+    lock = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try_lock(lock)
+        new = place / 'new'
+        new.mkdir()
+        yield new
+        if os.path.lexists(out):
+            if not replace:
+                raise FileExistsError(str(out))
+            out.rename(place / 'old')
+        new.rename(out)
+    finally:
+        os.close(lock)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove what writers left that were killed; a living one holds a lock."""
+    for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
+        if place.is_symlink() or not place.is_dir():
+            continue
+        try:
+            handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # gone already, or of another user
+            continue
+        try:
+            if is_left(place, handle):
+                shutil.rmtree(place, ignore_errors=True)
+        except OSError:  # gone
+            continue
+        finally:
+            os.close(handle)
+
+
+def cache_folder(given: str | None = None) -> Path:
+    """Folder for files that role views derive from their data; it may be removed at any time.
+
+    Args:
+        given (str | None): The folder of the config; by default ``$XDG_CACHE_HOME/knowswap_mm`` or
+            ``~/.cache/knowswap_mm``; for a user without a home (in a container), one in the folder
+            for temporary files.
+
+    Returns:
+        Path: The folder. It need not exist.
+    """
+    if given is not None:
+        check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
+        return Path(given).resolve()
+    try:
+        default = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError:  # nobody knows the user
+        default = Path(tempfile.gettempdir()) / f'knowswap_mm_{os.getuid()}'
+    return Path(default).resolve() / 'knowswap_mm'
+
+
+def files_digest(paths: Sequence[str]) -> str | None:
+    """A name for what was read from files; it changes with their paths, sizes and times.
+
+    Args:
+        paths (Sequence[str]): The files.
+
+    Returns:
+        str | None: Hexadecimal digits; None if a file is missing or in a remote storage.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            stat = os.stat(path)
+            name = os.path.abspath(path)
+            digest.update(f'{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0'.encode())
+    except (OSError, ValueError):  # a path may hold a zero byte
+        return None
+    return digest.hexdigest()[:20]
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and holds this: its name alone does not prove it.
+
+    Args:
+        path (Path): The file, whose name tells its contents.
+        content (bytes): What it should hold.
+    """
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def write_cached(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all; another process may write the same contents meanwhile.
+
+    What killed processes left of this file is removed.
+
+    Args:
+        path (Path): The file, whose name tells its contents.
+        write (Callable[[BinaryIO], object]): Writes the contents to the file it is given.
+
+    Raises:
+        ConfigError: If it cannot be written.
+    """
+    remove_partial(path.parent, [glob.escape(path.name)])
+    try:
+        write_atomic(path, write)
+    except CheckpointError as error:
+        reason = getattr(error.__cause__, 'strerror', None) or error.__cause__
+        fix = 'set cache_dir of the roles, or the variable XDG_CACHE_HOME, to another folder'
+        problem = f'cannot be written to ({reason})'
+        raise ConfigError('dataset.roles.*.cache_dir', str(path.parent), problem, fix) from error

@@ -1,0 +1,216 @@
+"""What each phase of a swap did."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from knowswap_mm.errors import FileError
+from knowswap_mm.evaluation.role_metric import forgetting_h_mean
+from knowswap_mm.io.files import write_text
+from knowswap_mm.io.text_files import read_json
+from knowswap_mm.lora import GroupSparsity, LoRAGroups
+from knowswap_mm.roles import FORGET, RETAIN, ROLES
+from knowswap_mm.schedule import SwapPhase
+
+START = 'start'
+
+
+class SwapResults:
+    """Metrics at the start and after each phase; becomes the table and the json of a run.
+
+    Args:
+        primary (str): Name of the metric that the table shows, e.g. ``accuracy/top1``.
+        scale (float): Best possible value of it; tables show percent of that.
+    """
+
+    def __init__(self, primary: str = 'accuracy/top1', scale: float = 100.0) -> None:
+        self.primary, self.scale = primary, scale
+        self.states: dict[str, dict[str, Any]] = {}
+
+    def add(self, state: str, iteration: int, metrics: dict[str, Any]) -> None:
+        """Record the metrics of a state; a repeated one replaces the old.
+
+        Args:
+            state (str): ``start`` or the name of a phase.
+            iteration (int): Iterations done.
+            metrics (dict): Metrics with role prefixes.
+        """
+        metrics = {k: v for k, v in metrics.items()}
+        before = self.states.get(START, {}).get('metrics', {})
+        forget, retain = f'{FORGET}/{self.primary}', f'{RETAIN}/{self.primary}'
+        if forget in before and forget in metrics and retain in metrics:
+            metrics['swap/h_mean'] = forgetting_h_mean(
+                before[forget], metrics[forget], metrics[retain]
+            )
+            metrics['swap/forget_before'] = before[forget]
+        self.states[state] = dict(iteration=iteration, metrics=metrics)
+
+    def value(self, state: str, role: str) -> float | None:
+        """Primary metric of a role in a state in percent, None if it was not measured."""
+        return self._percent(state, f'{role}/{self.primary}')
+
+    def _percent(self, state: str, name: str) -> float | None:
+        value = self.states.get(state, {}).get('metrics', {}).get(name)
+        return None if value is None else 100 * value / self.scale
+
+    def table(self) -> str:
+        """The states as a Markdown table."""
+        header = ['state', 'iteration', *ROLES, 'H-mean']
+        rows = []
+        for name, state in self.states.items():
+            values = [self.value(name, role) for role in ROLES]
+            values.append(None if name == START else self._percent(name, 'swap/h_mean'))
+            cells = ['-' if v is None else f'{v:.1f}' for v in values]
+            rows.append([name, str(state['iteration']), *cells])
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        rule = ['-' * width for width in widths]
+        lines = [
+            '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + ' |'
+            for row in [header, rule, *rows]
+        ]
+        return '\n'.join(lines)
+
+    def write(self, path: Path, **extra: Any) -> None:
+        """Write the results as json, in one step.
+
+        Args:
+            path (Path): The file.
+            **extra: Further fields, e.g. the schedule and the class roles.
+        """
+        data = dict(primary_metric=self.primary, scale=self.scale, states=self.states, **extra)
+        write_text(path, json.dumps(data, indent=2, default=float) + '\n')
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return dict(primary=self.primary, scale=self.scale, states=self.states)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.primary, self.states = state['primary'], state['states']
+        self.scale = state['scale']
+
+    @classmethod
+    def read(cls, path: Path) -> SwapResults:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            FileError: If the file is missing, damaged, or something else.
+        """
+        data = read_json(path)
+        if not isinstance(data, dict) or not _is_results(data):
+            raise FileError(path, 'holds no results of a run', 'run it again in another folder')
+        results = cls(data['primary_metric'], data['scale'])
+        results.states = data['states']
+        return results
+
+
+def _is_results(data: dict[str, Any]) -> bool:
+    scale, states = data.get('scale'), data.get('states')
+    return (
+        isinstance(data.get('primary_metric'), str)
+        and type(scale) in (int, float)
+        and 0 < scale < 1e300
+        and isinstance(states, dict)
+        and all(isinstance(state, dict) and 'iteration' in state for state in states.values())
+        and all(_is_measured(state.get('metrics'), data) for state in states.values())
+    )
+
+
+def _is_measured(metrics: Any, data: dict[str, Any]) -> bool:
+    """Whether the metrics of a state are numbers, as far as a table reads them."""
+    names = [f'{role}/{data["primary_metric"]}' for role in ROLES] + ['swap/h_mean']
+    return isinstance(metrics, dict) and all(
+        type(metrics[name]) in (int, float) and abs(metrics[name]) < 1e300
+        for name in names
+        if metrics.get(name) == metrics.get(name) and metrics.get(name) is not None
+    )
+
+
+#: A group below this share of the largest norm counts as gone.
+SMALL = 0.01
+
+
+class SwapHistory:
+    """One entry a phase, for the manifest of an adapter; survives a resumed run.
+
+    An entry has ``name``, ``kind``, ``iterations``, ``weights``, ``bound`` (None if there is none),
+    ``seed``, ``classes`` by role, ``groups`` (number of LoRA groups, their smallest, mean and
+    largest norm, and how many are below 1 % of the largest), ``metric`` and ``metrics`` (the
+    primary metric by role; empty if it was not measured).
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+
+    def add(
+        self, phase: SwapPhase, swapper: nn.Module, classes: dict[str, Any], seed: int | None
+    ) -> None:
+        """Record the end of a phase; a repeated one replaces the old entry.
+
+        Args:
+            phase (SwapPhase): The phase.
+            swapper (nn.Module): The model.
+            classes (dict): Class names by role.
+            seed (int | None): Seed of the run.
+        """
+        self.entries[phase.name] = dict(
+            name=phase.name,
+            kind=phase.kind,
+            iterations=phase.length,
+            weights={name: float(value) for name, value in phase.weights.items()},
+            bound=None if math.isinf(phase.bound) else float(phase.bound),
+            seed=seed,
+            classes={role: list(classes.get(role, ())) for role in ROLES},
+            groups=group_summary(swapper),
+        )
+
+    def to_list(self, results: SwapResults) -> list[dict[str, Any]]:
+        """The entries with the metrics that were measured after each phase.
+
+        Args:
+            results (SwapResults): Results of the run.
+        """
+        listed = []
+        for name, entry in self.entries.items():
+            measured = results.states.get(name, {}).get('metrics', {})
+            keys = {role: f'{role}/{results.primary}' for role in ROLES}
+            metrics = {role: float(measured[key]) for role, key in keys.items() if key in measured}
+            listed.append(dict(entry, metric=results.primary, metrics=metrics))
+        return listed
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return self.entries
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.entries = dict(state)
+
+
+def group_summary(swapper: nn.Module) -> dict[str, float]:
+    """Norms of the groups of the adapter that trains, a transformer block a group.
+
+    Args:
+        swapper (nn.Module): A :class:`KnowledgeSwapper`.
+
+    Returns:
+        dict[str, float]: See :class:`SwapHistory`; empty without adapters.
+    """
+    if not swapper.adapters:
+        return {}
+    groups = LoRAGroups(swapper.host, adapter=swapper.adapter_name)
+    device = groups.parameters[0].device
+    norms = GroupSparsity(groups).to(device).group_norms().detach().cpu()
+    largest = float(norms.max())
+    return dict(
+        number=len(groups),
+        smallest=float(norms.min()),
+        mean=float(norms.mean()),
+        largest=largest,
+        small=int((norms < SMALL * largest).sum()),
+    )

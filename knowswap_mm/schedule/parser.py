@@ -1,0 +1,234 @@
+"""Checks the config of one phase and resolves it into a :class:`SwapPhase`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from knowswap_mm.checks import check_keys, check_whole
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.schedule.phase import PHASE_KINDS, SwapPhase
+
+_KEYS = (
+    'kind', 'iters', 'epochs', 'epoch_role', 'split', 'weights', 'bound', 'merge_learned',
+    'merged_share', 'restart_lr', 'restart_optimizer', 'lr_factor', 'param_scheduler',
+)  # fmt: skip
+#: The ``bound`` of a forget phase whose objective has none; to leave it out is an error.
+UNBOUNDED = 'none'
+_WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
+
+
+def check_phase_keys(where: str, config: Any, named: bool = True) -> None:
+    """Require that every key of a phase is known.
+
+    Args:
+        where (str): Config key of the phase.
+        config: The phase as the user wrote it; what is no dict is refused elsewhere.
+        named (bool): Whether ``kind`` belongs to it, as not in ``swap.phase_settings``.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    if not isinstance(config, Mapping):
+        return
+    check_keys(where, config, _KEYS if named else _KEYS[1:])
+    for name, known in (('weights', _WEIGHTS), ('split', ROLES)):
+        if isinstance(config.get(name), Mapping):
+            check_keys(f'{where}.{name}', config[name], known)
+
+
+class PhaseParser:
+    """Reads phase configs one after the other.
+
+    Args:
+        role_sizes (dict[str, int]): Number of samples per role, over all processes.
+        batch_size (int): Batch size of one process; the same in every phase. The shares of the
+            roles are those of the batch of all processes together, so that they do not depend on
+            the number of processes.
+        world_size (int): Number of processes.
+    """
+
+    def __init__(self, role_sizes: dict[str, int], batch_size: int, world_size: int) -> None:
+        self.role_sizes = role_sizes
+        self.batch_size = batch_size
+        self.world_size = world_size
+        self.total_batch = batch_size * world_size
+
+    def parse(self, index: int, begin: int, config: dict[str, Any]) -> SwapPhase:
+        """Resolve one phase.
+
+        Args:
+            index (int): Position of the phase.
+            begin (int): Its first iteration.
+            config (dict): The phase as the user wrote it.
+
+        Returns:
+            SwapPhase: The resolved phase.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used.
+        """
+        where = f'swap.phases.{index}'
+        config = dict(self._mapping(where, config, "dict(kind='learn', epochs=5)"))
+        check_phase_keys(where, config)
+        kind = config.get('kind')
+        if not isinstance(kind, str) or kind not in PHASE_KINDS:
+            fix = f'use one of {list(PHASE_KINDS)}'
+            raise ConfigError(f'{where}.kind', kind, 'unknown kind of phase', fix)
+        split = self._split(f'{where}.split', kind, config.get('split'))
+        merge = self._flag(f'{where}.merge_learned', config.get('merge_learned', False))
+        self._check_roles(where, kind, split, merge)
+        share = self._share(f'{where}.merged_share', config.get('merged_share'), split)
+        length, epoch_length = self._length(where, config, split, merge)
+        schedulers = config.get('param_scheduler')
+        if schedulers is not None:
+            key, example = f'{where}.param_scheduler', "dict(type='CosineAnnealingLR', ...)"
+            schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
+            schedulers = tuple(dict(self._mapping(key, s, example)) for s in schedulers)
+        return SwapPhase(
+            index=index,
+            kind=kind,
+            begin=begin,
+            length=length,
+            epoch_length=epoch_length,
+            split=split,
+            weights=self._weights(f'{where}.weights', kind, config.get('weights', {})),
+            bound=self._number(f'{where}.bound', config.get('bound', math.inf), kind),
+            merge_learned=merge,
+            merged_share=share,
+            restart_lr=self._flag(f'{where}.restart_lr', config.get('restart_lr', True)),
+            restart_optimizer=self._flag(
+                f'{where}.restart_optimizer', config.get('restart_optimizer', False)
+            ),
+            lr_factor=self._positive(f'{where}.lr_factor', config.get('lr_factor', 1.0)),
+            param_scheduler=schedulers,
+        )
+
+    def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
+        roles = PHASE_KINDS[kind]
+        if split is None:
+            share, rest = divmod(self.total_batch, len(roles))
+            split = {role: share for role in roles}
+            split[RETAIN] += rest
+        self._mapping(key, split, 'dict(learn=80, retain=80)')
+        if unknown := [role for role in split if role not in roles]:
+            fix = f'a {kind} phase draws from {list(roles)}'
+            raise ConfigError(key, dict(split), f'role {unknown[0]!r} does not belong here', fix)
+        counts = {role: split.get(role, 0) for role in ROLES}
+        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts.values()):
+            raise ConfigError(key, dict(split), 'counts must be whole numbers >= 0', 'mend them')
+        for role in roles:
+            if role != RETAIN and counts[role] == 0:
+                fix = (
+                    f'give {role!r} at least one sample a batch: raise train_dataloader.batch_size'
+                )
+                problem = f'a {kind} phase without its primary role {role!r}'
+                raise ConfigError(key, dict(split), problem, fix)
+        if sum(counts.values()) == self.batch_size:  # of each process
+            counts = {role: count * self.world_size for role, count in counts.items()}
+        if sum(counts.values()) != self.total_batch:
+            total = f', {self.total_batch} with all processes' if self.world_size > 1 else ''
+            raise ConfigError(
+                key,
+                dict(split),
+                f'the split sums to {sum(counts.values())}, '
+                f'but train_dataloader.batch_size is {self.batch_size}{total}',
+                'make the split sum to the batch size, which is the same in every phase',
+            )
+        for role, count in counts.items():
+            if 0 < count < self.world_size:
+                fix = 'raise train_dataloader.batch_size, or take fewer processes'
+                problem = (
+                    f'{count} {role} samples in a batch of {self.total_batch} are too few for '
+                    f'{self.world_size} processes, each of which needs one'
+                )
+                raise ConfigError(key, dict(split), problem, fix)
+        return counts
+
+    def _check_roles(self, where: str, kind: str, split: dict[str, int], merge: bool) -> None:
+        for role, count in split.items():
+            if count and not self.role_sizes.get(role):
+                fix = f'add data for it under train_dataloader.dataset.roles.{role}'
+                raise ConfigError(f'{where}.kind', kind, f'the role {role!r} has no samples', fix)
+        if merge and not self.role_sizes.get(LEARN):
+            fix = 'set it to False or add learn data'
+            raise ConfigError(f'{where}.merge_learned', merge, 'there is no learn data', fix)
+
+    def _length(
+        self, where: str, config: dict[str, Any], split: dict[str, int], merge: bool
+    ) -> tuple[int, int | None]:
+        iters, epochs = config.get('iters'), config.get('epochs')
+        role = config.get('epoch_role', RETAIN)
+        if role not in ROLES or ('epoch_role' in config and not split[role]):
+            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+        if (iters is None) == (epochs is None):
+            fix = 'give exactly one of iters and epochs'
+            given = dict(iters=iters, epochs=epochs)
+            raise ConfigError(where, given, 'the length of the phase is not clear', fix)
+        key, value = ('iters', iters) if epochs is None else ('epochs', epochs)
+        check_whole(f'{where}.{key}', value, 1, 5)
+        if epochs is None:
+            return iters, None
+        if not split[role]:
+            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+        size = self.role_sizes[role]
+        if role == RETAIN and merge:
+            size += self.role_sizes[LEARN]
+        epoch_length = math.ceil(size / split[role])
+        return epochs * epoch_length, epoch_length
+
+    def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:
+        self._mapping(key, given, 'dict(learn=1.0, retain=0.2)')
+        check_keys(key, given, _WEIGHTS)
+        weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
+        for name, value in weights.items():
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ConfigError(f'{key}.{name}', value, 'not a finite number >= 0', 'mend it')
+        used = set(PHASE_KINDS[kind]) | {'sparsity'}
+        return {name: float(value) if name in used else 0.0 for name, value in weights.items()}
+
+    @staticmethod
+    def _number(key: str, value: float | str, kind: str) -> float:
+        if value == UNBOUNDED:
+            return math.inf
+        needs_bound = FORGET in PHASE_KINDS[kind]
+        if needs_bound and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
+            fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
+            raise ConfigError(key, value, 'a forget term needs a finite bound > 0', fix)
+        if not isinstance(value, (int, float)) or not value > 0:
+            raise ConfigError(key, value, 'not a number > 0', f'a {kind} phase needs none')
+        return float(value)
+
+    @staticmethod
+    def _mapping(key: str, value: Mapping[str, Any], example: str) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ConfigError(key, value, 'not a dict', f'write e.g. {example}')
+        return value
+
+    @staticmethod
+    def _flag(key: str, value: bool) -> bool:
+        if not isinstance(value, bool):
+            raise ConfigError(key, value, 'neither True nor False', 'use one of them')
+        return value
+
+    @staticmethod
+    def _positive(key: str, value: float) -> float:
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ConfigError(key, value, 'not a finite number > 0', 'e.g. 1.0')
+        return float(value)
+
+    @staticmethod
+    def _share(key: str, value: float | None, split: dict[str, int]) -> float | None:
+        if value is None:
+            return None
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ConfigError(key, value, 'not a number in [0, 1)', 'e.g. 0.3, or None')
+        if value and not round(value * split[RETAIN]):
+            fix = f'use at least {1 / split[RETAIN]:.3f}, or 0 for none' if split[RETAIN] else '0'
+            problem = f'of {split[RETAIN]} retain samples a batch that is none'
+            raise ConfigError(key, value, problem, fix)
+        return value

@@ -1,0 +1,309 @@
+"""The schedule of a swap."""
+
+from __future__ import annotations
+
+import logging
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmengine.logging import print_log
+
+from knowswap_mm.checks import check_flag, check_keys, check_mapping, check_whole
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.roles import ROLES
+from knowswap_mm.schedule.parser import PhaseParser, check_phase_keys
+from knowswap_mm.schedule.phase import PHASE_KINDS, SwapPhase
+
+ORDERS: dict[str, tuple[str, ...]] = {
+    'learn': ('learn',),
+    'forget': ('forget',),
+    'joint': ('joint',),
+    'learn-forget': ('learn', 'forget'),
+    'forget-learn': ('forget', 'learn'),
+    'learn-forget-learn': ('learn', 'forget', 'learn'),
+    'forget-learn-forget': ('forget', 'learn', 'forget'),
+}
+
+
+def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """Spell out an order as a list of phase configs.
+
+    A forget phase that comes after a learn phase has the learned data in its retain set, as in the
+    paper's learn-before-forget strategy; ``merge_learned`` in ``defaults`` overrides that.
+
+    Args:
+        order (str | list[str]): A name of :data:`ORDERS`, kinds joined by ``-``, or a list of
+            kinds.
+        defaults (dict): Phase settings by kind, e.g. ``dict(learn=dict(epochs=5))``.
+
+    Returns:
+        list[dict]: One config a phase.
+
+    Raises:
+        ConfigError: If a kind is unknown, or a kind of the order has no settings.
+    """
+    if not isinstance(order, (str, list, tuple)):
+        fix = f'use one of {sorted(ORDERS)} or a list of {list(PHASE_KINDS)}'
+        raise ConfigError('swap.order', order, 'neither a name nor a list', fix)
+    if not isinstance(defaults, Mapping):
+        fix = 'write swap.phase_settings = dict(learn=dict(epochs=...), ...)'
+        raise ConfigError('swap.phase_settings', defaults, 'not a dict', fix)
+    kinds = order.split('-') if isinstance(order, str) else list(order)
+    phases = []
+    for position, kind in enumerate(kinds):
+        if not isinstance(kind, str) or kind not in PHASE_KINDS:
+            raise ConfigError(
+                'swap.order',
+                order,
+                f'{kind!r} is no kind of phase',
+                f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}',
+            )
+        if kind not in defaults:
+            raise ConfigError(
+                'swap.phase_settings',
+                sorted(defaults),
+                f'the order {order!r} has a {kind!r} phase but no settings for it',
+                f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
+            )
+        if not isinstance(defaults[kind], Mapping):
+            key, fix = f'swap.phase_settings.{kind}', 'write e.g. dict(epochs=5)'
+            raise ConfigError(key, defaults[kind], 'not a dict', fix)
+        settings = dict(defaults[kind])
+        learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
+        settings.setdefault('merge_learned', kind == 'forget' and learned_before)
+        phases.append(dict(settings, kind=kind))
+    for kind in defaults:
+        if kind not in kinds:
+            text = f'swap.phase_settings.{kind} is not used: the order {order!r} has no such phase.'
+            print_log(text, logger='current', level=logging.WARNING)
+    return phases
+
+
+def changed_phases(
+    phases: list[dict[str, Any]], changes: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Change single phases of an order, as ``--cfg-options swap.phases.1.bound=20`` says.
+
+    Args:
+        phases (list[dict]): The phases of the order.
+        changes (Mapping): What to change, by the position of the phase.
+
+    Raises:
+        ConfigError: If the order has no such phase, or the change is not a dict.
+    """
+    changed = list(phases)
+    for position, change in changes.items():
+        key = f'swap.phases.{position}'
+        if int(position) >= len(phases):
+            fix = f'use 0 to {len(phases) - 1}'
+            raise ConfigError(key, change, f'the order has {len(phases)} phases', fix)
+        if not isinstance(change, Mapping):
+            raise ConfigError(key, change, 'not a dict', 'write e.g. dict(bound=20)')
+        phase = changed[int(position)]
+        changed[int(position)] = phase | {
+            name: {**phase[name], **value}
+            if isinstance(value, Mapping) and isinstance(phase.get(name), Mapping)
+            else value
+            for name, value in change.items()
+        }
+    return changed
+
+
+_KEYS = (
+    'phases',
+    'order',
+    'phase_settings',
+    'classes',
+    'allow_random_host',
+    'nonfinite',
+    'untrained',
+)
+
+
+@dataclass(frozen=True)
+class SwapSchedule:
+    """An immutable list of phases; sampler, loss, hook, logs and resume all ask it.
+
+    Attributes:
+        phases (tuple[SwapPhase, ...]): The phases in order, without gaps.
+        role_sizes (dict[str, int]): Samples per role, over all processes.
+        world_size (int): Number of processes the lengths were resolved for.
+    """
+
+    phases: tuple[SwapPhase, ...]
+    role_sizes: dict[str, int]
+    world_size: int = 1
+
+    @classmethod
+    def from_config(
+        cls, swap: dict[str, Any], role_sizes: dict[str, int], batch_size: int, world_size: int = 1
+    ) -> SwapSchedule:
+        """Resolve the ``swap`` field of a config.
+
+        Args:
+            swap (dict): Holds ``phases`` (a list of phase configs), or ``order`` together with
+                ``phase_settings`` (settings by kind). With an ``order``, ``phases`` may be a dict
+                of changes by position.
+            role_sizes (dict[str, int]): Samples per role.
+            batch_size (int): Batch size of one process.
+            world_size (int): Number of processes.
+
+        Returns:
+            SwapSchedule: The resolved schedule.
+
+        Raises:
+            ConfigError: If a value cannot be used.
+        """
+        check_swap_keys(swap)
+        check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
+        check_whole('train_dataloader.batch_size', batch_size, 1, 160)
+        phases, order = swap.get('phases'), swap.get('order')
+        by_position = isinstance(phases, Mapping) and all(str(key).isdecimal() for key in phases)
+        changes = phases if order is not None and by_position else {}
+        phases = None if changes else phases
+        if (phases is None) == (order is None):
+            fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
+            raise ConfigError('swap', sorted(swap), 'needs exactly one of phases and order', fix)
+        if phases is None:
+            phases = phases_of_order(order, swap.get('phase_settings', {}))
+            phases = changed_phases(phases, changes)
+        elif settings := swap.get('phase_settings'):
+            problem = 'swap.phases says all of each phase, so it would do nothing'
+            fix = 'change swap.phases.0.epochs, ..., and set swap.phase_settings = None'
+            raise ConfigError('swap.phase_settings', settings, problem, fix)
+        if isinstance(phases, dict):
+            # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
+            if not by_position:
+                raise ConfigError('swap.phases', phases, 'not a list of phases', 'write a list')
+            phases = [phases[key] for key in sorted(phases, key=int)]
+        if not isinstance(phases, (list, tuple)) or not phases:
+            raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
+        sizes = {role: int(role_sizes.get(role, 0)) for role in ROLES}
+        parser = PhaseParser(sizes, batch_size, world_size)
+        resolved: list[SwapPhase] = []
+        for index, config in enumerate(phases):
+            begin = resolved[-1].end if resolved else 0
+            resolved.append(parser.parse(index, begin, config))
+        return cls(tuple(resolved), sizes, world_size)
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole run."""
+        return self.phases[-1].end
+
+    @property
+    def batch_size(self) -> int:
+        """Batch size of one process."""
+        return self.phases[0].batch_size // self.world_size
+
+    def phase_at(self, iteration: int) -> SwapPhase:
+        """Phase of an iteration; the last phase from the end of the run on.
+
+        Args:
+            iteration (int): From 0.
+
+        Returns:
+            SwapPhase: The phase.
+        """
+        begins = [phase.begin for phase in self.phases]
+        return self.phases[max(bisect_right(begins, iteration) - 1, 0)]
+
+    def lr_span(self, phase: SwapPhase) -> tuple[SwapPhase, int]:
+        """Span of iterations over which a learning rate schedule runs.
+
+        A phase with ``restart_lr=False`` continues the schedule of the one before.
+
+        Returns:
+            tuple[SwapPhase, int]: The phase in which the schedule starts, and its length in
+            iterations.
+        """
+        first = phase.index
+        while first > 0 and not self.phases[first].restart_lr:
+            first -= 1
+        last = phase.index
+        while last + 1 < len(self.phases) and not self.phases[last + 1].restart_lr:
+            last += 1
+        return self.phases[first], self.phases[last].end - self.phases[first].begin
+
+    def uneven(self) -> str | None:
+        """What must be said if a role cannot be shared evenly among the processes; else None."""
+        for phase in self.phases:
+            for role, count in phase.split.items():
+                if count % self.world_size:
+                    most = -(-count // self.world_size)
+                    return (
+                        f'{phase.name}: {count} {role} samples are shared among '
+                        f'{self.world_size} processes, {most} or {most - 1} each. Every process '
+                        'takes the mean over its own, so that samples count up to '
+                        f'{most / (most - 1):.2f} times as much as others. Fix: a '
+                        'train_dataloader.batch_size or a split of which each process gets the '
+                        'same.'
+                    )
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the run folder and for comparing a resumed run with the stored one."""
+        phases = [asdict(phase) for phase in self.phases]
+        for phase in phases:
+            if math.isinf(phase['bound']):
+                phase['bound'] = None
+        return _plain(
+            dict(
+                phases=phases,
+                role_sizes=self.role_sizes,
+                world_size=self.world_size,
+                total_batch=self.phases[0].batch_size,
+            )
+        )
+
+    def describe(self) -> str:
+        """One line a phase, for the log."""
+        lines, shared = [], f' of {self.world_size} processes' if self.world_size > 1 else ''
+        for phase in self.phases:
+            split = ' + '.join(f'{n} {role}' for role, n in phase.split.items() if n)
+            weights = ', '.join(f'{k} {v:g}' for k, v in phase.weights.items() if v)
+            bound = '' if math.isinf(phase.bound) else f', bound {phase.bound:g}'
+            merged = ', retain includes learned data' if phase.merge_learned else ''
+            lines.append(
+                f'{phase.name}: iterations {phase.begin} to {phase.end - 1} ({phase.length}), '
+                f'batch {split}{shared}, weights {weights}{bound}{merged}'
+            )
+        return '\n'.join(lines)
+
+
+def check_swap_keys(swap: Any) -> None:
+    """Require that every key under ``swap`` is known, whether its phase comes to run or not.
+
+    Args:
+        swap: The field of the config.
+
+    Raises:
+        ConfigError: Names the first unknown key and the nearest known one.
+    """
+    check_mapping('swap', swap, "dict(order='learn-forget', ...)")
+    check_keys('swap', swap, _KEYS)
+    settings, phases = swap.get('phase_settings'), swap.get('phases')
+    if isinstance(settings, Mapping):
+        check_keys('swap.phase_settings', settings, PHASE_KINDS, 'unknown kind of phase')
+        for kind, each in settings.items():
+            check_phase_keys(f'swap.phase_settings.{kind}', each, named=False)
+    if not isinstance(phases, (Mapping, list, tuple)):
+        return
+    listed = phases.items() if isinstance(phases, Mapping) else enumerate(phases)
+    for position, each in listed:
+        if not str(position).isdecimal():
+            fix = 'use its position: 0 is the first phase'
+            raise ConfigError(f'swap.phases.{position}', each, 'no position of a phase', fix)
+        check_phase_keys(f'swap.phases.{position}', each)
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists only: a checkpoint that holds a ``ConfigDict`` is refused when it is read."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

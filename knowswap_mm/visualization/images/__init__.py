@@ -1,0 +1,16 @@
+"""Pictures of samples and of what a model says of them; one drawer a task."""
+
+from knowswap_mm.visualization.images.classification import ClassificationDrawer
+from knowswap_mm.visualization.images.detection import DetectionDrawer
+from knowswap_mm.visualization.images.drawer import Drawer, Drawing
+from knowswap_mm.visualization.images.samples import SamplePictures
+from knowswap_mm.visualization.images.segmentation import SegmentationDrawer
+
+__all__ = [
+    'ClassificationDrawer',
+    'DetectionDrawer',
+    'Drawer',
+    'Drawing',
+    'SamplePictures',
+    'SegmentationDrawer',
+]

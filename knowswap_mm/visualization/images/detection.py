@@ -1,0 +1,74 @@
+"""Pictures of a detector."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import ImageDraw, ImageFont
+
+from knowswap_mm.registry import DRAWERS
+from knowswap_mm.visualization.images.drawer import (
+    Drawer,
+    Drawing,
+    class_colour,
+    class_name,
+    resized,
+)
+
+
+@DRAWERS.register_module()
+class DetectionDrawer(Drawer):
+    """Boxes with the names of their classes.
+
+    Args:
+        score (float): Confidence from which a box is drawn.
+    """
+
+    def __init__(self, score: float = 0.3) -> None:
+        self.score = score
+
+    def truth(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """The annotated objects of the role."""
+        objects = [each for each in record['instances'] if not each.get('ignore_flag')]
+        boxes = [(each['bbox'], each['bbox_label']) for each in objects]
+        return _draw(image, boxes, classes)
+
+    def prediction(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """The boxes of which the model is sure enough."""
+        found = sample.pred_instances
+        found = found[found.scores >= self.score]
+        boxes = zip(found.bboxes.tolist(), found.labels.tolist(), strict=True)
+        return _draw(image, list(boxes), classes)
+
+
+def _draw(
+    image: np.ndarray,
+    boxes: Sequence[tuple[Sequence[float], int]],
+    classes: Sequence[str],
+) -> Drawing:
+    picture, factor = resized(image)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    for box, label in boxes:
+        colour = class_colour(label)
+        left, top, right, bottom = (factor * each for each in box)
+        right, bottom = max(right, left), max(bottom, top)
+        pen.rectangle((left, top, right, bottom), outline=colour, width=3)
+        text = class_name(label, classes)
+        place = pen.textbbox((0, 0), text, font=font, stroke_width=2)
+        x = min(max(left, 2), max(picture.width - place[2], 0))
+        y = top - place[3] - 2 if top > place[3] + 2 else min(top + 3, picture.height - place[3])
+        pen.text((x, y), text, fill='white', font=font, stroke_width=2, stroke_fill='black')
+    counts = Counter(label for _, label in boxes)
+    parts = [
+        f'{count} × {class_name(label, classes)}' if count > 1 else class_name(label, classes)
+        for label, count in sorted(counts.items())
+    ]
+    legend = [(class_name(label, classes), class_colour(label)) for label in sorted(counts)]
+    return Drawing(', '.join(parts) or 'nothing', np.asarray(picture), legend=legend)

@@ -1,0 +1,114 @@
+"""How a task draws."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mmcv
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a sample is, or what a model says of it.
+
+    Attributes:
+        caption (str): In words; it stands for the picture where that is not seen.
+        image (np.ndarray | None): RGB, ``(H, W, 3)``, uint8; None if there is nothing to draw on
+            the picture of the sample.
+        right (bool | None): Whether a prediction is the truth, if that can be said in one word.
+        legend (list[tuple[str, str]]): Class and colour (``#rrggbb``) of what was drawn.
+    """
+
+    caption: str
+    image: np.ndarray | None = None
+    right: bool | None = None
+    legend: list[tuple[str, str]] = field(default_factory=list)
+
+
+#: Longer side of a drawn picture, in pixels: smaller ones are enlarged, larger ones are shrunk.
+SIZE = 256
+
+
+class Drawer(metaclass=ABCMeta):
+    """Draws samples of a task; the only part of the report that knows it.
+
+    A :class:`RoleView` names its drawer in ``drawer``.
+    """
+
+    @abstractmethod
+    def truth(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """Draw the annotations.
+
+        Args:
+            image (np.ndarray): Picture of the sample, RGB, as annotated.
+            sample: The host's data sample after the test pipeline.
+            record (Mapping): The host data set's record with the labels of the swap.
+            classes (Sequence[str]): Names of the classes.
+        """
+
+    @abstractmethod
+    def prediction(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """Draw what the model says.
+
+        Args:
+            image (np.ndarray): As above.
+            sample: The host's data sample with predictions.
+            record (Mapping): As above.
+            classes (Sequence[str]): Names of the classes.
+        """
+
+    @staticmethod
+    def picture_of(batch: Mapping[str, Any], sample: Any) -> np.ndarray:
+        """The picture of a sample: its file, or else what the pipeline made of it.
+
+        Args:
+            batch (Mapping): A batch of this sample alone.
+            sample: The data sample.
+
+        Returns:
+            np.ndarray: RGB, uint8.
+        """
+        path = sample.metainfo.get('img_path')
+        if path:
+            return mmcv.imread(str(path), channel_order='rgb')
+        # Hosts read pictures as BGR; a picture without a file (CIFAR) is taken to be so as well.
+        pixels = np.asarray(batch['inputs'][0]).transpose(1, 2, 0)[..., ::-1]
+        return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def resized(image: np.ndarray) -> tuple[Image.Image, float]:
+    """The picture with a longer side of :data:`SIZE`, and the factor.
+
+    Args:
+        image (np.ndarray): RGB, uint8.
+    """
+    height, width = image.shape[:2]
+    factor = SIZE / max(height, width)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    # Small pictures keep their pixels.
+    how = Image.Resampling.NEAREST if factor > 3 else Image.Resampling.LANCZOS
+    return Image.fromarray(image).resize(size, how), factor
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """Name of a class; a spare row of the head has a number only."""
+    return classes[label] if 0 <= label < len(classes) else f'row {label}'
+
+
+def class_colour(label: int) -> str:
+    """Colour of a class, the same in all pictures: hues by the golden angle, in three shades."""
+    import colorsys
+
+    red, green, blue = colorsys.hls_to_rgb(
+        (0.06 + 0.381966 * label) % 1, (0.5, 0.66, 0.36)[label % 3], 0.85
+    )
+    return '#' + ''.join(f'{round(255 * part):02x}' for part in (red, green, blue))

@@ -1,0 +1,67 @@
+"""Pictures of a segmentor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from knowswap_mm.registry import DRAWERS
+from knowswap_mm.visualization.images.drawer import (
+    Drawer,
+    Drawing,
+    class_colour,
+    class_name,
+    resized,
+)
+
+
+@DRAWERS.register_module()
+class SegmentationDrawer(Drawer):
+    """The colour of each pixel's class over the picture; the legend names the classes.
+
+    Args:
+        opacity (float): Of the colours.
+        share (float): Classes on fewer pixels than this share of the picture are drawn, not named.
+    """
+
+    def __init__(self, opacity: float = 0.6, share: float = 0.005) -> None:
+        self.opacity, self.share = opacity, share
+
+    def truth(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """The annotated map; what is not annotated is left as it is."""
+        return self._draw(image, _labels(sample.gt_sem_seg), classes)
+
+    def prediction(
+        self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
+    ) -> Drawing:
+        """The predicted map."""
+        return self._draw(image, _labels(sample.pred_sem_seg), classes)
+
+    def _draw(self, image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Drawing:
+        picture, _ = resized(image)
+        small = Image.fromarray(labels.astype(np.int32)).resize(
+            picture.size, Image.Resampling.NEAREST
+        )
+        labels = np.asarray(small)
+        drawn = np.asarray(picture).astype(np.float32)
+        legend = []
+        for label in np.unique(labels):
+            if not 0 <= label < len(classes):  # not annotated
+                continue
+            where = labels == label
+            colour = class_colour(int(label))
+            paint = np.array(ImageColor.getrgb(colour), np.float32)
+            drawn[where] = (1 - self.opacity) * drawn[where] + self.opacity * paint
+            if where.mean() >= self.share:
+                legend.append((class_name(int(label), classes), colour))
+        caption = ', '.join(name for name, _ in legend) or 'nothing'
+        return Drawing(caption, drawn.round().astype(np.uint8), legend=legend)
+
+
+def _labels(pixels: Any) -> np.ndarray:
+    return pixels.data.squeeze(0).cpu().numpy()

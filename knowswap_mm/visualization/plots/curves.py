@@ -1,0 +1,162 @@
+"""Values over the iterations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from knowswap_mm.visualization.plots.phases import STYLES
+from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_DASHES = ('-', '--', ':', '-.')
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A value over the iterations.
+
+    Attributes:
+        label (str): Its name in the legend.
+        points (Sequence[tuple[float, float]]): Iteration and value.
+        colour (str): Colour of :mod:`colours`.
+        marker (str): Marker of matplotlib; empty for none.
+        dashes (str): Line style of matplotlib.
+    """
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    colour: str = MUTED
+    marker: str = ''
+    dashes: str = '-'
+
+    @classmethod
+    def of_role(
+        cls, role: str, points: Sequence[tuple[float, float]], label: str = '', marked: bool = False
+    ) -> Curve:
+        """The curve of a role in its colour.
+
+        Args:
+            role (str): The role.
+            points (Sequence[tuple[float, float]]): Iteration and value.
+            label (str): Name in the legend; the role's by default.
+            marked (bool): Whether each point has the role's marker.
+        """
+        colour, marker = STYLES[role]
+        return cls(label or role, points, colour.lower(), marker if marked else '')
+
+    @classmethod
+    def other(cls, label: str, points: Sequence[tuple[float, float]], number: int = 0) -> Curve:
+        """The curve of something that is no role's; dashes tell several apart.
+
+        Args:
+            label (str): Name in the legend.
+            points (Sequence[tuple[float, float]]): Iteration and value.
+            number (int): How many others there are before it.
+        """
+        return cls(label, points, MUTED, '', _DASHES[number % len(_DASHES)])
+
+
+#: A phase below this share of the run is too short for its name.
+_NAMED = 0.07
+
+
+def plot_curves(
+    curves: Sequence[Curve],
+    phases: Sequence[Mapping[str, Any]],
+    ylabel: str,
+    *,
+    log: bool = False,
+    limits: tuple[float, float] | None = None,
+    bounds: bool = False,
+) -> Figure:
+    """Draw curves over the iterations, with a band for each phase.
+
+    Args:
+        curves (Sequence[Curve]): What to draw; those without points are left out.
+        phases (Sequence[Mapping]): ``kind``, ``begin``, ``length`` and ``bound`` of each phase.
+        ylabel (str): What the values are, with their unit.
+        log (bool): Whether the axis is logarithmic where values differ in size; with values below
+            zero it is so on both sides.
+        limits (tuple | None): Ends of the axis.
+        bounds (bool): Whether the bound of each phase that has one is drawn.
+
+    Returns:
+        Figure: The plot.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    curves = [curve for curve in curves if curve.points]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(5.4, 2.7), layout='constrained')
+        axes = figure.subplots()
+        for curve in curves:
+            axes.plot(
+                *zip(*curve.points, strict=True),
+                color=curve.colour,
+                marker=curve.marker,
+                linestyle=curve.dashes,
+                label=curve.label,
+                clip_on=False if limits else True,
+            )
+        _bands(axes, phases)
+        if bounds:
+            _bounds(axes, phases)
+        if log:
+            _set_log(axes, [y for curve in curves for _, y in curve.points])
+        if limits:
+            axes.set_ylim(*limits)
+        axes.set_xlabel('iteration')
+        axes.set_ylabel(ylabel)
+        axes.grid(axis='y', linewidth=0.6)
+        axes.set_axisbelow(True)
+        figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
+    return figure
+
+
+def _set_log(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis with few, plain labels; none for values of one size."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    lowest, highest = min(values, default=1), max(values, default=1)
+    if lowest <= 0:
+        axes.set_yscale('symlog', linthresh=0.01)
+        return
+    if highest < 10 * lowest:
+        return
+    axes.set_yscale('log')
+    few = highest > 1e3 * lowest
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5), numticks=10))
+    axes.yaxis.set_major_formatter('{x:g}')
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _bands(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
+    total = max((phase['begin'] + phase['length'] for phase in phases), default=0)
+    if not total:
+        return
+    axes.set_xlim(0, total)
+    for number, phase in enumerate(phases):
+        begin, end = phase['begin'], phase['begin'] + phase['length']
+        if number % 2:
+            axes.axvspan(begin, end, color=BAND, alpha=0.14, linewidth=0)
+        if phase['length'] >= _NAMED * total:
+            place = axes.get_xaxis_transform()
+            axes.text(
+                (begin + end) / 2, 1.02, phase['kind'], transform=place, ha='center', color=INK
+            )
+
+
+def _bounds(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
+    label = 'bound'
+    for phase in phases:
+        if phase.get('bound') is not None and phase['kind'] in ('forget', 'joint'):
+            ends = (phase['begin'], phase['begin'] + phase['length'])
+            axes.hlines(phase['bound'], *ends, color=MUTED, linestyle='--', label=label)
+            label = '_again'

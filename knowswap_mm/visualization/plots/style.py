@@ -1,0 +1,77 @@
+"""A plot as part of a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from knowswap_mm.visualization.plots.phases import STYLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+INK, LINE, MUTED, BAND = '#1b1f24', '#c9ced6', '#6b7280', '#8f97a3'
+#: What a colour is called in the style sheet of a page.
+ON_A_PAGE = {
+    INK: 'currentColor',
+    LINE: 'var(--line)',
+    MUTED: 'var(--muted)',
+    BAND: 'var(--band)',
+    **{colour.lower(): f'var(--{role})' for role, (colour, _) in STYLES.items()},
+}
+#: What matplotlib draws with.
+RC = {
+    'axes.edgecolor': LINE,
+    'axes.labelcolor': INK,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.titlecolor': INK,
+    'axes.titlesize': 10,
+    'font.family': 'sans-serif',
+    'font.size': 9,
+    'grid.color': LINE,
+    'legend.frameon': False,
+    'lines.linewidth': 1.6,
+    'lines.markersize': 4.5,
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'knowswap_mm',
+    'text.color': INK,
+    'xtick.color': LINE,
+    'xtick.labelcolor': INK,
+    'ytick.color': LINE,
+    'ytick.labelcolor': INK,
+}
+
+
+def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
+    """The plot as an ``<svg>`` element whose colours are those of the page.
+
+    Args:
+        figure (Figure): A plot in the colours of :mod:`colours`.
+        name (str): Unlike that of every other plot of the page; prefix of the ids in the element.
+        alt (str): What the plot shows, for those who do not see it.
+
+    Returns:
+        Markup: The element.
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+    text = buffer.getvalue()
+    text = text[text.index('<svg') :].strip()
+    text = re.sub(r'\s*<metadata>.*?</metadata>', '', text, flags=re.DOTALL)
+    text = re.sub(r'(\sid="|href="#|url\(#)', rf'\g<1>{name}-', text)
+    for colour, here in ON_A_PAGE.items():
+        text = re.sub(re.escape(colour), here, text, flags=re.IGNORECASE)
+    # The page says how wide it is; the view box keeps its proportions.
+    head, rest = text.split('>', 1)
+    width = re.search(r'width="([\d.]+)pt"', head).group(1)
+    head = re.sub(r'\s(width|height|version)="[^"]*"', '', head)
+    head += f' role="img" aria-label="{escape(alt)}" style="--width: {round(float(width))}"'
+    return Markup(f'{head}>{rest}')
