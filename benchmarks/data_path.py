@@ -1,4 +1,4 @@
-"""Pictures per second that the training data loader serves, without a model.
+"""Images per second that the training data loader serves, without a model.
 
     python benchmarks/data_path.py                    # two CPU cores
     python benchmarks/data_path.py --preset server    # 16 cores and more
@@ -28,7 +28,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / 'configs' / 'classification' / '_base_' / 'imagenet100_folders.py'
 FILES, WIDTH, HEIGHT = 64, 500, 400
-#: Pictures, batch size, workers, epochs.
+#: Images, batch size, workers, epochs.
 PRESETS = dict(cpu=(512, 64, 2, 3), server=(16_000, 160, 14, 3))
 WAYS = {
     'none': None,
@@ -150,7 +150,7 @@ def main() -> None:
         return
     head = ' | '.join(f'epoch {i + 1}' for i in range(args.epochs))
     print(
-        f'{args.pictures:,} pictures, batches of {args.batch}, {args.workers} workers, '
+        f'{args.pictures:,} images, batches of {args.batch}, {args.workers} workers, '
         f'{os.cpu_count()} cores; pictures/s\n\n'
         f'| cache | {head} | CPU ms a batch |\n| --- |{" --- |" * (args.epochs + 1)}'
     )

@@ -1,8 +1,8 @@
-"""Time and memory of the classification converter and of a training's start, by number of pictures.
+"""Time and memory of the classification converter and of a training's start, by number of images.
 
     python benchmarks/data_scale.py --pictures 12500 25000 50000 100000
 
-Writes a source of small JPEGs (64 px, as many hard links as pictures to 64 files) in 100 classes,
+Writes a source of small JPEGs (64 px, as many hard links as images to 64 files) in 100 classes,
 converts it in the official layout, with 5 classes to forget, and builds the training data set of
 the ImageNet-100 swap from the result; each step in a process of its own. Memory is the peak of the
 process above that of the imports alone.
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument('--json', type=Path, help='file for the figures')
     args = parser.parse_args()
     (REPOSITORY / 'work_dirs').mkdir(exist_ok=True)
-    print('| pictures | convert s | MiB | open for training s | MiB |')
+    print('| images | convert s | MiB | open for training s | MiB |')
     print('| --- | --- | --- | --- | --- |')
     rows = []
     for count in args.pictures:

@@ -68,7 +68,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def options_of(args: argparse.Namespace) -> list[str]:
-    """Options of `tools/train.py`; writes the classifier's pictures when they are not there."""
+    """Options of `tools/train.py`; writes the classifier's images when they are not there."""
     options = [
         f'swap.phase_settings.learn.iters={args.iters}',
         'swap.phase_settings.learn.epochs=None',

@@ -4,7 +4,7 @@
 
 Writes JPEGs of the size of ImageNet's (500 x 400) in the layout of the ImageNet-100 recipe, 100
 old classes and five new ones, 1,300 each, and trains its config on them with `tools/train.py`, all
-phases and evaluations, with `--amp` all of it in bf16. The files are links to a few pictures, so
+phases and evaluations, with `--amp` all of it in bf16. The files are links to a few images, so
 that what is read from the disk lies in memory; each is decoded by itself. Random weights: time does
 not depend on them.
 """

@@ -87,7 +87,7 @@ def variations(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]:
         found += [dict(name=f'rank {r}', options={'model.lora.rank': r}) for r in args.ranks]
     if 'batch' in args.vary:
         sizes = sorted({max(int(batch * factor), 1) for factor in args.batches})
-        found += [dict(name=f'{size} pictures a role', batch=size) for size in sizes]
+        found += [dict(name=f'{size} images a role', batch=size) for size in sizes]
     if 'roles' in args.vary:
         found += [dict(name=' + '.join(roles), roles=roles) for roles in ROLES]
     if 'arch' in args.vary:

@@ -4,7 +4,7 @@
     python benchmarks/step_time.py classification --preset gpu --precision fp32 tf32 bf16
     python benchmarks/step_time.py detection --preset gpu --precision bf16 --alone
 
-All loops get the same model, pictures that are ready on the device, and the same optimizer; they
+All loops get the same model, images that are ready on the device, and the same optimizer; they
 take turns in one process, so that the ratios do not depend on what else the machine does. A turn is
 `--stretch` steps; between its ends a loop waits for the device only where it does so by itself.
 `--alone` adds rows for no acceleration and for each alone, `--without` for all but each.
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('task', choices=TASKS)
     parser.add_argument('--preset', choices=['cpu', 'gpu'], default='cpu')
     parser.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp32'])
-    parser.add_argument('--batch', type=int, help='pictures a role; the preset has its own')
+    parser.add_argument('--batch', type=int, help='images a role; the preset has its own')
     parser.add_argument('--steps', type=int, default=20, help='turns of each loop')
     parser.add_argument('--stretch', type=int, default=4, help='steps of a turn')
     parser.add_argument('--warm-up', type=int, default=2, help='turns that are not counted')
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
                 ratio=median / ours,
             )
         )
-    print(f'{2 * task.batch} pictures of {task.picture[1]} x {task.picture[0]}, {precision}: '
+    print(f'{2 * task.batch} images of {task.picture[1]} x {task.picture[0]}, {precision}: '
           f'{work:.2f} TFLOP a step; matrix products reach {peak:.1f} TFLOP/s')  # fmt: skip
     del loops
     gc.collect()

@@ -23,7 +23,7 @@ def check_flag(key: str, value: Any) -> None:
 
 
 def check_whole(key: str, value: Any, least: int = 1, example: int | None = None) -> None:
-    """Require a whole number that is large enough.
+    """Require an integer that is large enough.
 
     Args:
         key (str): Config key.
@@ -33,7 +33,7 @@ def check_whole(key: str, value: Any, least: int = 1, example: int | None = None
     """
     if type(value) is not int or value < least:
         shown = least if example is None else example
-        raise ConfigError(key, value, f'not a whole number >= {least}', f'e.g. {shown}')
+        raise ConfigError(key, value, f'not an integer >= {least}', f'e.g. {shown}')
 
 
 def check_between(key: str, value: Any, low: float, high: float, example: float) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions for input that a user can mend."""
+"""Exceptions for input that a user can fix."""
 
 from __future__ import annotations
 

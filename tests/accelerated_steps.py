@@ -49,7 +49,7 @@ def _build(config: dict[str, Any], scope: str) -> KnowledgeSwapper:
 def random_objects(
     generator: torch.Generator, count: int, size: tuple[int, int], classes: int
 ) -> InstanceData:
-    """Boxes within a picture of (height, width)."""
+    """Boxes within an image of (height, width)."""
     limits = torch.tensor([size[1], size[0]])
     corners = torch.rand(2, count, 2, generator=generator) * limits
     boxes = torch.cat((corners.amin(0), corners.amax(0)), dim=1)
@@ -60,7 +60,7 @@ def random_objects(
 def detection_batch(
     counts: Sequence[int] = (1, 0, 2, 4), sizes: Sequence[tuple[int, int]] = ((SIZE, SIZE),) * 4
 ) -> dict[str, Any]:
-    """Pictures, the first half of which are to be learned, with numbers of objects in them."""
+    """Images, the first half of which are to be learned, with numbers of objects in them."""
     generator = torch.Generator().manual_seed(0)
     pictures, samples = [], []
     for number, (count, size) in enumerate(zip(counts, sizes, strict=True)):
@@ -73,7 +73,7 @@ def detection_batch(
 
 
 def semantic_batch(counts: Sequence[int] = (1, 0, 2, 4)) -> dict[str, Any]:
-    """Pictures with numbers of segments on unlabelled ground."""
+    """Images with numbers of segments on unlabelled ground."""
     generator = torch.Generator().manual_seed(0)
     pictures, samples = [], []
     for number, count in enumerate(counts):

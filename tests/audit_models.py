@@ -1,7 +1,7 @@
-"""Pictures and models for audits: small enough to be learned by heart in seconds.
+"""Images and models for audits: small enough to be learned by heart in seconds.
 
 Each class has a pattern of its own under strong noise. A model learns the patterns, and its few
-training pictures by heart, so that every attack of an audit has something to find.
+training images by heart, so that every attack of an audit has something to find.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens a page in Chromium (PyQt6-WebEngine), looks for what is ugly, and may take a picture.
+"""Opens a page in Chromium (PyQt6-WebEngine), looks for what is ugly, and may take an image.
 
 python tests/browser.py report.html --width 400 --scheme dark --picture page.png
 """
@@ -43,7 +43,7 @@ LOOK = """
   return JSON.stringify({
     problems, reached, expected: document.querySelectorAll('a[href], summary, .scroll, pre').length,
     height: document.documentElement.scrollHeight, background: rgb('backgroundColor'),
-    colour: rgb('color'), pictures: [...document.images].filter(i => i.naturalWidth > 0).length,
+    colour: rgb('color'), images: [...document.images].filter(i => i.naturalWidth > 0).length,
     opened: document.querySelectorAll('details[open]').length});
 })()
 """
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--width', type=int, default=1000)
     parser.add_argument('--scheme', choices=['light', 'dark'], default='light')
     parser.add_argument('--open', action='store_true', help='open all that is shown on demand')
-    parser.add_argument('--picture', type=Path, help='where to write a picture of the whole page')
+    parser.add_argument('--picture', type=Path, help='where to write an image of the whole page')
     return parser.parse_args()
 
 

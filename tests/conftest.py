@@ -30,10 +30,10 @@ PICTURES = dict(train=12, val=6)
 
 @pytest.fixture(scope='session')
 def picture_tree(tmp_path_factory) -> Path:
-    """Root of ``{train,val}/<class>/<nn>.png``: 16x16 pictures, each class with its own colour.
+    """Root of ``{train,val}/<class>/<nn>.png``: 16x16 images, each class with its own colour.
 
-    Old classes ``a`` to ``e``, new classes ``x`` and ``y``; 12 training and 6 validation pictures
-    a class. Noise makes each picture unlike every other. Copy the tree before you change it.
+    Old classes ``a`` to ``e``, new classes ``x`` and ``y``; 12 training and 6 validation images
+    a class. Noise makes each image unlike every other. Copy the tree before you change it.
     """
     root = tmp_path_factory.mktemp('pictures')
     rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ FORGET = dict(
 
 
 def add_class(tree: Path, target: Path) -> Path:
-    """Copy the pictures and add the class z, which has a colour of its own."""
+    """Copy the images and add the class z, which has a colour of its own."""
     shutil.copytree(tree, target)
     rng = np.random.default_rng(1)
     for part in ('train', 'val'):

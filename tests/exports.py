@@ -41,13 +41,13 @@ formatter.FormatCode = lambda text, **_: (text, True)
 package, inferencer, work, jobs = json.loads(sys.argv[1])
 (root,) = importlib.util.find_spec(package.split('.')[0]).submodule_search_locations
 tools = os.path.join(root, '.mim/tools')
-for number, (folder, roles, pictures) in enumerate(jobs):
+for number, (folder, roles, images) in enumerate(jobs):
     weights, into = f'{folder}/model.pth', pathlib.Path(work, str(number))
     into.mkdir()
     found = []
-    if pictures:
+    if images:
         tool = getattr(importlib.import_module(package), inferencer)(f'{folder}/config.py', weights)
-        found = [tool(picture) for picture in pictures]
+        found = [tool(picture) for image in pictures]
     (into / 'found.json').write_text(json.dumps(plain(found)))
     for role in roles:
         sys.argv = ['test.py', f'{folder}/test_{role}.py', weights, '--work-dir', str(into / role)]
@@ -61,7 +61,7 @@ assert not [name for name in sys.modules if name.startswith('knowswap_mm')]
 def save_swapped(config: Any, classes: Sequence[str], path: Path) -> Path:
     """A checkpoint of a swap without training: adapters and class rows are random.
 
-    They are so large that the model tells pictures apart.
+    They are so large that the model tells images apart.
     """
     with DefaultScope.overwrite_default_scope(config.default_scope), torch.random.fork_rng():
         swapper = MODELS.build(copy.deepcopy(config.model))
@@ -108,7 +108,7 @@ def stock(
 ) -> list[tuple[list[Any], dict[str, Any], dict[str, Any]]]:
     """Runs the tools of a host library without our package, from another folder.
 
-    Each job is an exported folder, the roles to test and pictures for the inferencer. Returns by
+    Each job is an exported folder, the roles to test and images for the inferencer. Returns by
     job what the inferencer found, the figures by role, and the table of classes in the log by role.
     """
     work.mkdir()

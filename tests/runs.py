@@ -41,7 +41,7 @@ def check_equal_ends(folder, other):
     assert list(found) == list(wanted)
     for name, tensor in wanted.items():
         assert torch.equal(found[name], tensor), name
-    # As text, since some figures are not a number.
+    # As text, since some figures are NaN.
     metrics = [
         json.dumps(results_of(f)['states']['phase2_forget']['metrics']) for f in (folder, other)
     ]

@@ -1,6 +1,6 @@
 """A tiny but complete swap for tests: a pretrained host, a config, and a recorder.
 
-Over the pictures of the fixture ``picture_tree``: five old classes a..e, of which b is forgotten,
+Over the images of the fixture ``picture_tree``: five old classes a..e, of which b is forgotten,
 and two new ones, x and y. Every class has a colour of its own, so that the tiny ViT learns them in
 seconds and accuracies say something.
 """

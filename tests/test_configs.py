@@ -306,7 +306,7 @@ def test_pretraining_model_builds(path):
     counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
     if 'metainfo' in cfg.train_dataloader.dataset:
         assert counts == {len(cfg.train_dataloader.dataset.metainfo.classes)}
-    else:  # the swap that starts from it has as many, and the same pictures at 224 px
+    else:  # the swap that starts from it has as many, and the same images at 224 px
         swap = load(REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget.py')
         assert counts == {swap.model.head.old_classes}
         assert cfg.model.backbone.arch == swap.model.host.backbone.arch == 'b'

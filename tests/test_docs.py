@@ -39,7 +39,7 @@ def test_make_targets_exist():
 
 
 def test_the_example_of_the_readme_trains(tmp_path, picture_tree, monkeypatch):
-    """As it stands, but for a small host, small pictures, small batches, and one epoch a phase."""
+    """As it stands, but for a small host, small images, small batches, and one epoch a phase."""
     host = pretrain_host(picture_tree, tmp_path / 'my_vit.pth')
     text = (REPOSITORY / 'README.md').read_text()
     example = re.search(r'```python\n(# my_swap\.py\n.*?)```', text, re.DOTALL).group(1)

@@ -1,4 +1,4 @@
-# DINO with Swin-L on scenes of shapes as large as COCO's pictures, random weights, one learn phase.
+# DINO with Swin-L on scenes of shapes as large as COCO's images, random weights, one learn phase.
 _base_ = [
     '../../configs/_base_/swap_runtime.py',
     '../../configs/detection/_base_/dino-4scale_swin-l.py',

@@ -12,7 +12,7 @@ from training_steps.step_task import Size, StepTask
 
 
 class Classification(StepTask):
-    """ViT: the small one of Fashion-MNIST, or ViT-B/16 with 80 + 80 pictures."""
+    """ViT: the small one of Fashion-MNIST, or ViT-B/16 with 80 + 80 images."""
 
     scope = 'mmpretrain'
     sizes = {
@@ -22,7 +22,7 @@ class Classification(StepTask):
     weights = dict(retain=1.0, forget=0.2, sparsity=0.005)
 
     def sample(self, generator: torch.Generator, metainfo: dict[str, Any]) -> Any:
-        """A picture with one of seven labels."""
+        """An image with one of seven labels."""
         label = torch.randint(0, 7, (1,), generator=generator)
         sample = DataSample(metainfo=dict(metainfo, num_classes=10)).set_gt_label(label)
         return sample.to(self.device)

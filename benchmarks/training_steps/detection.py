@@ -12,7 +12,7 @@ from training_steps.step_task import Size, StepTask
 
 
 class Detection(StepTask):
-    """DINO: the small one of the scenes, or Swin-L with 2 + 2 pictures of 800 px."""
+    """DINO: the small one of the scenes, or Swin-L with 2 + 2 images of 800 px."""
 
     scope = 'mmdet'
     sizes = {
@@ -22,7 +22,7 @@ class Detection(StepTask):
     clip_grad = dict(max_norm=0.1)
 
     def sample(self, generator: torch.Generator, metainfo: dict[str, Any]) -> Any:
-        """A picture with ten objects."""
+        """An image with ten objects."""
         height, width = self.picture
         corner = torch.tensor([width, height])
         first = torch.rand(10, 2, generator=generator) * corner * 0.6

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Size:
-    """A preset: a config, height and width of its pictures, and pictures a role."""
+    """A preset: a config, height and width of its images, and images a role."""
 
     config: str
     picture: tuple[int, int]
@@ -34,7 +34,7 @@ class StepTask(metaclass=ABCMeta):
 
     Args:
         preset (str): Key of :attr:`sizes`.
-        batch (int | None): Pictures a role; the preset's by default.
+        batch (int | None): Images a role; the preset's by default.
         device (str): Where everything lies.
         options (dict | None): Changes of the config, with dots.
         roles (tuple[str, ...]): Roles of a batch.

@@ -38,8 +38,8 @@ swap = dict(
     ),
     phase_settings=dict(
         learn=dict(iters=400, weights=dict(learn=1.0, retain=1.0, sparsity=0.01)),
-        # Few forget pictures a batch, a small weight and a low bound: forgetting is quick, what takes time is
-        # to mend the rest meanwhile.
+        # Few forget images a batch, a small weight and a low bound: forgetting is quick, what takes time is
+        # to fix the rest meanwhile.
         forget=dict(
             iters=250,
             split=dict(forget=4, retain=12),

@@ -1,5 +1,5 @@
 # The official segmentation recipe on ADE20K with six VOC classes, learn before forget. As in the official code, learn
-# pictures are normalised with the statistics of Oxford-IIIT Pet whatever the learn set is.
+# images are normalised with the statistics of Oxford-IIIT Pet whatever the learn set is.
 _base_ = [
     '../_base_/swap_runtime.py',
     './_base_/mask2former_swin-b.py',

@@ -1,4 +1,4 @@
-"""Draws the picture of the README: one sample of each role, before and after a swap.
+"""Draws the image of the README: one sample of each role, before and after a swap.
 
 make demo-detection
 python docs/scripts/before_after.py work_dirs/demo_detection --samples 1 7 9
@@ -65,7 +65,7 @@ def main() -> None:
     args = parse_args()
     folder = args.work_dir / FOLDER
     if not (folder / INDEX_FILE).is_file():
-        sys.exit(f'{folder} holds no pictures. Fix: name the folder of a run, as train.py left it.')
+        sys.exit(f'{folder} holds no images. Fix: name the folder of a run, as train.py left it.')
     draw(folder, args.samples, args.out)
     print(f'{args.out}: {args.out.stat().st_size / 1024:.0f} KiB')
 

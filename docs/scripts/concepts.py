@@ -1,9 +1,9 @@
-"""Draws the picture of docs/concepts.md.
+"""Draws the image of docs/concepts.md.
 
     python docs/scripts/concepts.py
 
 The curves are the figures of the demo's table in the README. The ground is white wherever the
-picture is shown, so that it reads the same in a light and in a dark theme.
+image is shown, so that it reads the same in a light and in a dark theme.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def draw_phase(axes, x: float, kind: str, title: str) -> None:
 
 
 def draw(path: Path) -> None:
-    """Draws the picture."""
+    """Draws the image."""
     states = read_states((REPOSITORY / 'README.md').read_text(encoding='utf-8'))
     rc = {'svg.fonttype': 'none', 'svg.hashsalt': 'knowswap_mm', 'font.family': 'sans-serif'}
     with pyplot.rc_context(rc):

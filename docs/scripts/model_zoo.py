@@ -43,14 +43,14 @@ METRICS = {
 HEAD = """# Model zoo
 
 Small models that ship with the code, in `weights/`, and swaps of them that were measured. They are
-made for trying things out in minutes: 28 px pictures of clothes or shapes, 128 px scenes of shapes.
+made for trying things out in minutes: 28 px images of clothes or shapes, 128 px scenes of shapes.
 How each was trained, with commands and accuracies by class:
 [weights/README.md](../weights/README.md). Large models come from their publishers:
 [data.md](data.md#official-checkpoints).
 
 Arrows lead from the model before the swap to its end, on classes by role. Swaps by the configs
-under `configs/demo/` are one run each on validation pictures (`benchmarks/results/demos.json`); the
-others are means over seeds on test pictures, as [results.md](results.md) has them with each seed
+under `configs/demo/` are one run each on validation images (`benchmarks/results/demos.json`); the
+others are means over seeds on test images, as [results.md](results.md) has them with each seed
 and the command for all of them. A dash stands where a run gives no class that role.
 
 This page is written by `docs/scripts/model_zoo.py`; a test compares it with what it is made of.

@@ -1,4 +1,4 @@
-"""DINO's losses for all layers and pictures at once."""
+"""DINO's losses for all layers and images at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _HEADS = 'mmdet.models.dense_heads'
 
 @ACCELERATIONS.register_module()
 class BatchedDINOLosses(Acceleration):
-    """Matches all layers and pictures of DINO and Deformable DETR at once.
+    """Matches all layers and images of DINO and Deformable DETR at once.
 
-    The host waits for the device dozens of times for every layer and picture; with this, a role
+    The host waits for the device dozens of times for every layer and image; with this, a role
     waits once, for its matching costs. Assignments are the host's but for ties within rounding,
     losses and gradients differ by the order of sums. Heads with another assigner, or with costs or
     losses that are not known here, keep their own path.

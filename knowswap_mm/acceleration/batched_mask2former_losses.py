@@ -1,4 +1,4 @@
-"""Mask2Former's losses for all layers and pictures at once."""
+"""Mask2Former's losses for all layers and images at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from knowswap_mm.registry import ACCELERATIONS
 
 @ACCELERATIONS.register_module()
 class BatchedMask2FormerLosses(Acceleration):
-    """Matches all layers and pictures of mmdet's and mmseg's Mask2Former at once.
+    """Matches all layers and images of mmdet's and mmseg's Mask2Former at once.
 
-    The host waits for the device some ten times for every layer and picture; with this, a role
+    The host waits for the device some ten times for every layer and image; with this, a role
     waits once for its matching costs, and in mmseg once for the classes of its maps. Random points
     and assignments are the host's (but for ties within rounding), losses and gradients differ by
     the order of sums. Heads with another assigner, or with costs or losses that are not known here,

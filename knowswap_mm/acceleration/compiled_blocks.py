@@ -90,7 +90,7 @@ _MODES = (None, 'default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-c
 class CompiledBlocks(Acceleration):
     """Makes transformer blocks :class:`CompiledBlock`: regional ``torch.compile``.
 
-    It is for pictures of one size: with ``dynamic=False`` every new shape of a block's input is
+    It is for images of one size: with ``dynamic=False`` every new shape of a block's input is
     compiled anew, up to ``limit`` times. Name it last, so that the blocks hold what the other
     accelerations made of them. The first steps take minutes; random numbers inside blocks (dropout,
     stochastic depth) are drawn in another order than without, the same in every run.

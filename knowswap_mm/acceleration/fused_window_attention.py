@@ -50,8 +50,8 @@ class FusedWindowMSA(KeepsFrozen):
             padded = F.pad(mask.to(qkv.dtype), (0, bias.shape[-1] - tokens))
             bias = bias + padded[:, None]
         bias = bias[..., :tokens]
-        # One bias serves all pictures if the windows of a picture stand where heads do. With one
-        # picture, or one bias for all windows, they may stand where pictures do, and no copy of
+        # One bias serves all images if the windows of an image stand where heads do. With one
+        # image, or one bias for all windows, they may stand where images do, and no copy of
         # queries, keys and values is needed.
         folded = windows > 1 and count > windows
         if folded:

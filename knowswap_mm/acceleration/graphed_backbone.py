@@ -231,7 +231,7 @@ class GraphedModule(nn.Module):
         """Compute what the module computes.
 
         Args:
-            x (Tensor): Pictures.
+            x (Tensor): Images.
             *args: As for the module; with any, nothing is recorded.
             **kwargs: Likewise.
         """
@@ -323,7 +323,7 @@ class GraphedBackbone(Acceleration):
     """Makes the backbone a :class:`GraphedModule`: its training passes are CUDA graphs.
 
     For backbones whose kernels end before the host has launched the next ones: a ViT-B/16 in bf16
-    on a fast GPU. It needs pictures of one size. Numbers are those without it, random ones
+    on a fast GPU. It needs images of one size. Numbers are those without it, random ones
     included. Name it last; on a CPU it does nothing.
 
     Args:
@@ -332,7 +332,7 @@ class GraphedBackbone(Acceleration):
         after (int): Equal steps before one is recorded.
 
     Raises:
-        ConfigError: If a value is no whole number >= 1.
+        ConfigError: If a value is no integer >= 1.
     """
 
     def __init__(self, limit: int = 8, after: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""LoRA linears that move little memory."""
+"""LoRA linear layers that move little memory."""
 
 from __future__ import annotations
 
@@ -211,15 +211,15 @@ def _has_hooks(module: nn.Module) -> bool:
 
 @ACCELERATIONS.register_module()
 class LeanLoRA(Acceleration):
-    """Makes peft's LoRA linears :class:`LeanLoRALinear`.
+    """Makes peft's LoRA linear layers :class:`LeanLoRALinear`.
 
     In fp32 the numbers differ by the order of sums; under autocast by fewer roundings, since base
     and adapter are summed before the result is rounded. Layers of another class (convolutions,
-    quantized linears) stay as they are.
+    quantized linear layers) stay as they are.
     """
 
     def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's LoRA linears.
+        """Change the class of the host's LoRA linear layers.
 
         Args:
             host (nn.Module): The host with its adapters.

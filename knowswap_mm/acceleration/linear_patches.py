@@ -21,7 +21,7 @@ class PatchConvolution(nn.Module):
         """Compute the convolution.
 
         Args:
-            x (Tensor): Pictures, ``(pictures, channels, height, width)``; what is left over at the
+            x (Tensor): Images, ``(pictures, channels, height, width)``; what is left over at the
                 right and at the bottom is not read.
 
         Returns:

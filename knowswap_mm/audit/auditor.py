@@ -56,7 +56,7 @@ class Auditor:
         samples (int): At most so many samples of a role and a split are read.
         margin (float): Tolerated share of the scale, see :class:`Verdict`.
         seed (int): Seed of every choice.
-        workers (int): Processes that load pictures.
+        workers (int): Processes that load images.
         device (str | None): Where the models run; the accelerator if there is one.
 
     Raises:

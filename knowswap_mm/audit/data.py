@@ -29,14 +29,14 @@ class AuditData:
 
     Training samples are those that the swap drew (members, as far as forgetting is concerned); test
     samples were never trained on. Both are chosen by the options of the training roles (``mixed``
-    above all), or pictures of another make-up would pass for members.
+    above all), or images of another make-up would pass for members.
 
     Args:
         config (Mapping): The config of the swap.
         reader (UnitReader): The task.
         samples (int): At most so many samples of a role and a split.
         seed (int): Seed of the choice.
-        workers (int): Processes that load pictures.
+        workers (int): Processes that load images.
 
     Raises:
         ConfigError: If the config lacks data that the audit needs.

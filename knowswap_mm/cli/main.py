@@ -64,7 +64,7 @@ class Command:
         """Do the work.
 
         Raises:
-            SystemExit: With a message if the user can mend something, or with an exit code.
+            SystemExit: With a message if the user can fix something, or with an exit code.
         """
         try:
             code = self.run(args)

@@ -104,10 +104,10 @@ def add_data_arguments(parser: argparse.ArgumentParser, datasets: Sequence[str])
     add('--classes', nargs='+', help='classes to take; all by default')
     add('--learn', nargs='+', help='classes to take, and to list as learn')
     add('--forget', nargs='+', help='classes to list as forget; the others: retain')
-    add('--per-class', type=int, help='training pictures of a class at most')
-    add('--fraction', type=float, default=1.0, help='share of the training pictures')
+    add('--per-class', type=int, help='training images of a class at most')
+    add('--fraction', type=float, default=1.0, help='share of the training images')
     add('--seed', type=int, default=0, help='of what is drawn by chance')
-    add('--copy', action='store_true', help='copy pictures instead of linking them')
+    add('--copy', action='store_true', help='copy images instead of linking them')
     add(
         '--layout',
         choices=['one-tree', 'official'],

@@ -79,7 +79,7 @@ def fill_adapters(swapper: nn.Module, matrices: Matrices) -> None:
     if different:
         raise CheckpointError(
             f'The file and the config have different adapters: {different[:4]}. Fix: set '
-            'model.lora.targets to the linears of the file.'
+            'model.lora.targets to the linear layers of the file.'
         )
     for name, (a, b) in matrices.items():
         for which, tensor in (('A', a), ('B', b)):

@@ -48,7 +48,7 @@ def run_conversion(
         args (argparse.Namespace): The options.
         convert (Callable): Converts as the options say and returns whether anything was written,
             and a summary. Its options ``classes``, ``learn`` and ``forget`` are lists or None,
-            ``way`` is how pictures are placed, ``request`` what a manifest keeps.
+            ``way`` is how images are placed, ``request`` what a manifest keeps.
     """
     started = time.perf_counter()
     try:
@@ -140,7 +140,7 @@ def convert_classification(args: argparse.Namespace) -> tuple[bool, str]:
         PictureTree(root, args.source).write(chosen, args.request, args.way, lists)
         for root, (chosen, lists) in trees.items()
     ]
-    return any(written), f'{len(pictures)} pictures, {len(classes)} classes'
+    return any(written), f'{len(pictures)} images, {len(classes)} classes'
 
 
 DETECTION_SOURCES = {
@@ -180,7 +180,7 @@ def convert_detection(args: argparse.Namespace) -> tuple[bool, str]:
         )
         for root, (chosen, names, lists) in trees.items()
     ]
-    return any(written), f'{len(pictures)} pictures, {len(classes)} classes'
+    return any(written), f'{len(pictures)} images, {len(classes)} classes'
 
 
 SEGMENTATION_SOURCES = {

@@ -1,4 +1,4 @@
-"""One picture of a publisher with its semantic map."""
+"""One image of a publisher with its semantic map."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SourceError(SwapError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of one class.
+    """An image of one class.
 
     Attributes:
         split (str): ``train``, ``val`` or ``test``.
@@ -40,7 +40,7 @@ class Picture:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class, as for pictures with several."""
+        """The class, as for images with several."""
         return (self.class_name,)
 
 
@@ -73,7 +73,7 @@ class BoxedObject:
 
     Attributes:
         class_name (str): Its class.
-        box (Box): x, y, width, height in pixels of the stored picture.
+        box (Box): x, y, width, height in pixels of the stored image.
         rest (Mapping[str, Any]): What else COCO json says of it: ``iscrowd``, ``segmentation``, ...
     """
 
@@ -84,7 +84,7 @@ class BoxedObject:
 
 @dataclass(frozen=True)
 class BoxedPicture:
-    """A picture and its objects.
+    """An image and its objects.
 
     Attributes:
         split (str): ``train`` or ``val``.
@@ -110,11 +110,11 @@ NONE = -1
 
 @dataclass(frozen=True)
 class MappedPicture:
-    """A picture and how to read its map.
+    """An image and how to read its map.
 
     Attributes:
         split (str): ``train`` or ``val``.
-        path (Path): The picture.
+        path (Path): The image.
         map_path (Path): The publisher's map, whose name the map written gets, with ``.png``.
         read (Callable[[Path], np.ndarray]): Gives the class of every pixel, int16 ``(H, W)``, by
             its position among the publisher's classes; -1 where no class is. Raises ValueError for

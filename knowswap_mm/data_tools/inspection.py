@@ -1,4 +1,4 @@
-"""Looks at every picture once, also when the work is interrupted."""
+"""Looks at every image once, also when the work is interrupted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SIDE, _COLUMNS, _ROWS = 96, 8, 100
 
 
 def write_contact_sheet(path: Path, pictures: Sequence[Picture]) -> None:
-    """Write small copies of some pictures, a row a class, to look at.
+    """Write small copies of some images, a row a class, to look at.
 
     Args:
         path (Path): A ``.jpg`` file.
-        pictures (Sequence[Picture]): The pictures; the first ones of each class are shown, of 100
+        pictures (Sequence[Picture]): The images; the first ones of each class are shown, of 100
             classes at most.
     """
     rows: dict[str, list[Path]] = {}
@@ -56,11 +56,11 @@ _CHUNK, _ORIENTATION, _UPRIGHT = 256, 0x0112, 1
 
 
 class Inspection:
-    """Decodes pictures and keeps notes, so that a second run looks at new or changed files only.
+    """Decodes images and keeps notes, so that a second run looks at new or changed files only.
 
     Args:
         notes (Path): A file for the notes.
-        source (Path): Where the pictures come from, for messages.
+        source (Path): Where the images come from, for messages.
     """
 
     def __init__(self, notes: Path, source: Path) -> None:
@@ -69,14 +69,14 @@ class Inspection:
     def run(
         self, paths: Sequence[Path], look: Callable[[int], dict] | None = None
     ) -> list[Finding]:
-        """Look at each picture.
+        """Look at each image.
 
         Args:
-            paths (Sequence[Path]): The pictures.
-            look (Callable | None): Finds out more of the picture at a position; may raise anything.
+            paths (Sequence[Path]): The images.
+            look (Callable | None): Finds out more of the image at a position; may raise anything.
 
         Raises:
-            SourceError: Names every picture that cannot be decoded, or at which ``look`` raised.
+            SourceError: Names every image that cannot be decoded, or at which ``look`` raised.
         """
         known = self._read()
         found, problems = [], []
@@ -118,7 +118,7 @@ def _note(
     key = str(path)
     try:
         state = path.stat()
-        if not stat.S_ISREG(state.st_mode):  # whoever opens a pipe waits for ever
+        if not stat.S_ISREG(state.st_mode):  # whoever opens a pipe waits forever
             raise ValueError('it is no file')
         key = f'{path} {state.st_size} {state.st_mtime_ns}'
         if key in known:

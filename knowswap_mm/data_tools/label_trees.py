@@ -1,4 +1,4 @@
-"""Writes pictures with semantic maps."""
+"""Writes images with semantic maps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from knowswap_mm.io.text_files import write_lines
 class CocoTree(DataTree):
     """A folder ``<root>/<split>/<picture>`` with ``annotations/instances_<split>.json``.
 
-    Boxes are clipped to their picture. Objects of classes without an id are left out. See
+    Boxes are clipped to their image. Objects of classes without an id are left out. See
     :class:`DataTree` for its arguments.
     """
 
@@ -43,10 +43,10 @@ class CocoTree(DataTree):
         way: str = 'link',
         roles: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """Check and write the pictures; all of them or none.
+        """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[BoxedPicture]): The pictures.
+            pictures (Sequence[BoxedPicture]): The images.
             ids (Mapping[str, int]): Category ids of the chosen classes.
             request (Mapping[str, Any]): What was asked for.
             way (str): ``link`` or ``copy``.
@@ -56,7 +56,7 @@ class CocoTree(DataTree):
             bool: True if the tree was written, False if it was there already.
 
         Raises:
-            SourceError: If a picture cannot be decoded, two have one name, or a box lies outside.
+            SourceError: If an image cannot be decoded, two have one name, or a box lies outside.
             FileExistsError: If the folder holds something else.
         """
         names = [f'{picture.split}/{picture.path.name}' for picture in pictures]
@@ -140,13 +140,13 @@ UNLABELLED = 255
 class MapTree(DataTree):
     """A folder ``<root>/<split>/images/<n>.jpg`` with ``<root>/<split>/annotations/<n>.png``.
 
-    Classes that are not chosen are unlabelled (255) in the maps, and pictures without a pixel of a
+    Classes that are not chosen are unlabelled (255) in the maps, and images without a pixel of a
     chosen class are left out.
 
     Args:
         root (str | Path): The folder to write.
-        source (str | Path): Where the pictures come from, for messages.
-        folders (tuple[str, str]): Folders of the pictures and the maps of a split.
+        source (str | Path): Where the images come from, for messages.
+        folders (tuple[str, str]): Folders of the images and the maps of a split.
     """
 
     def __init__(
@@ -169,16 +169,16 @@ class MapTree(DataTree):
         required: Sequence[str] = (),
         **draw: Any,
     ) -> bool:
-        """Check and write the pictures; all of them or none.
+        """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[MappedPicture]): The pictures.
+            pictures (Sequence[MappedPicture]): The images.
             known (Sequence[str]): All classes of the publisher.
             ids (Mapping[str, int]): The chosen ones with their ids in the maps written.
             request (Mapping[str, Any]): What was asked for.
             way (str): ``link`` or ``copy``.
             roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
-            required (Sequence[str]): Classes that some picture must have.
+            required (Sequence[str]): Classes that some image must have.
             draw (Any): ``per_class``, ``fraction`` and ``seed`` of :func:`select_pictures`.
 
         Returns:

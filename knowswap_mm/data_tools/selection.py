@@ -1,4 +1,4 @@
-"""Chooses classes and pictures of a data set."""
+"""Chooses classes and images of a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from knowswap_mm.datasets.seeding import derive_seed
 
 
 class Labelled(Protocol):
-    """A picture that has a split and classes."""
+    """An image that has a split and classes."""
 
     split: str
 
@@ -35,15 +35,15 @@ def select_pictures(
     seed: int = 0,
     root: str | Path = '.',
 ) -> list[T]:
-    """Choose pictures; what is drawn of a class does not depend on the other classes.
+    """Choose images; what is drawn of a class does not depend on the other classes.
 
-    A picture of several classes is taken if it is drawn for one of them.
+    An image of several classes is taken if it is drawn for one of them.
 
     Args:
         pictures (Sequence): All of them, with ``split`` and ``class_names``.
         classes (Sequence[str] | None): Names to keep; None for all.
-        per_class (int | None): Training pictures of a class at most; other splits stay whole.
-        fraction (float): Share of the training pictures of each class, in (0, 1].
+        per_class (int | None): Training images of a class at most; other splits stay whole.
+        fraction (float): Share of the training images of each class, in (0, 1].
         seed (int): Seed of the draw.
         root (str | Path): The folder, for messages.
 

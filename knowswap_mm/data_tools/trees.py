@@ -1,4 +1,4 @@
-"""Writes chosen pictures as class folders that our configs read."""
+"""Writes chosen images as class folders that our configs read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from knowswap_mm.io.text_files import line_problem, write_lines
 
 
 def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
-    """Link or copy a picture; one that is there already, from an interrupted run, stays.
+    """Link or copy an image; one that is there already, from an interrupted run, stays.
 
     Args:
-        source (Path): The picture.
+        source (Path): The image.
         target (Path): Where it goes.
         way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
         turned (bool): Whether readers would turn it by its EXIF entry, away from its annotations.
@@ -54,16 +54,16 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
 
 
 class DataTree:
-    """A folder of checked pictures with a manifest, checksums and a contact sheet.
+    """A folder of checked images with a manifest, checksums and a contact sheet.
 
     It is written whole or not at all; a stopped writer goes on where it was.
 
     Args:
         root (str | Path): The folder to write.
-        source (str | Path): Where the pictures come from, for messages.
+        source (str | Path): Where the images come from, for messages.
     """
 
-    #: Whether pictures must show the very pixels that annotations count: no turning by EXIF.
+    #: Whether images must show the very pixels that annotations count: no turning by EXIF.
     as_stored = True
 
     def __init__(self, root: str | Path, source: str | Path) -> None:
@@ -84,16 +84,16 @@ class DataTree:
         """Write the tree unless it is there.
 
         Args:
-            names (Sequence[str]): Where each picture goes in the folder.
+            names (Sequence[str]): Where each image goes in the folder.
             paths (Sequence[Path]): The files that are read.
             request (Mapping[str, Any]): What was asked for.
             build (Callable): Fills the folder and returns the counts.
 
         Raises:
-            SourceError: If two pictures have one name, or a path leads out of its folder.
+            SourceError: If two images have one name, or a path leads out of its folder.
         """
         if double := [name for name, count in Counter(names).items() if count > 1]:
-            raise SourceError(self.source, [f'two pictures would be {name}' for name in double])
+            raise SourceError(self.source, [f'two images would be {name}' for name in double])
         root = os.path.abspath(self.source)
         lost = [p for p in paths if os.path.commonpath([root, os.path.abspath(p)]) != root]
         if lost:
@@ -115,7 +115,7 @@ class DataTree:
         paths: Sequence[Path],
         look: Callable[[int], dict] | None = None,
     ) -> list[Finding]:
-        """Decode every picture; see :class:`Inspection`."""
+        """Decode every image; see :class:`Inspection`."""
         return Inspection(folder / '.inspected.jsonl', self.source).run(paths, look)
 
     def _place(
@@ -126,7 +126,7 @@ class DataTree:
         findings: Sequence[Finding],
         way: str,
     ) -> None:
-        """Put pictures where they belong and list their checksums, as ``sha256sum -c`` reads."""
+        """Put images where they belong and list their checksums, as ``sha256sum -c`` reads."""
         sums = []
         shown = tqdm(names, 'writing', disable=None)
         for name, picture, finding in zip(shown, pictures, findings, strict=True):
@@ -149,7 +149,7 @@ class DataTree:
 class PictureTree(DataTree):
     """A folder ``<root>/<split>/<class>/<picture>``, whole or not there.
 
-    ``splits/<split>.txt`` names the pictures, to share and to compare; ``classes.txt`` the classes.
+    ``splits/<split>.txt`` names the images, to share and to compare; ``classes.txt`` the classes.
     """
 
     as_stored = False
@@ -161,12 +161,12 @@ class PictureTree(DataTree):
         way: str = 'link',
         roles: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """Check and write the pictures; all of them or none.
+        """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[Picture]): The pictures.
+            pictures (Sequence[Picture]): The images.
             request (Mapping[str, Any]): What was asked for; a finished tree of the same request
-                and pictures is left alone.
+                and images is left alone.
             way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
             roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
 
@@ -174,7 +174,7 @@ class PictureTree(DataTree):
             bool: True if the tree was written, False if it was there already.
 
         Raises:
-            SourceError: If a picture cannot be decoded, or two have one name.
+            SourceError: If an image cannot be decoded, or two have one name.
             FileExistsError: If the folder holds something else.
         """
         if nested := sorted({p.class_name for p in pictures if '/' in p.class_name}):

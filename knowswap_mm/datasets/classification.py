@@ -26,7 +26,7 @@ from knowswap_mm.roles import FORGET
 
 @DATASETS.register_module()
 class ClassificationRoleView(RoleView):
-    """Keeps the pictures whose ``gt_label`` is a class of the role.
+    """Keeps the images whose ``gt_label`` is a class of the role.
 
     Works over every data set of mmpretrain that has ``get_gt_labels`` (ImageFolder trees,
     annotation files, CIFAR, ...). See :class:`RoleView` for the arguments.
@@ -59,7 +59,7 @@ class ClassificationRoleView(RoleView):
         return [name for name in self.class_names if not is_junk(name)]
 
     def bind(self, classes: ClassRoles) -> None:
-        """Select the pictures of the role."""
+        """Select the images of the role."""
         super().bind(classes)
         for part in inner_datasets(self.host):
             folders = getattr(part, 'folder_to_idx', None) or {}
@@ -72,7 +72,7 @@ class ClassificationRoleView(RoleView):
             self.warn_skipped(skipped, f'the classes {names[:8]}')
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
-        """Pictures of each class of the role."""
+        """Images of each class of the role."""
         counted = np.bincount(self._gt_labels()[indices], minlength=len(self.class_names))
         counts: dict[str, int] = {}
         for label in self.labels:
@@ -81,7 +81,7 @@ class ClassificationRoleView(RoleView):
         return counts
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
-        """Host indices of the pictures with one of the labels."""
+        """Host indices of the images with one of the labels."""
         return np.flatnonzero(np.isin(self._gt_labels(), list(labels)))
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
@@ -104,8 +104,8 @@ class ClassificationRoleView(RoleView):
         infos = [info for info in infos if info['gt_label'] in labels]
         self._check_written(infos)
         if any('img_path' not in info for info in infos):
-            fix = 'use a data set of picture files, or leave the test data out'
-            raise ConfigError(f'{self.key}.dataset', self.role, 'its pictures are no files', fix)
+            fix = 'use a data set of image files, or leave the test data out'
+            raise ConfigError(f'{self.key}.dataset', self.role, 'its images are no files', fix)
         root, names = picture_root([info['img_path'] for info in infos])
         pairs = zip(names, infos, strict=True)
         data_list = [dict(img_path=name, gt_label=labels[i['gt_label']]) for name, i in pairs]
@@ -209,7 +209,7 @@ class RandomLabelRoleView(ClassificationRoleView):
     """Gives each draw of a forget sample the label of a random class that is not forgotten.
 
     The label is uniform over all classes of the swap but those to forget, learned ones included: a
-    picture of one forgotten class must not teach another. It changes from draw to draw and follows
+    image of one forgotten class must not teach another. It changes from draw to draw and follows
     from the seed of the draw, like augmentation. Only the sampler's draws are relabelled; read by
     a plain number, as in an evaluation, a sample has its true label. In training the true one
     stands in the metainfo as ``true_label``. See :class:`RoleView` for the arguments.

@@ -42,19 +42,19 @@ _REASONS = 5
 
 @DATASETS.register_module()
 class CocoRoleView(RoleView):
-    """Keeps the pictures with a box of a class of the role, and writes their annotations anew.
+    """Keeps the images with a box of a class of the role, and writes their annotations anew.
 
     The host's ``CocoDataset`` numbers labels by position in its json, and its ``CocoMetric`` fails
     at a predicted class outside of it. So the view writes one json with the categories of the whole
-    swap, in order, and only the pictures of the role; host and metric read that file alone.
+    swap, in order, and only the images of the role; host and metric read that file alone.
 
     Args:
         dataset (dict): Config of the host data set (``CocoDataset``).
         role (str): The role.
-        mixed (str): What becomes of pictures that also hold objects of other classes than the
+        mixed (str): What becomes of images that also hold objects of other classes than the
             role's. ``by_role``: classes that the swap does not know are background, in learn data
-            retained classes keep their boxes, and pictures with other classes of the swap are left
-            out. ``drop_image`` leaves all pictures with other objects out. ``drop_boxes`` keeps
+            retained classes keep their boxes, and images with other classes of the swap are left
+            out. ``drop_image`` leaves all images with other objects out. ``drop_boxes`` keeps
             them without those objects, which are background then. ``ignore_boxes`` marks those
             objects as crowd: metrics and hosts that know ignored boxes (not DETR-like ones) neither
             reward nor punish them. ``keep`` leaves them as objects of their classes.
@@ -155,7 +155,7 @@ class CocoRoleView(RoleView):
         return dict(ann_file=str(self.ann_file))
 
     def bind(self, classes: ClassRoles) -> None:
-        """Select the pictures, write their json and build the host data set from it."""
+        """Select the images, write their json and build the host data set from it."""
         # Several categories may have one name in the swap.
         pairs = list(zip(self.source.categories, self.class_names, strict=True))
         labels = {name: label for label, name in enumerate(classes.names)}
@@ -231,7 +231,7 @@ class CocoRoleView(RoleView):
         return _IMAGE if self.mixed == 'drop_image' else _BOX
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
-        """Positions of the pictures that hold an object of the role, by the rule for mixed ones."""
+        """Positions of the images that hold an object of the role, by the rule for mixed ones."""
         fates = {number: self._fate(number) for number in set(self._name_of) - self._own}
         smallest = (self.dataset.get('filter_cfg') or {}).get('min_size', 0) if self.training else 0
         selected, blamed = [], []
@@ -264,7 +264,7 @@ class CocoRoleView(RoleView):
             self.counts.left_out[f'with objects of {name}'] += 1
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
-        """Selected pictures by the class of the first object of the role in each."""
+        """Selected images by the class of the first object of the role in each."""
         first = []
         for position in selected:
             objects = self.source.objects[self.source.images[position]['id']]
@@ -274,7 +274,7 @@ class CocoRoleView(RoleView):
         return [selected[np.asarray(first) == label] for label in sorted(set(first))]
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
-        """Pictures with an object of each class of the role."""
+        """Images with an object of each class of the role."""
         counts = dict.fromkeys(self._own, 0)
         for position in indices:
             objects = self.source.objects[self.source.images[int(position)]['id']]
@@ -288,7 +288,7 @@ class CocoRoleView(RoleView):
         return data_info
 
     def host_index(self, position: int) -> int:
-        """The written json holds the pictures of the view in its order."""
+        """The written json holds the images of the view in its order."""
         return position
 
     def write_plain(

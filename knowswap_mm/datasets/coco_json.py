@@ -31,11 +31,11 @@ MASKLESS = 'objects without a usable mask, which are ignored'
 
 
 class CocoJson:
-    """Pictures, categories and boxes of a COCO instances file.
+    """Images, categories and boxes of a COCO instances file.
 
     The one place that knows how differently such files are written. Ids and sizes may be integers,
-    ``12.0`` or ``'12'``; ids may be any strings. Boxes are clipped to their picture; those with
-    less than a pixel left are dropped and counted, as are annotations of pictures that the file
+    ``12.0`` or ``'12'``; ids may be any strings. Boxes are clipped to their image; those with
+    less than a pixel left are dropped and counted, as are annotations of images that the file
     does not list. A missing box is that of the mask. ``iscrowd`` is always there afterwards, and
     ``ignore`` has become it; ``segmentation`` is there if it can be drawn.
 
@@ -48,7 +48,7 @@ class CocoJson:
     Attributes:
         images (list[dict]): The entries under ``images``.
         categories (dict[int | str, str]): Name by category id.
-        objects (dict[int | str, list[dict]]): Annotations by picture id.
+        objects (dict[int | str, list[dict]]): Annotations by image id.
         dropped (Counter): Number of annotations that are not used as they are, by reason.
         partial (bool): Whether not every object is annotated (LVIS and its relatives say so).
 
@@ -70,16 +70,16 @@ class CocoJson:
         names: dict[str, Any] = {}
         for image in self.images:
             if image['id'] in self.objects:
-                self._refuse(f'has two pictures with id {image["id"]}', 'number them anew')
+                self._refuse(f'has two images with id {image["id"]}', 'number them anew')
             if image['file_name'] in names:
                 both = f'{names[image["file_name"]]!r} and {image["id"]!r}'
-                problem = f'lists the picture {image["file_name"]!r:.80} twice, as {both}'
+                problem = f'lists the image {image["file_name"]!r:.80} twice, as {both}'
                 fix = 'list it once, with all its annotations: each entry lacks those of the other'
                 self._refuse(problem, fix)
             names[image['file_name']] = image['id']
             self.objects[image['id']] = []
         self._sizes = {image['id']: (image['width'], image['height']) for image in self.images}
-        #: By box: whether it ends outside of its picture, fits as two corners, is at most one.
+        #: By box: whether it ends outside of its image, fits as two corners, is at most one.
         self._forms: Counter[str] = Counter()
         self._seen: dict[int | str, dict[str, Any]] = {}
         for place, item in enumerate(content['annotations']):
@@ -109,18 +109,18 @@ class CocoJson:
 
     def _image(self, entry: Any) -> dict[str, Any]:
         if not isinstance(entry, dict):
-            self._refuse(f'has a picture that is no object: {entry!r:.80}', 'mend it')
+            self._refuse(f'has an image that is no object: {entry!r:.80}', 'fix it')
         found = identifier(entry.get('id'))
         if found is None:
-            self._refuse(f'has a picture without an id: {entry!r:.80}', 'give it a number')
+            self._refuse(f'has an image without an id: {entry!r:.80}', 'give it a number')
         name = entry.get('file_name')
-        if name is None and isinstance(entry.get('coco_url'), str):  # LVIS names pictures so
+        if name is None and isinstance(entry.get('coco_url'), str):  # LVIS names images so
             name = urlparse(entry['coco_url']).path.lstrip('/')
         if not isinstance(name, str):
-            self._refuse(f'has a picture without file_name: id {found}', 'add it')
+            self._refuse(f'has an image without file_name: id {found}', 'add it')
         name = name.replace('\\', '/')  # as exporters on Windows write it
         if problem := name_problem(name):
-            fix = 'give the folder of the pictures in data_prefix.img, and names within it'
+            fix = 'give the folder of the images in data_prefix.img, and names within it'
             self._refuse(f'has a file_name that {problem}: {name!r:.80}', fix)
         sizes = {part: whole(entry.get(part)) for part in ('width', 'height')}
         for part, size in sizes.items():
@@ -128,11 +128,11 @@ class CocoJson:
                 given = entry.get(part)
                 what = f'whose {part} is {given!r:.40}' if part in entry else f'without {part}'
                 fix = f'write its {part} in pixels, an integer from 1 on'
-                self._refuse(f'has a picture {what}: id {found} ({name!r:.80})', fix)
+                self._refuse(f'has an image {what}: id {found} ({name!r:.80})', fix)
         if sizes['width'] * sizes['height'] > (most := limit_of(PIXELS)):
             size = f'{sizes["width"]} x {sizes["height"]}'
-            problem = f'has a picture of {size}, more than {most} pixels: id {found}'
-            self._refuse(problem, f'mend it, or set {PIXELS}')
+            problem = f'has an image of {size}, more than {most} pixels: id {found}'
+            self._refuse(problem, f'fix it, or set {PIXELS}')
         self.partial |= 'neg_category_ids' in entry
         return dict(entry, id=found, file_name=name, **sizes)
 
@@ -153,7 +153,7 @@ class CocoJson:
 
     def _add(self, item: Any, place: int) -> None:
         if not isinstance(item, dict):
-            self._refuse(f'has an annotation that is no object: {item!r:.80}', 'mend it')
+            self._refuse(f'has an annotation that is no object: {item!r:.80}', 'fix it')
         found = identifier(item.get('id'))
         self._where = f'annotation {found}' if found is not None else f'annotation no. {place + 1}'
         if found is not None and (first := self._seen.setdefault(found, item)) is not item:
@@ -171,8 +171,8 @@ class CocoJson:
         if image is None:
             given = item.get('image_id')
             problem = f'has no image_id {given!r:.80}, which {self._where} names'
-            self._refuse(problem, 'name a picture, or remove the annotation')
-        if image not in self._sizes:  # the picture was taken out of the list, and they stayed
+            self._refuse(problem, 'name an image, or remove the annotation')
+        if image not in self._sizes:  # the image was taken out of the list, and they stayed
             self.dropped[UNLISTED] += 1
             return
         try:
@@ -183,10 +183,10 @@ class CocoJson:
             self.objects[image].append(dict(kept, image_id=image, category_id=category))
 
     def _uniform(self, item: dict[str, Any], width: int, height: int) -> dict[str, Any] | None:
-        """The annotation as hosts and metrics read it; None if it has no place in the picture."""
+        """The annotation as hosts and metrics read it; None if it has no place in the image."""
         mask = usable_mask(item.get('segmentation'))
         if problem := mask_problem(mask, width, height):
-            fix = 'mend it, or remove the field segmentation, which boxes do not need'
+            fix = 'fix it, or remove the field segmentation, which boxes do not need'
             raise ValueProblem(f'whose segmentation {problem}', fix)
         box = box_of(item.get('bbox')) or mask_box(mask)
         if box is None:
@@ -224,15 +224,15 @@ class CocoJson:
         forms = self._forms
         if forms['all'] > 1 and forms['shares'] == forms['all']:
             fix = 'multiply them by width and height'
-            self._refuse('has boxes in shares of the picture: no number exceeds 1', fix)
+            self._refuse('has boxes in shares of the image: no number exceeds 1', fix)
         if forms['over'] > forms['all'] / 2 and forms['corners'] == forms['all']:
             fix = 'write x, y, width, height: width = x2 - x1'
             problem = f'has boxes as two corners: {forms["over"]} of {forms["all"]} end outside of '
-            self._refuse(f'{problem}their pictures, and none does as x1, y1, x2, y2', fix)
+            self._refuse(f'{problem}their images, and none does as x1, y1, x2, y2', fix)
         if annotations and self.dropped[UNLISTED] == annotations:
             first = next(iter(self._seen.values()), {}).get('image_id')
             known = next(iter(self._sizes), None)
-            problem = f'has no annotation of a picture that it lists (image_id {first!r:.40}, ids '
+            problem = f'has no annotation of an image that it lists (image_id {first!r:.40}, ids '
             self._refuse(f'{problem}such as {known!r:.40})', 'use one kind of ids in both lists')
         if (bare := self.dropped[MASKLESS]) and bare == forms['all'] - self.outside:
             fix = 'load boxes alone (with_mask=False), or add the field segmentation'

@@ -115,7 +115,7 @@ def mask_problem(segmentation: Any, width: int, height: int) -> str | None:
 
     Args:
         segmentation: Polygons, a run-length code, or None.
-        width (int): Pixels of the picture.
+        width (int): Pixels of the image.
         height (int): Likewise.
 
     Returns:
@@ -129,7 +129,7 @@ def mask_problem(segmentation: Any, width: int, height: int) -> str | None:
         return f'is a {type(segmentation).__name__}'
     if segmentation.get('size') != [height, width]:
         size = segmentation.get('size')
-        return f'is for {size!r:.40}, the picture has [{height}, {width}]'
+        return f'is for {size!r:.40}, the image has [{height}, {width}]'
     counts = segmentation.get('counts')
     if isinstance(counts, str):
         counts = _runs_of(counts)
@@ -200,9 +200,9 @@ def _polygon_problem(polygons: list[Any], far: int) -> str | None:
     for polygon in polygons:
         if not isinstance(polygon, list) or not {int, float}.issuperset(map(type, polygon)):
             return 'has a polygon that is no list of numbers'
-        # A sum is not a number if one of its terms is not.
+        # A sum is NaN if one of its terms is not.
         if polygon and (min(polygon) < -far or max(polygon) > far or math.isnan(sum(polygon))):
-            return 'has a corner far outside of the picture'
+            return 'has a corner far outside of the image'
     return None
 
 

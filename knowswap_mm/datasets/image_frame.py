@@ -123,7 +123,7 @@ def check_there(key: str, paths: Sequence[str], on_bad_sample: str) -> None:
     if not missing:
         return
     problem = f'{len(missing)} of {len(paths)} images are not there'
-    fix = "mend data_root or data_prefix, or put them there; on_bad_sample='skip' goes on without"
+    fix = "fix data_root or data_prefix, or put them there; on_bad_sample='skip' goes on without"
     if on_bad_sample == 'skip' and len(missing) < len(paths):
         text = f'{key}.dataset: {problem} (e.g. {missing[0]}); they are skipped.'
         print_log(text, logger='current', level=logging.WARNING)

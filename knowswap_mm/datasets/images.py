@@ -15,7 +15,7 @@ from knowswap_mm.io.text_files import PIXELS, limit_of
 
 
 def picture_limit() -> int:
-    """The number of pixels above which no picture is decoded, by Pillow in this process either.
+    """The number of pixels above which no image is decoded, by Pillow in this process either.
 
     Returns:
         int: Pixels.
@@ -49,7 +49,7 @@ def name_problem(name: str) -> str | None:
     """Why a name in a list must not be joined to a folder.
 
     Args:
-        name (str): The name of a picture, or a relative path to it.
+        name (str): The name of an image, or a relative path to it.
 
     Returns:
         str | None: The end of a sentence that begins with the name; None if it stays in the folder.
@@ -157,14 +157,14 @@ def absolute(path: str | None) -> str:
 
 
 class PictureCheck:
-    """Refuses addresses that the config does not ask for, and pictures of too many pixels.
+    """Refuses addresses that the config does not ask for, and images of too many pixels.
 
     A file of some kilobytes can announce thousands of millions of pixels, and a decoder makes room
     for them. The size stands in the first bytes; no pixel is decoded here.
 
     Args:
         dataset (Mapping): Config of the host data set. If it names an address or a file backend,
-            its pictures may lie in a remote storage.
+            its images may lie in a remote storage.
     """
 
     def __init__(self, dataset: Mapping[str, Any]) -> None:
@@ -201,7 +201,7 @@ class PictureCheck:
         except Image.DecompressionBombError as error:
             raise SampleError(f'{path}: {error}. Set {PIXELS} if it is right') from error
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
-            return  # no picture that Pillow knows; its loader may know it, or tell
+            return  # no image that Pillow knows; its loader may know it, or tell
         if width * height > most:
             raise SampleError(
                 f'{path} has {width} x {height} pixels, more than {most}. Set {PIXELS} if it is '

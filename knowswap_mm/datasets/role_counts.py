@@ -64,9 +64,9 @@ class RoleCounts:
             return
         reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
         if not len(selected):
-            problem = f'all {gone} pictures of the role hold objects of other classes ({reasons})'
+            problem = f'all {gone} images of the role hold objects of other classes ({reasons})'
             if self.unit == 'pixels':
-                problem = f'all {gone} pictures of the role hold other classes, too ({reasons})'
+                problem = f'all {gone} images of the role hold other classes, too ({reasons})'
             raise ConfigError(f'{self.key}.{option}', value, problem, fix)
         before = (self.table > 0).sum(axis=0)
         after = (self.table[selected] > 0).sum(axis=0)
@@ -109,7 +109,7 @@ class RoleCounts:
         found = self.to_dict()
         total = sum(each[f'{self.unit}_used'] for each in found['classes'].values())
         unit = 'boxes' if self.unit == 'objects' else self.unit
-        text = f'{self.key}: {len(self.used)} pictures with {total} {unit} of the role'
+        text = f'{self.key}: {len(self.used)} images with {total} {unit} of the role'
         if self.left_out:
             reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
             text += f'; {sum(self.left_out.values())} images left out ({reasons})'

@@ -52,7 +52,7 @@ class RoleDataset(Dataset):
         view (str): Type of the role views.
         seed (int): Seed of the augmentation.
         cache (dict | None): Options of :class:`SampleCache`, which keeps what the deterministic
-            first steps of the host's pipelines make of a picture. Samples are the same with it.
+            first steps of the host's pipelines make of an image. Samples are the same with it.
 
     Raises:
         ConfigError: If a role or an option is unknown, or data does not fit the class lists.
@@ -221,7 +221,7 @@ def data_manifest(dataset: RoleDataset) -> dict[str, Any]:
     """Hash the list of samples of each role: names, annotations, labels of the swap, order.
 
     Paths are counted from the host data set's ``data_root``, so the place of the data does not
-    matter. Pictures are named, not read: the hash of a folder whose pictures changed is the same.
+    matter. Images are named, not read: the hash of a folder whose images changed is the same.
 
     Args:
         dataset (RoleDataset): The data.

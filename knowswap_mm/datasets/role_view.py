@@ -156,7 +156,7 @@ class RoleView(metaclass=ABCMeta):
         except Exception as error:  # any data set may raise anything
             reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
             shown = {k: v for k, v in dict(config).items() if isinstance(v, (str, dict))}
-            fix = 'mend its settings, or put the data where they say'
+            fix = 'fix its settings, or put the data where they say'
             problem = f'the data set cannot be built ({reason})'
             raise ConfigError(f'{self.key}.dataset', shown, problem, fix) from error
         return host
@@ -254,9 +254,9 @@ class RoleView(metaclass=ABCMeta):
         """Write the role so that a data set of the host library reads it without this package.
 
         Args:
-            folder (Path): A new folder for annotations; pictures are not copied.
+            folder (Path): A new folder for annotations; images are not copied.
             labels (Mapping[int, int]): From the label of the swap to the one to be written;
-                classes without an entry are no classes there, nor are pictures without any class
+                classes without an entry are no classes there, nor are images without any class
                 of the role.
             classes (Sequence[str]): Names in the order of the written labels.
 
@@ -323,7 +323,7 @@ class RoleView(metaclass=ABCMeta):
                 return sample
         path = data_info.get('img_path', f'index {position}')
         raise SampleError(
-            f'{self.key}: the picture {path} cannot be loaded ({problem}). Fix: mend or remove it, '
+            f'{self.key}: the image {path} cannot be loaded ({problem}). Fix: fix or remove it, '
             f"or set {self.key}.on_bad_sample='skip'."
         ) from problem
 

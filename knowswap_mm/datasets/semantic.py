@@ -34,7 +34,7 @@ UNLABELLED = 255
 
 @DATASETS.register_module()
 class SemanticRoleView(RoleView):
-    """Keeps the pictures with pixels of a class of the role, and relabels their maps on loading.
+    """Keeps the images with pixels of a class of the role, and relabels their maps on loading.
 
     Works over every data set of mmseg (``BaseSegDataset`` and its relatives). Which ids occur in
     which map is read once and remembered, see :class:`SemanticIndex`.
@@ -44,8 +44,8 @@ class SemanticRoleView(RoleView):
         role (str): The role.
         mixed (str): What becomes of pixels of other classes than the role's. ``ignore_pixels``
             makes them unlabelled. ``keep`` leaves their labels, as far as the swap knows the class.
-            ``drop_image`` leaves pictures with such pixels out.
-        min_pixels (int): Pixels that a class must have in a picture to count there.
+            ``drop_image`` leaves images with such pixels out.
+        min_pixels (int): Pixels that a class must have in an image to count there.
         first_id (int): Id of the first class in the maps, after ``reduce_zero_label``; the others
             follow. (In the official layout the new classes begin at 150.)
         orientation (str | None): Whether maps count pixels as ``shown`` or as ``stored`` where an
@@ -81,7 +81,7 @@ class SemanticRoleView(RoleView):
             raise ConfigError(f'{key}.mixed', mixed, 'unknown choice', f'use one of {MIXED}')
         for name, value, least in (('min_pixels', min_pixels, 1), ('first_id', first_id, 0)):
             if type(value) is not int or value < least:
-                problem = f'no whole number from {least} on'
+                problem = f'no integer from {least} on'
                 raise ConfigError(f'{key}.{name}', value, problem, f'e.g. {least}')
         self.mixed, self.min_pixels, self.first_id = mixed, min_pixels, first_id
         self.frame = ImageFrame(key, orientation, 'the map')
@@ -112,7 +112,7 @@ class SemanticRoleView(RoleView):
         raw = SemanticIndex(paths, self.cache_dir, key, backend_args).counts
         self._positions = self._read_ids()
         self._check_ids(raw, paths, key)
-        #: Pixels by picture and host class.
+        #: Pixels by image and host class.
         self._pixels = np.zeros((len(paths), len(self.class_names)), np.int64)
         for number, position in self._positions.items():
             self._pixels[:, position] += raw[:, number]
@@ -185,7 +185,7 @@ class SemanticRoleView(RoleView):
 
     @property
     def occurring_classes(self) -> list[str]:
-        """Those with enough pixels in some picture."""
+        """Those with enough pixels in some image."""
         found = (self._pixels >= self.min_pixels).any(axis=0)
         return [name for name, occurs in zip(self.class_names, found, strict=True) if occurs]
 
@@ -201,7 +201,7 @@ class SemanticRoleView(RoleView):
         return dict(role_classes=self._own_names, ignore_index=self.host.ignore_index)
 
     def bind(self, classes: ClassRoles) -> None:
-        """Select the pictures."""
+        """Select the images."""
         self._own_names = list(classes.of(self.role))
         number_of = {name: number for number, name in enumerate(classes.names)}
         self._label_of = {i: number_of[n] for i, n in enumerate(self.class_names) if n in number_of}
@@ -244,7 +244,7 @@ class SemanticRoleView(RoleView):
             self.host = self.build_host(copy.deepcopy(self.dataset))
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
-        """Host indices of the pictures with a class of the role, by the rule for mixed ones."""
+        """Host indices of the images with a class of the role, by the rule for mixed ones."""
         present = self._pixels >= self.min_pixels
         own = np.zeros(present.shape[1], bool)
         own[list(labels)] = True
@@ -257,18 +257,18 @@ class SemanticRoleView(RoleView):
                 self.counts.left_out[f'with pixels of {worst!r}'] += 1
             selected &= ~others.any(axis=1)
         found = np.flatnonzero(selected)
-        fix = "set it to 'ignore_pixels' or 'keep', or give pictures of this role alone"
+        fix = "set it to 'ignore_pixels' or 'keep', or give images of this role alone"
         self.counts.check(found, 'mixed', self.mixed, fix)
         return found
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
-        """Selected pictures by the class of the role that has most pixels in each."""
+        """Selected images by the class of the role that has most pixels in each."""
         own = np.array(sorted(self.labels))
         largest = own[self._pixels[np.ix_(selected, own)].argmax(axis=1)]
         return [selected[largest == label] for label in np.unique(largest)]
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
-        """Pictures with enough pixels of each class of the role."""
+        """Images with enough pixels of each class of the role."""
         present = (self._pixels[indices] >= self.min_pixels).sum(axis=0)
         names = self.class_names
         counts = dict.fromkeys((names[label] for label in self.labels), 0)

@@ -25,7 +25,7 @@ class SemanticIndex:
     """Counts the pixels of every number in every map, once, and remembers the counts.
 
     Args:
-        paths (Sequence[str]): The maps: grey or palette pictures of 8 bits.
+        paths (Sequence[str]): The maps: grey or palette images of 8 bits.
         cache_dir (Path): Folder for the counts; their file is named by the paths, sizes and times
             of the maps, so that a changed map is read anew.
         key (str): Config key of the maps, for messages.
@@ -35,7 +35,7 @@ class SemanticIndex:
         counts (np.ndarray): Pixels by map and number, ``(maps, 256)``, int64.
 
     Raises:
-        ConfigError: If a map is missing or is no picture of whole numbers below 256.
+        ConfigError: If a map is missing or is no image of integers below 256.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class SemanticIndex:
         try:
             values = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         except Exception as error:  # a decoder may raise anything
-            problem = f'the map is no picture ({error})'
+            problem = f'the map is no image ({error})'
             raise ConfigError(self.key, path, problem, 'write or download it again') from error
         values = values[..., 0] if values.shape[2:] == (1,) else values
         if values.ndim != 2 or values.dtype.kind not in 'uib':
             problem = f'the map has {values.ndim} dimensions of {values.dtype}'
-            raise ConfigError(self.key, path, problem, 'write grey or palette pictures of 8 bits')
+            raise ConfigError(self.key, path, problem, 'write grey or palette images of 8 bits')
         if values.size and not 0 <= int(values.max()) < 256:
             problem = f'the map holds the id {int(values.max())}'
             raise ConfigError(self.key, path, problem, 'ids go from 0 to 255, where 255 is none')

@@ -54,7 +54,7 @@ def die_with_launcher() -> None:
 def start_worker(function: Callable[[int], Any] | None, number: int) -> None:
     """Let a worker end with its main process, and leave to that what a signal to the run means.
 
-    - A worker whose main process was killed would wait, for ever, for somebody to take the batch
+    - A worker whose main process was killed would wait, forever, for somebody to take the batch
       that it has made.
     - A cluster that takes a machine back signals every process. If workers ended at once, torch
       would raise an error in the main process, in the midst of the iteration that is to be saved.

@@ -70,7 +70,7 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Watch until the end, or until the process is stalled."""
-        # What talks to the store may have to wait for rank 0 for ever; this thread never does.
+        # What talks to the store may have to wait for rank 0 forever; this thread never does.
         threading.Thread(target=self._beat, name='heartbeat-notes', daemon=True).start()
         last, since = -1, time.monotonic()
         while not self._ended.wait(self.period):

@@ -1,4 +1,4 @@
-"""``knowswap doctor``: what an installation lacks, and how to mend it."""
+"""``knowswap doctor``: what an installation lacks, and how to fix it."""
 
 from knowswap_mm.doctor.examination import Check, Examination, Finding
 

@@ -28,7 +28,7 @@ class Finding:
         state (str): ``ok``, ``warning`` (something will be slow, or cannot be used) or ``problem``
             (swaps will fail).
         text (str): What was found.
-        fix (str | None): The command that mends it, or what to do; every problem has one.
+        fix (str | None): The command that fixes it, or what to do; every problem has one.
 
     Raises:
         ValueError: If the state is unknown, or a problem has no fix.
@@ -116,5 +116,5 @@ class Examination:
         try:
             yield from kind(self.work_dir).findings()
         except Exception as error:  # what is broken may fail in any way
-            fix = 'mend what the message says; if that is unclear, open an issue with it'
+            fix = 'fix what the message says; if that is unclear, open an issue with it'
             yield Finding('problem', f'{kind.name} cannot be checked ({one_line(error)})', fix)

@@ -11,7 +11,7 @@ CLASSES, OLD, SIZE, PICTURES = SHAPE_CLASSES[:4], 3, 16, 8
 
 
 def write_tiny_swap(folder: Path) -> Path:
-    """Draw the pictures and write the config; returns its path.
+    """Draw the images and write the config; returns its path.
 
     Args:
         folder (Path): A folder that is there.

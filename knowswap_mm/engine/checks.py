@@ -180,7 +180,7 @@ def check_clipping(wrapper: OptimWrapper) -> None:
     for name in ('max_norm', 'clip_value'):
         value = bound.get(name, 1.0)
         if type(value) not in (int, float) or not value > 0:
-            raise ConfigError(f'{_KEY}.clip_grad.{name}', value, 'not a number > 0', 'e.g. 0.1')
+            raise ConfigError(f'{_KEY}.clip_grad.{name}', value, 'NaN > 0', 'e.g. 0.1')
 
 
 #: Arguments of a data loader that torch refuses, or ignores, without worker processes.

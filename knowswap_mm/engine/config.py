@@ -64,7 +64,7 @@ def check_class_count(rows: Any, classes: Any) -> None:
         ConfigError: If the old classes are more or fewer, or the head has too few rows.
     """
     if rows.old != len(classes.old):
-        fix = f'set model.head.old_classes = {len(classes.old)} or mend swap.classes.old'
+        fix = f'set model.head.old_classes = {len(classes.old)} or fix swap.classes.old'
         problem = f'swap.classes.old lists {len(classes.old)} classes'
         raise ConfigError('model.head.old_classes', rows.old, problem, fix)
     if rows.total < len(classes.names):
@@ -144,7 +144,7 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         config = Config.fromfile(str(path))
     except Exception as error:  # a config is a program, which may fail in any way
         reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
-        fix = 'mend the file, or the one that it names in _base_'
+        fix = 'fix the file, or the one that it names in _base_'
         raise ConfigError('config', str(path), f'cannot be read ({reason})', fix) from error
     override(config, options or {})
     return name_types(config)

@@ -86,7 +86,7 @@ class SwapRunner(CheckedRunner):
             if isinstance(error, OSError) and (full := storage_error(error, cfg.get('work_dir'))):
                 raise full from error
             reason = f'cannot be built ({type(error).__name__}: {error})'
-            fix = 'mend the part that the message names'
+            fix = 'fix the part that the message names'
             raise ConfigError('config', cfg.filename, reason, fix) from error
 
     @property
@@ -142,7 +142,7 @@ class SwapRunner(CheckedRunner):
         self._train_dataloader = ConfigDict(self._train_dataloader)
         self._train_dataloader['dataset'] = dataset
         self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
-        # Pictures in pinned memory are copied to the device while the host goes on.
+        # Images in pinned memory are copied to the device while the host goes on.
         self._train_dataloader.setdefault('pin_memory', get_device() == 'cuda')
         loop = dict(self._train_loop)
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):

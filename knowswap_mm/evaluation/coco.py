@@ -112,7 +112,7 @@ class CocoRoleMetric(BaseMetric):
         """AP, its relatives, and 0 where nothing at all was detected."""
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints 20 lines a role
             found = self.host.compute_metrics(results)
-        # The host gives not-a-number for a class without an object; json has no such number.
+        # The host gives NaN for a class without an object; json has no such number.
         found = {name: value for name, value in found.items() if value == value}
         for kind in self.host.metrics:
             for item in self._config.get('metric_items') or ('mAP', 'mAP_50', 'mAP_75'):

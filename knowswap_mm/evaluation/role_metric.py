@@ -204,7 +204,7 @@ def _on_cpu(value: Any) -> Any:
 class PerClassAccuracy(BaseMetric):
     """Top-1 accuracy by class name, in percent; argmax over all classes of the head.
 
-    Classes without a picture have no entry. See :class:`mmengine.evaluator.BaseMetric` for the
+    Classes without an image have no entry. See :class:`mmengine.evaluator.BaseMetric` for the
     arguments.
     """
 

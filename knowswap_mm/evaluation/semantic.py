@@ -18,8 +18,8 @@ class SemanticRoleMetric(BaseMetric):
     """mIoU, mean and pixel accuracy over the classes of a role, in percent.
 
     mmseg's ``IoUMetric`` averages over all classes of the head. Here a class counts if it is the
-    role's and has pixels in the role's pictures; a wrong prediction of it counts wherever a pixel
-    is labelled. (Have those pictures evaluated with ``mixed='keep'``, or pixels of other roles are
+    role's and has pixels in the role's images; a wrong prediction of it counts wherever a pixel
+    is labelled. (Have those images evaluated with ``mixed='keep'``, or pixels of other roles are
     not labelled.)
 
     Args:
@@ -60,7 +60,7 @@ class SemanticRoleMetric(BaseMetric):
         """The metrics of the role.
 
         Args:
-            results (list[torch.Tensor]): By picture ``(4, classes)``.
+            results (list[torch.Tensor]): By image ``(4, classes)``.
 
         Returns:
             dict[str, float]: ``mIoU``, ``mAcc``, ``aAcc`` (the right ones among all pixels of the

@@ -1,4 +1,4 @@
-"""The merged plain host against the unmerged one, on real pictures."""
+"""The merged plain host against the unmerged one, on real images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LayerProbe:
 
     A merged layer can then be compared on the very same inputs: a deviation is its own and not
     that of the layers before it. Of a linear layer some of the tokens of its first call are kept,
-    of any other the first picture.
+    of any other the first image.
 
     Args:
         class_tensors (Iterable[str]): Names of the tensors with class rows.
@@ -89,7 +89,7 @@ class ExportCheck:
     Compared are the layers with adapters or class rows on the inputs that they really got, the
     extracted features, and the numbers in the predictions: by their sorted values, since equal
     detections may come in another order, and by the mean of the differences. Both hosts run in
-    fp32 and evaluation mode on one picture after the other.
+    fp32 and evaluation mode on one image after the other.
 
     Args:
         host (nn.Module): The host with its adapters.

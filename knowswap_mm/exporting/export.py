@@ -62,7 +62,7 @@ def refuse_existing(out: Path, key: str) -> None:
 def export(args: argparse.Namespace) -> dict[str, Any]:
     """Export and return what was written into export.json."""
     if args.check < 0:
-        raise ConfigError('--check', args.check, 'no number of pictures', 'e.g. 8, or 0')
+        raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
     refuse_existing(args.out, '--out')
     cfg = open_config(args.config)
     for name in cfg.get('custom_imports', {}).get('imports', []):

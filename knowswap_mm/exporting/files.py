@@ -85,7 +85,7 @@ def _plain(value: Any, key: str) -> Any:
 
 
 #: A host library's visualizer, without which some inferencers do not start, and its hook, by
-#: which its test.py draws pictures (--show-dir).
+#: which its test.py draws images (--show-dir).
 _VISUALIZATION = dict(
     mmpretrain=('UniversalVisualizer', 'VisualizationHook'),
     mmdet=('DetLocalVisualizer', 'DetVisualizationHook'),

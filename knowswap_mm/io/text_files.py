@@ -16,7 +16,7 @@ from knowswap_mm.errors import ConfigError, FileError
 JSON_BYTES = 'KNOWSWAP_MM_MAX_JSON_BYTES'
 #: Bytes of a json file with the annotations of a data set.
 ANNOTATION_BYTES = 'KNOWSWAP_MM_MAX_ANNOTATION_BYTES'
-#: Pixels of a picture; the default is the number at which Pillow refuses one, too.
+#: Pixels of an image; the default is the number at which Pillow refuses one, too.
 PIXELS = 'KNOWSWAP_MM_MAX_PIXELS'
 _DEFAULTS = {JSON_BYTES: 64 << 20, ANNOTATION_BYTES: 4 << 30, PIXELS: 178_956_970}
 
@@ -31,14 +31,14 @@ def limit_of(name: str) -> int:
         int: Bytes or pixels.
 
     Raises:
-        ConfigError: If the environment variable is no whole number above 0.
+        ConfigError: If the environment variable is no integer above 0.
     """
     given = os.environ.get(name)
     if given is None:
         return _DEFAULTS[name]
     if not given.isascii() or not given.isdigit() or int(given[:20]) < 1:
         fix = f'e.g. {_DEFAULTS[name]}, or leave it unset'
-        raise ConfigError(name, given, 'no whole number above 0', fix)
+        raise ConfigError(name, given, 'no integer above 0', fix)
     return int(given[:20])
 
 
@@ -97,7 +97,7 @@ def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
     path = Path(path)
     try:
         if not path.exists():
-            raise FileError(path, 'is not there', 'mend the path')
+            raise FileError(path, 'is not there', 'fix the path')
         if not path.is_file():
             raise FileError(path, 'is no file', 'give the path of a file')
         allowed = limit_of(limit)
@@ -108,7 +108,7 @@ def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
         if isinstance(error, FileError):
             raise
         reason = getattr(error, 'strerror', None) or error
-        raise FileError(path, f'cannot be read ({reason})', 'mend the path or the rights') from None
+        raise FileError(path, f'cannot be read ({reason})', 'fix the path or the rights') from None
     if len(content) > allowed:
         fix = f'check where it comes from; if it is right, set {limit} to a larger number'
         raise FileError(path, f'has more than {allowed} bytes', fix)

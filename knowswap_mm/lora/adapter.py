@@ -341,8 +341,8 @@ def describe_adapter(contents: AdapterContents) -> str:
         'base': manifest.base_sha256[:12],
         'adapter': manifest.adapter_sha256[:12],
         'lies on': ', '.join(parent[:12] for parent in manifest.parents) or 'the base',
-        'LoRA': f'{len(manifest.targets)} linears, rank {manifest.rank}, alpha {manifest.alpha:g}, '
-        f'{size:,} parameters',
+        'LoRA': f'{len(manifest.targets)} linear layers, rank {manifest.rank}, '
+        f'alpha {manifest.alpha:g}, {size:,} parameters',
         'classes': f'{manifest.old_classes} before, {manifest.total_classes} after',
         **{role: ', '.join(names) or '-' for role, names in manifest.class_roles.items()},
         'written by': ', '.join(f'{name} {found}' for name, found in manifest.versions.items()),

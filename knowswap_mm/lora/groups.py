@@ -22,9 +22,9 @@ class LoRAGroups:
     """Groups of LoRA matrices, found by walking the model.
 
     ``block`` puts all matrices of one transformer block together (the paper's groups: A and B of
-    both FFN linears), ``lora`` the A and B of one linear, ``matrix`` each on its own. The block of
-    a linear is its nearest ancestor that is an element of a ``ModuleList``, which is how most
-    OpenMMLab transformers hold their layers, or of a ``Sequential``, if several linears with
+    both FFN layers), ``lora`` those of one linear layer, ``matrix`` each on its own. The block
+    of a layer is its nearest ancestor that is an element of a ``ModuleList``, which is how most
+    OpenMMLab transformers hold their layers, or of a ``Sequential``, if several linear layers with
     adapters lie in it (ConvNeXt, PoolFormer).
 
     Args:
@@ -179,7 +179,7 @@ class GroupSparsity(nn.Module):
     r"""Group lasso :math:`S = \sum_g \sqrt{\sum_{P \in g} \lVert P \rVert_F^2}`.
 
     All norms come from :class:`GroupNorms`, to which the number of groups is nothing. At an exactly
-    zero group the gradient is zero instead of not-a-number.
+    zero group the gradient is zero instead of NaN.
 
     Args:
         groups (LoRAGroups): The groups.

@@ -25,9 +25,9 @@ FEED_FORWARD = 'feed-forward'
 
 
 class LoRAInjector:
-    """Injects one LoRA adapter into the linears of a model and freezes everything else.
+    """Injects one LoRA adapter into the linear layers of a model and freezes everything else.
 
-    The defaults are the paper's: rank 8, scale alpha / rank = 1 / 8, FFN linears only,
+    The defaults are the paper's: rank 8, scale alpha / rank = 1 / 8, FFN linear layers only,
     A from Kaiming-uniform with a = sqrt(50), B = 0 (as in the official code).
 
     Args:

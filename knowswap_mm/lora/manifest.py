@@ -91,14 +91,14 @@ def _is_layout(value: Any) -> bool:
 
 
 def _is_metric(value: Any) -> bool:
-    """A figure; one that could not be measured is not a number."""
+    """A figure; one that could not be measured is NaN."""
     return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = dict(
     base_sha256=('text', _is_text),
     targets=('list of names', _list_of(_is_text)),
-    rank=('whole number above 0', _is_count),
+    rank=('integer above 0', _is_count),
     alpha=('finite number', _is_number),
     adapter_sha256=('text', _is_text),
     parents=('list of hashes', _list_of(_is_text)),
@@ -108,7 +108,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = dict(
     old_classes=('number of classes', _is_classes),
     total_classes=('number of classes', _is_classes),
     history=('list of phases', _list_of(_is_phase)),
-    format=('whole number', lambda value: type(value) is int),
+    format=('integer', lambda value: type(value) is int),
     versions=('texts by name', _dict_of(_is_text)),
 )
 

@@ -23,7 +23,7 @@ class FusedFeatures:
     falls back to separate passes after the first batch.
 
     Args:
-        mode (str): ``same_shape`` fuses when the roles have pictures of one size; ``always`` has
+        mode (str): ``same_shape`` fuses when the roles have images of one size; ``always`` has
             the data preprocessor pad all roles of a batch to one size; ``never`` makes one pass a
             role.
         fp32_losses (bool): Whether heads and losses leave autocast, for those without a bfloat16
@@ -45,7 +45,7 @@ class FusedFeatures:
 
         Args:
             host (nn.Module): The host.
-            inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``. If they are fused,
+            inputs (dict[str, Tensor]): Images by role, each ``(N, C, H, W)``. If they are fused,
                 those of each role become, in place, a view of all, which then lie in memory once.
         """
         if not self.supported:
@@ -71,7 +71,7 @@ class FusedFeatures:
 
         Args:
             host (nn.Module): The host.
-            inputs (Tensor): Pictures, ``(N, C, H, W)``.
+            inputs (Tensor): Images, ``(N, C, H, W)``.
             data_samples (list): Their samples.
         """
         alone = nullcontext()

@@ -67,14 +67,14 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
     """Splits a training batch by role and hands each part to the host's preprocessor.
 
     Padding and batch augmentations (Mixup, CutMix) therefore never mix roles. Batches without roles
-    (validation, inference) go to the host's preprocessor as they are. The pictures of a training
+    (validation, inference) go to the host's preprocessor as they are. The images of a training
     batch, and the labels of a classifier, go to the device in one copy for all roles; the host
     does not wait for it if the data loader pins its memory.
 
     Args:
         host (nn.Module): The host's data preprocessor.
         together (bool): Whether all roles of a batch go through it at once and come out padded to
-            one size, as the pictures of any batch of the host do.
+            one size, as the images of any batch of the host do.
 
     Raises:
         ConfigError: If roles that go together would be mixed by batch augmentations.
@@ -92,7 +92,7 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
         """Preprocess a batch.
 
         Args:
-            data (dict): ``inputs`` (list or tensor of N pictures) and ``data_samples``.
+            data (dict): ``inputs`` (list or tensor of N images) and ``data_samples``.
             training (bool): Whether the batch is for training.
 
         Returns:

@@ -258,7 +258,7 @@ class KnowledgeSwapper(BaseModel):
         """Compute losses by role, or whatever the host does in another mode.
 
         Args:
-            inputs (Tensor | dict[str, Tensor]): Pictures; by role for ``mode='loss'``.
+            inputs (Tensor | dict[str, Tensor]): Images; by role for ``mode='loss'``.
             data_samples: Samples of the host, likewise.
             mode (str): ``loss``, ``predict`` or ``tensor``.
         """
@@ -276,7 +276,7 @@ class KnowledgeSwapper(BaseModel):
         """Compute the terms of the phase's objective.
 
         Args:
-            inputs (dict[str, Tensor]): Pictures by role, each ``(N, C, H, W)``.
+            inputs (dict[str, Tensor]): Images by role, each ``(N, C, H, W)``.
             data_samples (dict[str, list]): Samples by role.
 
         Returns:

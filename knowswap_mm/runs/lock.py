@@ -92,7 +92,7 @@ class WorkDirLock:
         except OSError as error:
             raise CheckpointError(
                 f'{self.path} could not be written on {socket.gethostname()} '
-                f'({error.strerror or error}). Fix: make room there, mend the rights, or choose '
+                f'({error.strerror or error}). Fix: make room there, fix the rights, or choose '
                 'another work_dir.'
             ) from error
         thread = threading.Thread(target=self._beat, name='run-lock', daemon=True)

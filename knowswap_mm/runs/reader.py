@@ -204,7 +204,7 @@ class RunFolder:
 
     @cached_property
     def pictures(self) -> dict[str, Any] | None:
-        """The index of the pictures of samples."""
+        """The index of the images of samples."""
         found = self._json(self.folder / 'pictures' / 'pictures.json')
         return found if found and found.get('states') else None
 

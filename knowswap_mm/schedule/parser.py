@@ -118,7 +118,7 @@ class PhaseParser:
             raise ConfigError(key, dict(split), f'role {unknown[0]!r} does not belong here', fix)
         counts = {role: split.get(role, 0) for role in ROLES}
         if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts.values()):
-            raise ConfigError(key, dict(split), 'counts must be whole numbers >= 0', 'mend them')
+            raise ConfigError(key, dict(split), 'counts must be integers >= 0', 'fix them')
         for role in roles:
             if role != RETAIN and counts[role] == 0:
                 fix = (
@@ -187,7 +187,7 @@ class PhaseParser:
         weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
         for name, value in weights.items():
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ConfigError(f'{key}.{name}', value, 'not a finite number >= 0', 'mend it')
+                raise ConfigError(f'{key}.{name}', value, 'not a finite number >= 0', 'fix it')
         used = set(PHASE_KINDS[kind]) | {'sparsity'}
         return {name: float(value) if name in used else 0.0 for name, value in weights.items()}
 
@@ -200,7 +200,7 @@ class PhaseParser:
             fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
             raise ConfigError(key, value, 'a forget term needs a finite bound > 0', fix)
         if not isinstance(value, (int, float)) or not value > 0:
-            raise ConfigError(key, value, 'not a number > 0', f'a {kind} phase needs none')
+            raise ConfigError(key, value, 'NaN > 0', f'a {kind} phase needs none')
         return float(value)
 
     @staticmethod
@@ -226,7 +226,7 @@ class PhaseParser:
         if value is None:
             return None
         if not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ConfigError(key, value, 'not a number in [0, 1)', 'e.g. 0.3, or None')
+            raise ConfigError(key, value, 'NaN in [0, 1)', 'e.g. 0.3, or None')
         if value and not round(value * split[RETAIN]):
             fix = f'use at least {1 / split[RETAIN]:.3f}, or 0 for none' if split[RETAIN] else '0'
             problem = f'of {split[RETAIN]} retain samples a batch that is none'

@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Images of a run."""
 
 from knowswap_mm.visualization.plots.phases import plot_phases
 

@@ -112,7 +112,7 @@ CONFIGS = threading.Lock()
 
 
 def prepared(run: Run, split: str) -> Config:
-    """The config of a run with its seed and the pictures of the split."""
+    """The config of a run with its seed and the images of the split."""
     cfg = open_config(run.config)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=run.seed)
     if 'swap' not in cfg:
@@ -215,7 +215,7 @@ def compare(args: argparse.Namespace) -> None:
     if min(args.seeds) < 0:
         raise ConfigError('--seeds', args.seeds, 'a seed is below 0', 'e.g. 0 1 2')
     if args.roles and not Path(args.roles).is_file():
-        raise ConfigError('--roles', args.roles, 'there is no config file of that name', 'mend it')
+        raise ConfigError('--roles', args.roles, 'there is no config file of that name', 'fix it')
     if args.parallel < 1:
         raise ConfigError('--parallel', args.parallel, 'no number of runs', 'e.g. 2')
     runs = read_runs(args.runs, args.seeds)

@@ -122,7 +122,7 @@ def folder(path, flag):
 
 @case('pipe.pth')
 def pipe(path, flag):
-    """Whoever opens it waits for ever."""
+    """Whoever opens it waits forever."""
     os.mkfifo(path)
     return path
 

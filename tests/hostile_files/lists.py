@@ -60,7 +60,7 @@ def too_large(path):
 
 
 def content():
-    """A whole file of two pictures and a box in each."""
+    """A whole file of two images and a box in each."""
     return dict(
         images=[dict(id=n, file_name=f'{n}.png', width=20, height=10) for n in (1, 2)],
         categories=[dict(id=1, name='cat'), dict(id=2, name='dog')],

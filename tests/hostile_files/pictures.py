@@ -1,4 +1,4 @@
-"""Pictures and maps that are damaged, or far larger than their files."""
+"""Images and maps that are damaged, or far larger than their files."""
 
 import os
 import struct
@@ -101,7 +101,7 @@ def link_to_itself(path):
 
 @case('pipe.png')
 def pipe(path):
-    """Whoever opens it waits for ever."""
+    """Whoever opens it waits forever."""
     os.mkfifo(path)
 
 
@@ -118,7 +118,7 @@ def bomb_bmp(path):
 
 @case('bomb.tif')
 def bomb_tif(path):
-    """One strip of black pixels that is said to be the whole picture."""
+    """One strip of black pixels that is said to be the whole image."""
     fields = [(256, 4, 60_000), (257, 4, 60_000), (258, 3, 8), (259, 3, 1), (262, 3, 1),
               (273, 4, 8), (277, 3, 1), (278, 4, 60_000), (279, 4, 64)]  # fmt: skip
     entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in fields)

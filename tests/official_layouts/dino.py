@@ -34,7 +34,7 @@ def sine_of_boxes(boxes, features=128):
 
 
 def first_boxes(shapes, dtype):
-    """Unactivated proposals (P, 4), and which of them are inside of the picture."""
+    """Unactivated proposals (P, 4), and which of them are inside of the image."""
     sizes = [
         torch.full((h * w, 2), 0.05 * 2.0**level, dtype=dtype)
         for level, (h, w) in enumerate(shapes)

@@ -47,7 +47,7 @@ def attention(w, name, query, key, value, heads, mask=None):
 def deformable_attention(w, name, query, references, memory, shapes, heads, points=4):
     """Multi-scale deformable attention (Deformable DETR, eq. 3).
 
-    ``references`` is (B, Q, levels, 2) or, as boxes, (B, Q, levels, 4), relative to the picture.
+    ``references`` is (B, Q, levels, 2) or, as boxes, (B, Q, levels, 4), relative to the image.
     """
     batch, count, levels = len(query), query.shape[1], len(shapes)
     value = linear(w, f'{name}.value_proj', memory).unflatten(-1, (heads, -1))

@@ -63,7 +63,7 @@ def scope():
 
 
 def predictions(counts, queries, groups=2, seed=0, kind=DINOHead):
-    """What a head's loss gets, for pictures of different sizes with numbers of objects."""
+    """What a head's loss gets, for images of different sizes with numbers of objects."""
     generator = torch.Generator().manual_seed(seed)
     noisy = 2 * max(counts) * groups if kind is DINOHead else 0
     places = queries if kind is DINOHead else 2 * queries
@@ -119,7 +119,7 @@ COUNTS = st.lists(st.integers(0, 9), min_size=1, max_size=4)
     kind=st.sampled_from([DINOHead, DeformableDETRHead]),
 )
 def test_losses_and_gradients_are_the_hosts(counts, queries, groups, seed, kind):
-    """Pictures without an object, and with more objects than queries, are among them."""
+    """Images without an object, and with more objects than queries, are among them."""
     assert_same_losses(build_head(kind), *predictions(counts, queries, groups, seed, kind))
 
 
@@ -243,7 +243,7 @@ def test_steps_of_padded_pictures_are_the_hosts(swappers, counts):
 
 
 def test_a_role_waits_once_whatever_its_pictures():
-    """The host waits for each picture and layer; launches do not depend on the pictures either."""
+    """The host waits for each image and layer; launches do not depend on the images either."""
 
     def counts_of(head, counts):
         given_losses = predictions(counts, 8)

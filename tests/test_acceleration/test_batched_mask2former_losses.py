@@ -63,7 +63,7 @@ def build_head(queries=6, semantic=True, **changes):
 
 
 def predictions(counts, queries=6, seed=0):
-    """What a head's loss gets, for pictures with numbers of segments."""
+    """What a head's loss gets, for images with numbers of segments."""
     generator = torch.Generator().manual_seed(seed)
     pictures = len(counts)
     scores = [torch.randn(pictures, queries, CLASSES + 1, generator=generator) for _ in range(SETS)]
@@ -106,7 +106,7 @@ COUNTS = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 
 @pytest.mark.parametrize('semantic', [True, False])
 def test_losses_and_gradients_are_the_hosts(semantic):
-    """Pictures without a segment, and with more segments than queries, are among them."""
+    """Images without a segment, and with more segments than queries, are among them."""
     head = build_head(semantic=semantic)
     fast = accelerated(head)
 
@@ -265,7 +265,7 @@ def test_a_step_under_autocast_is_finite(swappers):
 
 
 def test_a_role_waits_once_whatever_its_pictures():
-    """The host waits for each picture and layer; launches do not depend on the pictures either."""
+    """The host waits for each image and layer; launches do not depend on the images either."""
 
     def counts_of(head, counts):
         given_losses = predictions(counts)

@@ -16,7 +16,7 @@ from knowswap_mm.acceleration.fused_window_attention import FusedWindowMSA
 
 CHANNELS, HEADS = 24, 3
 KINDS = dict(mmpretrain=MMPretrainMSA, mmdet=MMDetMSA, mmseg=MMSegMSA)
-# Whole windows and padded ones; one picture and several.
+# Whole windows and padded ones; one image and several.
 MAPS = [(3, 8, 12), (1, 8, 8), (2, 9, 6), (1, 5, 7)]
 
 

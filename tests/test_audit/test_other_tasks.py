@@ -78,7 +78,7 @@ def test_both_splits_are_chosen_alike_and_metrics_as_tested(task, subject):
         train, test = (subject.data.datasets[split].views[role] for split in (TRAIN, TEST))
         assert test.mixed == train.mixed
         assert as_tested.views[role].mixed == tested[role].get('mixed', train.mixed)
-    # The configs test pictures with objects of other roles, too, which none trains on.
+    # The configs test images with objects of other roles, too, which none trains on.
     chosen = subject.data.datasets[TEST].views['forget']
     assert chosen.mixed != as_tested.views['forget'].mixed
 

@@ -62,7 +62,7 @@ def test_a_linear_probe_counts_forgotten_units_alone():
 
 def test_a_linear_probe_needs_units_for_its_folds(raises_config_error):
     few = {FORGET: ([[0.0]] * 3, [0] * 3), RETAIN: ([[1.0]] * 4, [1] * 4)}
-    with raises_config_error('audit.settings.LinearProbe.folds', 5, 'more than 4 test pictures'):
+    with raises_config_error('audit.settings.LinearProbe.folds', 5, 'more than 4 test images'):
         LinearProbe().measure(Features({}, few), FIXED)
 
 

@@ -31,7 +31,7 @@ def detection_batch(height=40, width=48):
 
 
 def segmentation_batch():
-    """A picture that was twice as large when it was annotated, and that the host pads."""
+    """An image that was twice as large when it was annotated, and that the host pads."""
     info = dict(ori_shape=(80, 96), img_shape=(40, 48), scale_factor=(0.5, 0.5))
     truth = torch.full((1, 80, 96), 255)
     for (left, top, right, bottom), label in zip(2 * BOXES.int(), LABELS, strict=True):
@@ -90,7 +90,7 @@ def read(reader, host, batch, own=range(CLASSES)):
 def place_queries_on_objects(host):
     """Queries 7, 3 and 5 answer with the boxes of the objects.
 
-    Queries 1, 2 and 4 answer with the boxes of a picture that is as high as ours is wide and the
+    Queries 1, 2 and 4 answer with the boxes of an image that is as high as ours is wide and the
     other way round, the others with a corner.
     """
 
@@ -109,7 +109,7 @@ def place_queries_on_objects(host):
 def place_masks_on_regions(host):
     """Query 6 answers with the regions of label 2, query 1 with that of 0.
 
-    Queries 5 and 2 answer with where they would be if the padded picture were the annotated one.
+    Queries 5 and 2 answer with where they would be if the padded image were the annotated one.
     """
     host.data_preprocessor.test_cfg = dict(size_divisor=64)
     stretched = BOXES * 64 / torch.tensor([48, 40, 48, 40])

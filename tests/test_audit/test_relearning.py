@@ -135,11 +135,11 @@ def test_looks_get_rarer():
     ('name', 'words'),
     [
         ('lr', 'finite number > 0'),
-        ('steps', 'whole number >= 1'),
-        ('batch_size', 'whole number >= 2'),
-        ('repeats', 'whole number >= 1'),
+        ('steps', 'integer >= 1'),
+        ('batch_size', 'integer >= 2'),
+        ('repeats', 'integer >= 1'),
         ('regained', 'number in (0, 1]'),
-        ('samples', 'whole number >= 1'),
+        ('samples', 'integer >= 1'),
     ],
 )
 def test_bad_settings(name, words, raises_config_error):

@@ -146,7 +146,7 @@ def test_the_data_sets_are_all(task):
         (None, None),
         (0, None),
         (3, 3),
-        (ConfigError('a', 1, 'is wrong', 'mend it'), 'ConfigError: '),
+        (ConfigError('a', 1, 'is wrong', 'fix it'), 'ConfigError: '),
     ],
 )
 def test_how_a_command_ends(result, code):

@@ -128,7 +128,7 @@ def test_tool_merges_or_writes_an_adapter(tmp_path, pictures):
     torch.save(state, tmp_path / 'official.bin')
     done = run('official-vit', tmp_path / 'official.bin', '--out', tmp_path / 'merged.pth')
     assert done.returncode == 0, done.stderr
-    assert f'LoRA of {2 * LAYERS} linears: merged (alpha 1)' in done.stdout
+    assert f'LoRA of {2 * LAYERS} linear layers: merged (alpha 1)' in done.stdout
     host = MODELS.build(host_config())
     host.load_state_dict(state_dict_of(safe_load(tmp_path / 'merged.pth')))
     wanted = forward(state, pictures)

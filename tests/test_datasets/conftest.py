@@ -1,4 +1,4 @@
-"""Host data sets over picture folders, as a user's config writes them."""
+"""Host data sets over image folders, as a user's config writes them."""
 
 import gc
 
@@ -27,7 +27,7 @@ def host():
 
 @pytest.fixture(scope='session')
 def augmentation():
-    """Random crop and flip: two draws of one picture are unlike each other."""
+    """Random crop and flip: two draws of one image are unlike each other."""
     return (
         dict(type='mmpretrain.RandomCrop', crop_size=8),
         dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),

@@ -57,7 +57,7 @@ def changed(part, position=0, **values):
 
 
 def boxed(*boxes, **fields):
-    """The good content with these boxes in picture 4."""
+    """The good content with these boxes in image 4."""
     items = [dict(ITEM, id=i, bbox=box, **fields) for i, box in enumerate(boxes)]
     return dict(CONTENT, annotations=items)
 
@@ -202,7 +202,7 @@ class TestRefusedEntries:
         )
 
     def test_picture_id_twice(self, refused):
-        refused(changed('images', 1, id=4), 'two pictures with id 4', 'number them anew')
+        refused(changed('images', 1, id=4), 'two images with id 4', 'number them anew')
 
     def test_category_id_twice(self, refused):
         refused(changed('categories', 1, id=7), 'two categories of one name or id')
@@ -227,7 +227,7 @@ class TestRefusedEntries:
 
     @pytest.mark.parametrize('number', [None, True, 4.5, []])
     def test_no_picture(self, number, refused):
-        words = (f'no image_id {number!r}', 'annotation 1', 'name a picture')
+        words = (f'no image_id {number!r}', 'annotation 1', 'name an image')
         refused(changed('annotations', image_id=number), *words)
 
     @pytest.mark.parametrize(

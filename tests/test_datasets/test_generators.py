@@ -44,7 +44,7 @@ def write_gz(path: Path, content: bytes) -> Path:
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A Fashion-MNIST folder of 60 + 20 pictures; the first pixel is the picture's number."""
+    """A Fashion-MNIST folder of 60 + 20 images; the first pixel is the image's number."""
     folder = tmp_path / 'idx'
     folder.mkdir()
     parts = {}
@@ -291,7 +291,7 @@ class TestImageFolder:
             self.write(root)
         assert not root.exists() and read_manifest(root) is None
         left = tmp_path / '.tree.partial'
-        (left / 'train' / 'ant' / 'stray.png').write_text('half a picture')
+        (left / 'train' / 'ant' / 'stray.png').write_text('half an image')
         monkeypatch.undo()
         assert self.write(root)
         assert not left.exists() and not list(root.glob('**/stray.png'))
@@ -330,7 +330,7 @@ class TestTools:
         args = ('--source', source, '--out', tmp_path / 'out', '--val-per-class', 2)
         run_tool(monkeypatch, 'fashion_mnist', *args)
         out = tmp_path / 'out'
-        # Sixty pictures, labels 0..9 in turn: the last twenty are the last two of each class.
+        # Sixty images, labels 0..9 in turn: the last twenty are the last two of each class.
         assert first_pixels(out / 'train') == set(range(40))
         assert first_pixels(out / 'val') == set(range(40, 60))
         assert first_pixels(out / 'test') == set(range(100, 120))

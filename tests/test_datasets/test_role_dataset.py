@@ -212,7 +212,7 @@ class TestAddress:
 
 class TestAugmentation:
     def crops(self, dataset, draws, role=RETAIN, source=RETAIN, index=0):
-        """The picture once per number of the draw."""
+        """The image once per number of the draw."""
         return [dataset[SampleAddress(role, source, index, d, 0)]['inputs'] for d in draws]
 
     def test_is_a_function_of_the_draw(self, augmented):

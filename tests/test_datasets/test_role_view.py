@@ -27,10 +27,10 @@ def label_of(sample):
 
 
 def broken_copy(tree, tmp_path, *names):
-    """A copy of the training pictures in which these pictures cannot be decoded."""
+    """A copy of the training images in which these images cannot be decoded."""
     root = shutil.copytree(tree / 'train', tmp_path / 'broken')
     for name in names:
-        (root / name).write_bytes(b'no picture at all')
+        (root / name).write_bytes(b'no image at all')
     return root
 
 
@@ -113,7 +113,7 @@ class TestFraction:
         return make_view(host(picture_tree / 'train'), **options).indices
 
     def counts(self, indices):
-        """Pictures by folder; the host lists 12 of each folder in alphabetical order."""
+        """Images by folder; the host lists 12 of each folder in alphabetical order."""
         return np.bincount(indices // 12, minlength=7).tolist()
 
     def test_everything(self, picture_tree, host):

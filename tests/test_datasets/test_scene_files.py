@@ -1,4 +1,4 @@
-"""Scenes as pictures with COCO annotations and semantic maps."""
+"""Scenes as images with COCO annotations and semantic maps."""
 
 import json
 

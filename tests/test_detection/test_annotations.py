@@ -168,8 +168,8 @@ def test_ignored_objects_are_crowd(field, value, tmp_path):
         (dict(bbox=[], segmentation=[[]]), 'annotation 1 without a box'),
         (dict(bbox=None, segments_info=[]), 'panoptic json.*instances json'),
         (dict(bbox=[12, 10, 39, 29]), 'two corners.*width = x2 - x1'),
-        (dict(bbox=[0.1, 0.2, 0.5, 0.5]), 'shares of the picture.*multiply'),
-        (dict(image_id=99), r'no annotation of a picture that it lists.*99'),
+        (dict(bbox=[0.1, 0.2, 0.5, 0.5]), 'shares of the image.*multiply'),
+        (dict(image_id=99), r'no annotation of an image that it lists.*99'),
     ],
 )
 def test_refused_by_file_annotation_and_fix(change, words, tmp_path):

@@ -42,7 +42,7 @@ def build(checkpoint=None, moved=True, **settings):
 
 
 def batch(phase, sizes=((SIZE, SIZE),) * 4):
-    """Two pictures of each role as the data loader gives them: a list of uint8 pictures."""
+    """Two images of each role as the data loader gives them: a list of uint8 images."""
     generator = torch.Generator().manual_seed(phase)
     pictures, samples = [], []
     for number, (height, width) in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Roles over COCO json: which pictures, which boxes, which labels."""
+"""Roles over COCO json: which images, which boxes, which labels."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from knowswap_mm.evaluation import CocoRoleMetric
 
 OLD = ['cat', 'dog', 'owl']
 CLASSES = dict(old=OLD, learn=['bee', 'ant'], forget=['dog'])
-#: Categories (their ids are neither sorted nor without gaps) of the pictures' objects.
+#: Categories (their ids are neither sorted nor without gaps) of the images' objects.
 PICTURES = {
     'cats': ['cat', 'cat'],
     'dog': ['dog'],
@@ -76,7 +76,7 @@ def make(tmp_path, roles, classes=CLASSES):
 
 
 def seen(dataset):
-    """Per picture: its labels by name, those of ignored boxes in brackets."""
+    """Per image: its labels by name, those of ignored boxes in brackets."""
     names, found = dataset.metainfo['classes'], {}
     for index in range(len(dataset)):
         sample = dataset[index]['data_samples']
@@ -252,7 +252,7 @@ def test_a_role_with_crowds_only_is_an_error(tmp_path, content):
         (lambda c: c['annotations'][0].update(image_id=None), 'no image_id None'),
         (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), 'without a box'),
         (lambda c: c['annotations'][0].update(bbox=[1, 2, float('nan'), 3]), 'without a box'),
-        (lambda c: c['images'][0].update(id=10), 'two pictures with id 10'),
+        (lambda c: c['images'][0].update(id=10), 'two images with id 10'),
         (lambda c: c['images'][0].update(width=0), 'whose width is 0: id 0'),
         (lambda c: c['categories'][0].update(name='cat'), 'two categories of one name'),
         (lambda c: c.pop('images'), "no list 'images'"),

@@ -97,7 +97,9 @@ def test_fisher_is_a_function_of_the_seed(make, tmp_path):
         return runner.swapper.swapping_loss._fisher, recorder
 
     (first, one), (second, two), (other, _) = fisher(3, 'a'), fisher(3, 'b'), fisher(4, 'c')
-    assert len(first) == 4 + 2  # two linears in each of two blocks; weight and bias of the head
+    assert (
+        len(first) == 4 + 2
+    )  # two linear layers in each of two blocks; weight and bias of the head
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert any(not torch.equal(value, other[name]) for name, value in first.items())
     assert all((value >= 0).all() and value.any() for value in first.values())
@@ -124,5 +126,5 @@ def test_fisher_hook_needs_its_objective(make, tmp_path):
 
 @pytest.mark.parametrize('value', [0, True, 1.5])
 def test_bad_number_of_samples(value, raises_config_error):
-    with raises_config_error('custom_hooks.FisherHook.samples', value, 'whole number'):
+    with raises_config_error('custom_hooks.FisherHook.samples', value, 'integer'):
         FisherHook(value)

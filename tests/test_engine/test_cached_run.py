@@ -1,4 +1,4 @@
-"""A swap whose pictures come from the cache is the swap without it."""
+"""A swap whose images come from the cache is the swap without it."""
 
 import pytest
 

@@ -57,7 +57,7 @@ def make_config(picture_tree, host, work_dir, batch_size):
         custom_hooks=[dict(type='SwapRecorder', folder=str(work_dir / 'record'))],
     )
     for loader in (config.val_dataloader, config.test_dataloader):
-        # An odd number of pictures: the last one is served to both processes.
+        # An odd number of images: the last one is served to both processes.
         loader.dataset.roles.retain.fraction = 0.55
     return config
 
@@ -80,7 +80,7 @@ def single(picture_tree, host, tmp_path_factory):
 
 
 def test_ranks_see_disjoint_samples(pair):
-    """Together they go through a set once before a picture comes again."""
+    """Together they go through a set once before an image comes again."""
     _, ranks = pair
     drawn = dict(learn=[], forget=[], retain=[])
     for left, right in zip(ranks[0]['steps'], ranks[1]['steps'], strict=True):

@@ -18,12 +18,12 @@ PHASES = [learn(iters=5), forget(iters=5)]
 
 @HOOKS.register_module()
 class BadPictures(Hook):
-    """Makes the last picture of a batch infinite; remembers the state before and after each step.
+    """Makes the last image of a batch infinite; remembers the state before and after each step.
 
     Args:
         at: Iterations.
         rank: The rank that gets it.
-        first: Whether it is the first picture instead, which is of the phase's own role.
+        first: Whether it is the first image instead, which is of the phase's own role.
     """
 
     priority = 'VERY_LOW'
@@ -185,7 +185,7 @@ def test_other_failures_of_a_host_are_left_alone(make_config, tmp_path, monkeypa
 
 @TRANSFORMS.register_module()
 class SoftLabels(BaseTransform):
-    """Scores of the classes as labels; one picture has an infinite one."""
+    """Scores of the classes as labels; one image has an infinite one."""
 
     def transform(self, results):
         results['gt_score'] = torch.nn.functional.one_hot(

@@ -85,7 +85,7 @@ def test_without_the_mask_everything_moves(whole, config, tmp_path):
 
 
 def test_the_mask_is_the_gradient_of_the_forget_loss(whole, config, tmp_path):
-    """By hand: all twelve pictures of the forgotten class, true labels, no dropout."""
+    """By hand: all twelve images of the forgotten class, true labels, no dropout."""
     folder, _, _ = whole
     hook = dict(type='knowswap_mm.SaliencyMaskHook', share=0.3, samples=99, batch_size=5)
     again = config(tmp_path)

@@ -22,7 +22,7 @@ def scope():
 
 @pytest.fixture(scope='module')
 def annotations(tmp_path_factory):
-    """Eight pictures with boxes of a and b; c has none."""
+    """Eight images with boxes of a and b; c has none."""
     generator = torch.Generator().manual_seed(0)
     images, items = [], []
     for number in range(1, 9):
@@ -39,7 +39,7 @@ def annotations(tmp_path_factory):
 
 
 def predictions(items, shift=0.0, extra=()):
-    """One sample a picture: the boxes themselves, moved by up to `shift` pixels."""
+    """One sample an image: the boxes themselves, moved by up to `shift` pixels."""
     generator = torch.Generator().manual_seed(1)
     samples = []
     for number in range(1, 9):
@@ -72,7 +72,7 @@ def test_the_annotations_themselves_are_perfect_and_nothing_is_zero(annotations)
 
 def test_a_class_without_an_object_does_not_count(annotations):
     path, items = annotations
-    wrong = [([1.0, 2, 30, 40], 2)]  # c occurs in no picture of the role
+    wrong = [([1.0, 2, 30, 40], 2)]  # c occurs in no image of the role
     found = measure(path, predictions(items, extra=wrong), classwise=True)
     assert found['bbox_mAP'] == found['a_precision'] == found['b_precision'] == 1.0
     assert 'c_precision' not in found and all(value == value for value in found.values())

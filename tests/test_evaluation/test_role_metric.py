@@ -21,7 +21,7 @@ def sample(role, index, label, scores):
 
 @pytest.fixture
 def samples():
-    """Predictions of 20 pictures, right about half of the time, roles all mixed up."""
+    """Predictions of 20 images, right about half of the time, roles all mixed up."""
     generator = torch.Generator().manual_seed(0)
     found = []
     for index in range(20):
@@ -149,7 +149,7 @@ def test_per_class_accuracy():
         None, [dict(gt_label=torch.tensor([a]), pred_label=torch.tensor([b])) for a, b in pairs]
     )
     found = metric.evaluate(len(pairs))
-    # A label without a name goes by its number; a class without a picture has no entry.
+    # A label without a name goes by its number; a class without an image has no entry.
     assert found == {'class/cat': 50.0, 'class/dog': 100.0, 'class/2': 50.0}
 
 

@@ -30,7 +30,7 @@ def fast_configs():
 def classifier(picture_tree, tmp_path_factory):
     """A finished swap: its config, the file of it, and its last checkpoint."""
     folder = tmp_path_factory.mktemp('classifier')
-    root = shutil.copytree(picture_tree, folder / 'my pictures')
+    root = shutil.copytree(picture_tree, folder / 'my images')
     host = pretrain_host(root, folder / 'host.pth')
     config = swap_config(root, folder / 'run', host=host)
     config.test_evaluator.metric.append(dict(type='knowswap_mm.PerClassAccuracy'))
@@ -41,7 +41,7 @@ def classifier(picture_tree, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def detector(tmp_path_factory):
-    """Config, its file and a checkpoint; the pictures show some of what the model finds."""
+    """Config, its file and a checkpoint; the images show some of what the model finds."""
     folder = tmp_path_factory.mktemp('detector')
     root = detection_configs.write_scenes(folder / 'shape scenes')
     host = detection_configs.write_host(folder / 'host.pth')

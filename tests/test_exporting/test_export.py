@@ -141,7 +141,7 @@ def test_what_cannot_be_exported(classifier, tmp_path):
         ('there', checkpoint, [], 'is there already'),
         ('new', checkpoint, ['--drop', 'nobody'], 'is no class of the model'),
         ('new', checkpoint, ['--drop', *CLASSES], 'no class is left'),
-        ('new', checkpoint, ['--check', '-1'], '--check = -1: no number of pictures'),
+        ('new', checkpoint, ['--check', '-1'], '--check = -1: no number of images'),
         ('new', tmp_path / 'bare.pth', [], 'does not name its classes'),
     ):
         with pytest.raises(SystemExit, match=re.escape(problem)):

@@ -13,7 +13,7 @@ CLASSES = [*OLD, *NEW]
 
 @pytest.fixture(scope='module')
 def truth(classifier):
-    """Our figures and the scores of the unmerged model by path of the picture."""
+    """Our figures and the scores of the unmerged model by path of the image."""
     config, _, checkpoint = classifier
     figures = own_runner(config, checkpoint).test()
     samples = predictions(config, checkpoint)

@@ -164,7 +164,7 @@ ROWS = [
     (f'{DATA}/shape_scenes.py --out {{out}} --val -2', '--val'),
     (f'{DATA}/shape_scenes.py --out {{file}} --old 2 --new 2 --val 2 --workers 1', 'file'),
     (f'{DATA}/classification.py nowhere --source {{empty}} --out {{out}}', 'invalid choice'),
-    (f'{DATA}/classification.py class-folders --source {{empty}} --out {{out}}', 'no picture'),
+    (f'{DATA}/classification.py class-folders --source {{empty}} --out {{out}}', 'no image'),
     (f'{DATA}/classification.py class-folders --source {{pictures}} --out {{file}}', 'file'),
     (f'{CLASSES} --classes nowhere', '--classes'),
     (f'{CLASSES} --learn nowhere', '--learn'),

@@ -34,7 +34,7 @@ def pictures_of(folder, *steps):
 
 @pytest.mark.parametrize('name', KEPT_SAMPLES)
 def test_kept_samples(name, picture_tree, tmp_path):
-    """Whatever lies in the file, the samples are those of the pictures."""
+    """Whatever lies in the file, the samples are those of the images."""
     flag, options = tmp_path / 'flag', dict(where='disk', folder=str(tmp_path / 'kept'))
     without = classification(picture_tree, pictures_of, None)
     some = addresses(without)[:12]

@@ -1,6 +1,6 @@
 """Made-up contents for every reader: only the documented errors come out.
 
-What a longer search found stands as an example, so that it stays mended.
+What a longer search found stands as an example, so that it stays fixed.
 """
 
 import io

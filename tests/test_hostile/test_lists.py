@@ -52,7 +52,7 @@ def test_the_file_that_the_cases_change_is_whole(tmp_path):
     assert len(CocoJson(tmp_path / 'a.json', ANN_FILE).objects) == 2
 
 
-#: What the converter takes: sizes are read from the pictures, boxes without an extent are left out.
+#: What the converter takes: sizes are read from the images, boxes without an extent are left out.
 TAKEN = {'huge_picture.json', 'negative_picture.json', 'picture_of_fractions.json'}
 
 
@@ -152,7 +152,7 @@ def test_limits_can_be_changed(tmp_path, monkeypatch):
 @pytest.mark.parametrize('value', ['', 'many', '-1', '0', '1.5', '١'])
 def test_wrong_limits(value, monkeypatch):
     monkeypatch.setenv(JSON_BYTES, value)
-    with pytest.raises(ConfigError, match=f'{JSON_BYTES} = .*no whole number'):
+    with pytest.raises(ConfigError, match=f'{JSON_BYTES} = .*no integer'):
         limit_of(JSON_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""Damaged pictures and decompression bombs, in training, in maps, in converters, in caches."""
+"""Damaged images and decompression bombs, in training, in maps, in converters, in caches."""
 
 import resource
 
@@ -44,7 +44,7 @@ def data(root, cache=None, **settings):
 
 
 def tree(tmp_path, name):
-    """Two classes, one of them with a picture of a case."""
+    """Two classes, one of them with an image of a case."""
     for folder in 'ab':
         (tmp_path / folder).mkdir()
         Image.fromarray(np.full((16, 16, 3), 9, np.uint8)).save(tmp_path / folder / 'good.png')
@@ -52,7 +52,7 @@ def tree(tmp_path, name):
     return tmp_path
 
 
-#: Left out: what the host's data set does not take for a picture of its.
+#: Left out: what the host's data set does not take for an image of its.
 NOT_LISTED = {'missing.png', 'folder.png', 'link_to_itself.png', 'bomb.gif', 'pipe.png'}
 
 
@@ -63,7 +63,7 @@ def test_training(name, cache, tmp_path):
     dataset = data(tree(tmp_path, name), cache)
     view = dataset.views['forget']
     names = [view.data_info(i)['img_path'].rsplit('/')[-1] for i in range(len(view))]
-    with pytest.raises(SampleError, match=f'(?s){name}.*Fix: mend or remove it'):
+    with pytest.raises(SampleError, match=f'(?s){name}.*Fix: fix or remove it'):
         dataset[names.index(name)]
     skipping = data(tmp_path, cache, on_bad_sample='skip')
     assert skipping[names.index(name)]['inputs'].shape == (3, 16, 16)
@@ -134,7 +134,7 @@ def test_an_address_is_fetched_only_if_the_config_has_one():
 
 
 def test_the_host_is_not_asked_for_an_address(tmp_path, monkeypatch):
-    """A list of pictures with an address in it, as somebody else may write it."""
+    """A list of images with an address in it, as somebody else may write it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'list.txt').write_text('http://127.0.0.1:9/a.png 0\n')
     init_default_scope('mmpretrain')

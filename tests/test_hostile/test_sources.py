@@ -22,7 +22,7 @@ def picture(path):
 
 
 def cub(root, class_name='001.Bird', name='001.Bird/a.jpg'):
-    """CUB with one class and one picture a split."""
+    """CUB with one class and one image a split."""
     picture(root / 'images' / name)
     picture(root / 'images' / '001.Bird' / 'b.jpg')
     tables = dict(

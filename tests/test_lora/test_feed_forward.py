@@ -151,7 +151,7 @@ FOUND = {
     'squeeze and excite': (lambda: dict(se=Named(down=conv(8, 2), up=conv(2, 8))), []),
     'bottleneck': (lambda: dict(a=conv(8, 4), b=conv(4, 4, 3), c=conv(4, 8)), []),
     'wide bottleneck': (lambda: dict(a=conv(4, 8), b=conv(8, 8, 3), c=conv(8, 4)), []),
-    'three linears': (lambda: dict(a=linear(4, 4), b=linear(4, 4), c=linear(4, 2)), []),
+    'three linear layers': (lambda: dict(a=linear(4, 4), b=linear(4, 4), c=linear(4, 2)), []),
 }
 
 
@@ -159,7 +159,7 @@ FOUND = {
 def test_structures(case):
     children, expected = FOUND[case]
     model = Named(blocks=nn.ModuleList([Named(**children()) for _ in range(2)]))
-    if case in ('three linears',):  # h = d is a last resort
+    if case in ('three linear layers',):  # h = d is a last resort
         model.blocks.append(Named(up=linear(4, 8), down=linear(8, 4)))
         found = [name for name in find_feed_forward(model) if not name.startswith('blocks.2.')]
     else:

@@ -44,7 +44,7 @@ def other_host():
 
 
 def calls_of(module):
-    """Count the forward passes of a module, and the pictures in each."""
+    """Count the forward passes of a module, and the images in each."""
     sizes = []
     module.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     return sizes
@@ -144,7 +144,7 @@ def test_different_sizes():
     swapper = build_swapper(swin_host(), fuse='same_shape')
     passes = calls_of(swapper.host.backbone)
     assert_same(step(swapper, inputs, samples), reference)
-    assert passes == [4, 4], 'pictures of different sizes are not fused'
+    assert passes == [4, 4], 'images of different sizes are not fused'
     padded = build_swapper(swin_host(), fuse='always')
     pictures = [*inputs['learn'], *inputs['retain']]
     data = dict(inputs=pictures, data_samples=samples['learn'] + samples['retain'])

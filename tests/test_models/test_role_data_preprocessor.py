@@ -117,7 +117,7 @@ def test_batch_augmentations_never_mix_roles(kind):
     for seed in range(5):
         inputs, samples = batch(values, seed=seed)
         for role, value in values.items():
-            # Every picture has its own value, and no value belongs to both roles.
+            # Every image has its own value, and no value belongs to both roles.
             inputs[role] = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16) + value
         data = as_batch(inputs, samples, 'default_collate')
         done = swapper.data_preprocessor(data, training=True)

@@ -182,7 +182,7 @@ def build_swapper(host=None, seed=0, **settings):
 
 
 def batch(roles, phase=0, size=SIZE, count=4, seed=0, labels=None):
-    """Pictures and samples by role, as the data preprocessor gives them."""
+    """Images and samples by role, as the data preprocessor gives them."""
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = {}, {}
     for role in roles:

@@ -31,7 +31,7 @@ def draw(path, seed=0, mode='RGB', **options):
 
 
 def write_cub(root):
-    """Two birds with three pictures each; one is grey, one CMYK, as some of the real ones are."""
+    """Two birds with three images each; one is grey, one CMYK, as some of the real ones are."""
     classes = ['001.Black_footed_Albatross', '002.Laysan_Albatross']
     lines = {name: [] for name in ('images', 'image_class_labels', 'train_test_split')}
     for number in range(6):
@@ -65,7 +65,7 @@ def write_folders(root, splits=('',)):
         for name in ('café', 'n01537544', 'wood'):
             for number in range(10):
                 draw(root / split / name / f'{name} {number}.png', number)
-        (root / split / 'wood' / 'notes.txt').write_text('no picture')
+        (root / split / 'wood' / 'notes.txt').write_text('no image')
     return root
 
 
@@ -149,7 +149,7 @@ def test_every_damaged_picture_is_named_and_nothing_is_written(tmp_path):
     assert 'wood 2.png' in str(caught.value) and 'wood 5.png' in str(caught.value)
     assert not (tmp_path / 'out').exists()
     double = [Picture('train', 'a', tmp_path / x / 'same.png') for x in 'xy']
-    with pytest.raises(SourceError, match='two pictures would be train/a/same.png'):
+    with pytest.raises(SourceError, match='two images would be train/a/same.png'):
         PictureTree(tmp_path / 'out', root).write(double, {})
 
 
@@ -157,7 +157,7 @@ def test_damaged_sources(tmp_path):
     with pytest.raises(SourceError, match='no such folder'):
         ClassFolders(tmp_path / 'nowhere').pictures()
     (tmp_path / 'empty' / 'class').mkdir(parents=True)
-    with pytest.raises(SourceError, match='no picture in class folders'):
+    with pytest.raises(SourceError, match='no image in class folders'):
         ClassFolders(tmp_path / 'empty').pictures()
     cub = write_cub(tmp_path / 'cub')
     next((cub / 'images').rglob('Bird_0002*')).unlink()
@@ -166,7 +166,7 @@ def test_damaged_sources(tmp_path):
     with pytest.raises(SourceError) as caught:
         Cub(cub).pictures()
     text = str(caught.value)
-    assert 'picture 2' in text and 'has no class' in text
+    assert 'image 2' in text and 'has no class' in text
     assert 'Bird_0002_2.jpg is missing' in text and text.count('has no split') == 2
     (cub / 'classes.txt').write_text('1\n')
     with pytest.raises(SourceError, match='too few columns'):
@@ -197,7 +197,7 @@ def test_tool(tmp_path, monkeypatch, capsys):
     (tmp_path / 'forget.txt').write_text('wood\n')
     common = ['class-folders', '--source', source, '--out', tmp_path / 'out']
     run_tool(monkeypatch, *common, '--forget', tmp_path / 'forget.txt')
-    assert 'written, 60 pictures, 3 classes' in capsys.readouterr().out
+    assert 'written, 60 images, 3 classes' in capsys.readouterr().out
     roles = {p.stem: p.read_text().split() for p in (tmp_path / 'out' / 'roles').iterdir()}
     assert roles == dict(forget=['wood'], retain=['café', 'n01537544'])
     manifest = json.loads((tmp_path / 'out' / 'manifest.json').read_text())
@@ -212,7 +212,7 @@ def test_tool(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit, match=problem):
             run_tool(monkeypatch, *common, *options)
     run_tool(monkeypatch, *common, '--learn', 'wood', 'café', '--per-class', '3')
-    assert 'written, 26 pictures, 2 classes' in capsys.readouterr().out
+    assert 'written, 26 images, 2 classes' in capsys.readouterr().out
 
 
 class TestNamesOfClassesAndFiles:
@@ -281,7 +281,7 @@ class TestNamesOfClassesAndFiles:
 
     def test_images_that_become_one_name(self, source):
         draw(source / 'C#' / '1.jpg')  # beside 1.jfif
-        with pytest.raises(SystemExit, match='two pictures would be train/C#/1.jpg'):
+        with pytest.raises(SystemExit, match='two images would be train/C#/1.jpg'):
             self.convert(source)
 
     def test_what_no_host_reads_is_told(self, source, capsys):

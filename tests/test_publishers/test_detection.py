@@ -120,7 +120,7 @@ def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
     far = BoxedPicture('train', pictures[0].path, (BoxedObject(DOGS[0], (100, 2, 5, 5)),))
     with pytest.raises(SourceError, match='lies outside'):
         CocoTree(tmp_path / 'far', tmp_path).write([far], IDS, {})
-    with pytest.raises(SourceError, match='two pictures would be'):
+    with pytest.raises(SourceError, match='two images would be'):
         CocoTree(tmp_path / 'far', tmp_path).write([far, far], IDS, {})
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(pictures[0].path.read_bytes()[:200])
@@ -135,7 +135,7 @@ def test_tool_writes_what_a_role_view_reads(tmp_path, monkeypatch, capsys):
     arguments = ['stanford-dogs', '--source', source, '--out', out, '--learn', DOGS[1]]
     monkeypatch.setattr(sys, 'argv', ['detection.py', *map(str, arguments), '--per-class', '2'])
     runpy.run_path(str(TOOL), run_name='__main__')
-    assert 'written, 3 pictures, 1 classes' in capsys.readouterr().out
+    assert 'written, 3 images, 1 classes' in capsys.readouterr().out
     load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
     dataset = dict(
         type='CocoDataset',
@@ -162,7 +162,7 @@ def test_tool_writes_what_a_role_view_reads(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('announced', [(40, 30), (30, 40), (80, 60)])
 def test_boxes_of_another_size_are_refused(announced, tmp_path):
-    """Pictures are saved as they are stored; boxes must count those pixels."""
+    """Images are saved as they are stored; boxes must count those pixels."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / 'a.jpg'

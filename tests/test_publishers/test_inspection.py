@@ -1,4 +1,4 @@
-"""Odd and damaged pictures, and writers that are stopped."""
+"""Odd and damaged images, and writers that are stopped."""
 
 import json
 import subprocess

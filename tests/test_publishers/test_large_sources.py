@@ -90,7 +90,7 @@ def test_official_layout_of_imagenet(tmp_path, monkeypatch, capsys):
     folders = {p.relative_to(out).as_posix() for p in out.glob('*/*/*n0*')}
     names = {'forget': [f'2_{WNIDS[0]}'], 'retain': [f'0_{WNIDS[2]}', f'1_{WNIDS[1]}']}
     assert folders == {f'{r}/{s}/{n}' for r in names for s in ('train', 'test') for n in names[r]}
-    assert 'written, 15 pictures, 3 classes' in capsys.readouterr().out
+    assert 'written, 15 images, 3 classes' in capsys.readouterr().out
     # The official folders are a source in their turn; a class goes by its WordNet id there, too.
     again = ['class-folders', '--source', out / 'retain', '--out', tmp_path / 'two']
     run(monkeypatch, 'classification', *again, '--learn', WNIDS[1])
@@ -100,7 +100,7 @@ def test_official_layout_of_imagenet(tmp_path, monkeypatch, capsys):
 
 
 def write_coco(root):
-    """Four pictures a split: cat, dog, both with a crowd, none."""
+    """Four images a split: cat, dog, both with a crowd, none."""
     (root / 'annotations').mkdir(parents=True)
     categories = [dict(id=17, name='cat'), dict(id=90, name='dog')]
     square = [[1, 1, 9, 1, 9, 9, 1, 9]]
@@ -140,7 +140,7 @@ def test_coco_boxes(tmp_path, monkeypatch, capsys):
     source, out = write_coco(tmp_path / 'coco'), tmp_path / 'out'
     arguments = ['coco', '--source', source, '--out']
     run(monkeypatch, 'detection', *arguments, out, '--forget', 'dog')
-    assert 'written, 6 pictures, 2 classes' in capsys.readouterr().out
+    assert 'written, 6 images, 2 classes' in capsys.readouterr().out
     content = read_json(out / 'annotations/instances_train.json')
     assert [c['name'] for c in content['categories']] == ['cat', 'dog']
     crowd = [item for item in content['annotations'] if item['iscrowd']]
@@ -171,7 +171,7 @@ def test_damaged_coco(tmp_path):
     with pytest.raises(SourceError) as caught:
         CocoFolder(root).pictures()
     text = str(caught.value)
-    assert len(caught.value.problems) == 4 and 'category 5' in text and 'picture 5' in text
+    assert len(caught.value.problems) == 4 and 'category 5' in text and 'image 5' in text
     assert 'listed twice' in text and 'val2017/000000000001.jpg is missing' in text
     path.write_text(path.read_text()[:-40])
     with pytest.raises(SourceError, match='is no list of COCO'):
@@ -247,7 +247,7 @@ def test_ade20k(tmp_path, monkeypatch):
     (root / 'annotations/training/ADE_0.png').unlink()
     with pytest.raises(SourceError, match='training/ADE_0.png is missing'):
         Ade20k(root).pictures()
-    with pytest.raises(SourceError, match='images/training has no pictures'):
+    with pytest.raises(SourceError, match='images/training has no images'):
         Ade20k(tmp_path / 'nowhere').pictures()
 
 

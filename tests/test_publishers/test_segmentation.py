@@ -29,7 +29,7 @@ def photo(path):
 
 
 def write_voc(root):
-    """Each picture: background, one class on the left, a border beside it."""
+    """Each image: background, one class on the left, a border beside it."""
     lists = dict(train=[], val=[])
     for number, label in enumerate((3, 8, 12, 3)):  # bird, cat, dog, bird
         values = np.zeros((8, 10))

@@ -77,7 +77,7 @@ def test_classification_trains(convert, tmp_path):
 
 
 def write_whole_coco(root):
-    """A picture for each of the 80 categories with their real, not contiguous ids."""
+    """An image for each of the 80 categories with their real, not contiguous ids."""
     from mmdet.datasets import CocoDataset
 
     names = CocoDataset.METAINFO['classes']

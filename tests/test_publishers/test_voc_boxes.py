@@ -139,7 +139,7 @@ def test_the_tool_writes_coco_json(tmp_path, monkeypatch, capsys):
     arguments = ['voc', '--source', source, '--out', out, '--learn', 'cat']
     monkeypatch.setattr(sys, 'argv', ['detection.py', *map(str, arguments)])
     runpy.run_path(str(TOOL), run_name='__main__')
-    assert 'written, 3 pictures, 1 classes' in capsys.readouterr().out
+    assert 'written, 3 images, 1 classes' in capsys.readouterr().out
     content = json.loads((out / 'annotations' / 'instances_train.json').read_text())
     assert [image['file_name'] for image in content['images']] == ['a.jpg', 'b.jpg']
     assert content['annotations'][0]['bbox'] == [0, 0, 20, 10]

@@ -135,7 +135,7 @@ class TestLength:
         assert phase.length == epochs * phase.epoch_length
 
     def test_official_lengths(self):
-        """ImageNet-100: 10 % of 5 and of 95 classes of 1,300 pictures, 80 + 80 a batch."""
+        """ImageNet-100: 10 % of 5 and of 95 classes of 1,300 images, 80 + 80 a batch."""
         sizes = dict(learn=13000, forget=650, retain=12350)
         forget = dict(kind='forget', epochs=5, bound=105)
         assert parse(dict(kind='learn', epochs=5), sizes, 160).length == 5 * math.ceil(12350 / 80)
@@ -168,7 +168,7 @@ class TestLength:
     @pytest.mark.parametrize('key', ['iters', 'epochs'])
     @pytest.mark.parametrize('value', [0, -3, 2.0, '5', True])
     def test_a_length_is_a_whole_number(self, key, value, raises_config_error):
-        with raises_config_error(f'swap.phases.3.{key}', value, 'whole number'):
+        with raises_config_error(f'swap.phases.3.{key}', value, 'integer'):
             parse(dict(kind='learn', **{key: value}))
 
     @pytest.mark.parametrize('role', ['forget', 'keep', None])
@@ -193,7 +193,7 @@ def cases():
     yield dict(learn, split=split), '.split.keep', 4, 'unknown key', "['learn', 'forget', 'retain']"
     for bad in (-1, 4.0, '4', True):
         split = dict(learn=4, retain=bad)
-        yield dict(learn, split=split), '.split', split, 'whole numbers', ''
+        yield dict(learn, split=split), '.split', split, 'integers', ''
     split = dict(retain=8)
     yield dict(learn, split=split), '.split', split, "primary role 'learn'", 'at least one'
     yield dict(forget, split=split), '.split', split, "primary role 'forget'", 'at least one'

@@ -45,7 +45,7 @@ def build(checkpoint=None, **settings):
 
 
 def batch(phase, unlabelled=True):
-    """Two pictures of each role: a square of one class on background, unlabelled or of another."""
+    """Two images of each role: a square of one class on background, unlabelled or of another."""
     generator = torch.Generator().manual_seed(phase)
     pictures, samples = [], []
     for number in range(4):

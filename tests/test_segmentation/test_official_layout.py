@@ -26,7 +26,7 @@ def write(folder, picture, maps, values, suffixes=('.jpg', '.png')):
 
 @pytest.fixture(params=SUFFIXES)
 def data(request, tmp_path, monkeypatch):
-    """The data sets of a parity config over two pictures a split and role."""
+    """The data sets of a parity config over two images a split and role."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'data' / 'ade_swap'
     for split in ('train', 'test'):
@@ -68,7 +68,7 @@ def test_labels_and_normalisation_by_role(data):
         assert found['learn'] - {255} == {150, 154}
         # A forgotten class is not retained, wherever it occurs.
         assert found['retain'] - {255} == {0, 149}
-    # Of the evaluation: red, where the picture is grey.
+    # Of the evaluation: red, where the image is grey.
     assert values['learn'][0, -1, -1] == pytest.approx((120 - 119.734) / 57.671, abs=0.05)
     assert values['retain'][0, -1, -1] == pytest.approx((120 - 123.675) / 58.395, abs=0.05)
 

@@ -1,4 +1,4 @@
-"""Roles over semantic maps: which pictures, which pixels, which labels."""
+"""Roles over semantic maps: which images, which pixels, which labels."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.segmentation_configs import NEW, OLD
 from tests.segmentation_configs import scenes as scenes_config
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-# Ids 1, 2, 3 are a, b, c; 0 is unlabelled. The two rows of a picture are alike.
+# Ids 1, 2, 3 are a, b, c; 0 is unlabelled. The two rows of an image are alike.
 MAPS = dict(a=[1, 1, 0], ab=[1, 2, 2], b=[2, 2, 2], c=[3, 0, 0], none=[0, 0, 0], bc=[2, 3, 3])
 
 
@@ -60,7 +60,7 @@ def roles(root, forget=None, classes=None, names=('a', 'b', 'c'), **data):
 
 
 def found(dataset):
-    """Labels of all samples by picture name."""
+    """Labels of all samples by image name."""
     samples = [dataset[i]['data_samples'] for i in range(len(dataset))]
     return {
         sample.img_path.rsplit('/', 1)[1][:-4]: sample.gt_sem_seg.data[0, 0].tolist()
@@ -82,7 +82,7 @@ def test_pixels_of_others_are_unlabelled_stay_or_drop_the_picture(tmp_path):
 def test_few_pixels_do_not_count(tmp_path):
     root = write_maps(tmp_path, MAPS)
     assert set(found(roles(root, dict(min_pixels=3)))) == {'ab', 'b'}
-    # Neither do they drop a picture.
+    # Neither do they drop an image.
     options = dict(min_pixels=3, mixed='drop_image')
     assert found(roles(root, options)) == dict(ab=[255, 1, 1], b=[1, 1, 1])
 
@@ -138,7 +138,7 @@ def test_bad_maps(tmp_path):
     root = write_maps(tmp_path, MAPS)
     with pytest.raises(ConfigError, match=r'c\.png.*the id 3, which is no class'):
         roles(root, classes=dict(old=['a', 'b']), names=('a', 'b'))
-    with pytest.raises(ConfigError, match='all 1 pictures of the role hold other classes'):
+    with pytest.raises(ConfigError, match='all 1 images of the role hold other classes'):
         only = write_maps(tmp_path / 'mixed', dict(ab=[1, 2]))
         roles(only, dict(mixed='drop_image'))
     with pytest.raises(ConfigError, match='the role has no sample'):
@@ -174,11 +174,11 @@ def test_index_is_read_once_and_follows_the_files(tmp_path, monkeypatch):
 
 
 def test_index_names_the_file_that_is_no_map(tmp_path):
-    (tmp_path / 'text.png').write_text('no picture')
+    (tmp_path / 'text.png').write_text('no image')
     Image.new('RGB', (2, 2), (1, 2, 3)).save(tmp_path / 'colour.png')
     Image.fromarray(np.full((2, 2), 300, np.uint16)).save(tmp_path / 'deep.png')
     for name, problem in (
-        ('text', 'no picture'),
+        ('text', 'no image'),
         ('colour', '3 dimensions'),
         ('deep', 'the id 300'),
         ('missing', 'cannot be read'),
@@ -189,7 +189,7 @@ def test_index_names_the_file_that_is_no_map(tmp_path):
 
 
 def test_scenes_by_role(scenes):
-    """The generated scenes: a forget picture keeps the pixels of its shape alone."""
+    """The generated scenes: a forget image keeps the pixels of its shape alone."""
     dataset = DATASETS.build(
         dict(
             type='knowswap_mm.RoleDataset',

@@ -20,7 +20,7 @@ RECIPES = [name for name in FILES if name.endswith('_swap.py')]
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """The files of the page and the pictures of the demo, fewer of them."""
+    """The files of the page and the images of the demo, fewer of them."""
     folder = stand_in_for_a_clone(tmp_path_factory.mktemp('extend'))
     for name, block in FILES.items():
         (folder / name).write_text(block.text)

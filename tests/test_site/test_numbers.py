@@ -210,9 +210,7 @@ def test_step_times_are_those_of_their_files():
             wanted = [f'{row["milliseconds"]:.1f}', f'{row["memory"]:,}'] if row else ['', '']
             assert cells[2 * place : 2 * place + 2] == wanted
     text = (REPOSITORY / 'README.md').read_text()
-    found = re.search(
-        r'pictures in (\S+) ms on an H200, where a plain loop .* needs (\S+) \|', text
-    )
+    found = re.search(r'images in (\S+) ms on an H200, where a plain loop .* needs (\S+) \|', text)
     loops = ('knowswap_mm', 'plain, one forward')
     assert found.groups() == tuple(f'{files[0][loop]["milliseconds"]:.1f}' for loop in loops)
 

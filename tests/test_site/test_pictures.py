@@ -1,4 +1,4 @@
-"""The pictures of the pages: small, described in words, and made by what the pages say."""
+"""The images of the pages: small, described in words, and made by what the pages say."""
 
 import json
 import re
@@ -16,7 +16,7 @@ IMAGES = sorted(path for path in (DOCS / 'images').iterdir())
 
 
 def shown():
-    """Words and file of each picture of the pages."""
+    """Words and file of each image of the pages."""
     for page in PAGES:
         for words, file in re.findall(r'!\[([^\]]*)\]\(([^)]+)\)', page.read_text()):
             yield page, words, (page.parent / file).resolve()

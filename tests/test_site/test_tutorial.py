@@ -43,7 +43,7 @@ def test_the_pictures_are_jpegs_in_folders_of_classes(walked):
 
 
 def test_the_swap_ends_as_the_page_says(walked):
-    """Within 15 points, five of the 30 learn pictures: machines add in other orders."""
+    """Within 15 points, five of the 30 learn images: machines add in other orders."""
     folder, _ = walked
     results = json.loads((folder / 'work_dirs' / 'my_swap' / 'swap_results.json').read_text())
     (table,) = tables_of(PAGE)

@@ -92,7 +92,7 @@ def test_scale(steps, monkeypatch, capsys, tmp_path):
     runpy.run_path(str(FOLDER / 'scale.py'), run_name='__main__')
     rows = {row['name']: row for row in json.loads(out.read_text())['rows']}
     assert 2 * rows['rank 4']['trained'] == rows['rank 8']['trained']
-    assert rows['learn + forget + retain']['pictures'] == 240 and rows['1 pictures a role']
+    assert rows['learn + forget + retain']['pictures'] == 240 and rows['1 images a role']
     row = rows['rank 8']
     megabytes = 4e-6 * row['trained']
     assert row['megabytes'] == megabytes

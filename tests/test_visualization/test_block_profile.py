@@ -158,7 +158,7 @@ def test_no_step_waits_for_the_device(picture_tree, host, tmp_path):
 
 @pytest.mark.parametrize('parts', [0, 1.5, True, '4'])
 def test_parts_are_checked(parts, raises_config_error):
-    with raises_config_error('custom_hooks.BlockProfileHook.parts', parts, 'whole number'):
+    with raises_config_error('custom_hooks.BlockProfileHook.parts', parts, 'integer'):
         BlockProfileHook(parts)
 
 

@@ -61,7 +61,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(page):
     assert len(plots) == 6
     assert all(each['role'] == 'img' and len(each['aria-label']) > 20 for each in plots)
     pictures = page.of('img')
-    # 3 roles of 4 samples; here no prediction has a picture of its own.
+    # 3 roles of 4 samples; here no prediction has an image of its own.
     assert len(pictures) == 24 and all(each['alt'].startswith('truth: ') for each in pictures)
     scrolling = [a for _, a in page.elements if a.get('class') == 'scroll']
     assert all(a['tabindex'] == '0' and a['aria-label'] for a in scrolling)

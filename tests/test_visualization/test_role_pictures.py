@@ -1,4 +1,4 @@
-"""Pictures of predictions by role, for the three tasks."""
+"""Images of predictions by role, for the three tasks."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_the_same_samples_before_and_after(run):
     ]
     assert [state['iteration'] for state in index['states']] == [0, 6, 11]
     assert [s['role'] for s in index['samples']] == ['learn'] * 4 + ['forget'] * 4 + ['retain'] * 4
-    # Six pictures of a class: x and y are learned, b is forgotten, four are retained.
+    # Six images of a class: x and y are learned, b is forgotten, four are retained.
     assert [s['index'] for s in index['samples']] == [1, 4, 7, 10, 12, 14, 15, 17, 21, 27, 33, 39]
     truths = [s['truth']['caption'] for s in index['samples']]
     assert truths == ['x', 'x', 'y', 'y', 'b', 'b', 'b', 'b', 'a', 'c', 'd', 'e']
@@ -49,7 +49,7 @@ def test_the_same_samples_before_and_after(run):
 
 
 def test_predictions_are_those_of_the_evaluation(run):
-    """Of the forget role all six validation pictures but two are drawn: shares agree roughly."""
+    """Of the forget role all six validation images but two are drawn: shares agree roughly."""
     states = json.loads((run / 'swap_results.json').read_text())['states']
     for state in index_of(run)['states']:
         right = [p['right'] for p in state['predictions'][4:8]]
@@ -94,7 +94,7 @@ def test_pictures_that_fail_lose_no_run(seen_config, tmp_path, monkeypatch):
     runner, recorder = train(config)
     assert runner.iter == 11 and all(recorder.column('training'))
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
-    assert log.count('No pictures of predictions are drawn') == 1  # and not tried again
+    assert log.count('No images of predictions are drawn') == 1  # and not tried again
 
 
 def test_a_task_without_a_drawer_has_no_pictures(seen_config, tmp_path, monkeypatch):
@@ -107,7 +107,7 @@ def test_a_task_without_a_drawer_has_no_pictures(seen_config, tmp_path, monkeypa
 
 @pytest.mark.parametrize('samples', [0, 2.0, True, None])
 def test_samples_are_checked(samples, raises_config_error):
-    with raises_config_error('custom_hooks.RolePicturesHook.samples', samples, 'whole number'):
+    with raises_config_error('custom_hooks.RolePicturesHook.samples', samples, 'integer'):
         RolePicturesHook(samples=samples)
 
 

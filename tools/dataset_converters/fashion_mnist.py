@@ -1,7 +1,7 @@
 """Turns the idx files of Fashion-MNIST into an ImageFolder tree.
 
-``test`` is the 10,000 test pictures, ``val`` the last pictures of every class in the 60,000
-training pictures, ``train`` the others. Besides the folders, ``meta/<split>.txt`` lists all ten
+``test`` is the 10,000 test images, ``val`` the last images of every class in the 60,000
+training images, ``train`` the others. Besides the folders, ``meta/<split>.txt`` lists all ten
 classes, ``meta/old7_<split>.txt`` the seven that the shipped weights know before a swap, and
 ``meta/retrain8_<split>.txt`` all but the two that our configs forget, with the labels of all ten.
 """
@@ -34,19 +34,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--per-class',
         type=int,
-        help='at most so many pictures of a class in each split; default: all',
+        help='at most so many images of a class in each split; default: all',
     )
     parser.add_argument(
         '--seed',
         type=int,
-        help='choose the pictures of --per-class at random '
+        help='choose the images of --per-class at random '
         'with this seed; default: the first of each class',
     )
     parser.add_argument(
         '--val-per-class',
         type=int,
         default=500,
-        help='pictures of each class that are held out of the training pictures',
+        help='images of each class that are held out of the training images',
     )
     parser.add_argument(
         '--old',

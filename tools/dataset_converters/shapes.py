@@ -14,12 +14,12 @@ from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='procedural shapes to an ImageFolder tree')
     parser.add_argument('--out', default='data/shapes', help='folder to write')
-    parser.add_argument('--per-class', type=int, default=3000, help='training pictures of a class')
+    parser.add_argument('--per-class', type=int, default=3000, help='training images of a class')
     parser.add_argument(
         '--val-per-class',
         type=int,
         default=500,
-        help='pictures of a class in val, and in test; never more than --per-class',
+        help='images of a class in val, and in test; never more than --per-class',
     )
     parser.add_argument(
         '--classes',

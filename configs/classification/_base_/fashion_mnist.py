@@ -1,4 +1,4 @@
-# The pictures of Fashion-MNIST by role; which classes play which role stands in the config that uses this.
+# The images of Fashion-MNIST by role; which classes play which role stands in the config that uses this.
 # Data: python tools/dataset_converters/fashion_mnist.py
 data_root = 'data/fashion_mnist/'
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]

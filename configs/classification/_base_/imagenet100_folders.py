@@ -15,7 +15,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='knowswap_mm.RoleDataset',
-        cache=dict(size='4GB'),  # some 20,000 pictures of 224 px; the same samples without it
+        cache=dict(size='4GB'),  # some 20,000 images of 224 px; the same samples without it
         roles=dict(
             learn=dict(
                 dataset=dict(

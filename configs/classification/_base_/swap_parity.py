@@ -1,4 +1,4 @@
-# The official classification recipe: 80 + 80 pictures a step, AdamW 1e-2, a cosine per epoch that restarts with each
+# The official classification recipe: 80 + 80 images a step, AdamW 1e-2, a cosine per epoch that restarts with each
 # phase, 5 epochs of the retain data a phase, 10 % of the forget and retain data, frozen head.
 swap = dict(
     phase_settings=dict(

@@ -1,4 +1,4 @@
-# A ViT of 0.7 M parameters for 28 px pictures: seven old and three new classes.
+# A ViT of 0.7 M parameters for 28 px images: seven old and three new classes.
 # The weights come from configs/classification/pretrain/vit-fashion_7cls_pretrain.py.
 model = dict(
     type='knowswap_mm.KnowledgeSwapper',

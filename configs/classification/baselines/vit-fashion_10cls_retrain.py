@@ -6,7 +6,7 @@ classes = [
     't-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'boot',
 ]  # fmt: skip
 model = dict(data_preprocessor=dict(num_classes=10), head=dict(num_classes=10))
-# Without it (mmpretrain's own tool adds it) each picture is copied to the device by itself: five times as slow.
+# Without it (mmpretrain's own tool adds it) each image is copied to the device by itself: five times as slow.
 collate = dict(type='default_collate')
 train_dataloader = dict(
     collate_fn=collate,

@@ -2,7 +2,7 @@
 # Weights: tools/model_converters/convert_checkpoint.py timm-vit FILE --out weights/vit-b16_in21k.pth
 # Data: tools/dataset_converters/classification.py imagenet --source DIR --out data/imagenet100 --classes MY100.txt
 # Labels are the lines of data/imagenet100/classes.txt; give that file as --classes for the swap's folders, too.
-# Not measured by us: we cannot ship these pictures.
+# Not measured by us: we cannot ship these images.
 _base_ = ['../../_base_/default_runtime.py']
 default_scope = 'mmpretrain'
 model = dict(
@@ -63,7 +63,7 @@ val_dataloader = dict(
         data_prefix='val',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            # As the swap reads pictures.
+            # As the swap reads images.
             dict(type='Resize', scale=(224, 224), interpolation='bilinear', backend='pillow'),
             dict(type='PackInputs'),
         ],

@@ -1,4 +1,4 @@
-# A DINO with a Swin backbone, small enough for the CPU: 128 px pictures, strides 8 and 16, 3 + 3 layers.
+# A DINO with a Swin backbone, small enough for the CPU: 128 px images, strides 8 and 16, 3 + 3 layers.
 dino_mini = dict(
     type='DINO',
     num_queries=30,

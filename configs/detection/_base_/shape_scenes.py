@@ -1,6 +1,6 @@
 # Scenes of shapes by role. Data: python tools/dataset_converters/shape_scenes.py
-# A forget or retain picture holds objects of its role alone when it trains (mixed='drop_image'): an
-# object without a box would be background, in a forget picture even inside a loss that is
+# A forget or retain image holds objects of its role alone when it trains (mixed='drop_image'): an
+# object without a box would be background, in a forget image even inside a loss that is
 # ascended. When it is evaluated, objects of other roles do no harm: their classes do not count.
 _base_ = ['./evaluation.py']
 val_evaluator = dict(metric=dict(classwise=True))

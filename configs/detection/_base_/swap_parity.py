@@ -1,4 +1,4 @@
-# The official detection recipe: 2 + 2 pictures a GPU and step, AdamW 1e-4 (constant), 20 epochs of the retain data a
+# The official detection recipe: 2 + 2 images a GPU and step, AdamW 1e-4 (constant), 20 epochs of the retain data a
 # phase, gradient clipping 0.1, the whole host loss (bound 15), frozen head. Here the learn loss has the weight 0.9 and
 # retain 1, other than in classification. The weight of the sparse term is 0.01 in the official code, whose gradient is
 # divided by the number of processes: 0.005 in its run on two GPUs, which is what this recipe repeats on any number.

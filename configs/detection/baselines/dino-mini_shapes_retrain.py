@@ -1,5 +1,5 @@
 # Baseline and reference of audits: the small DINO from random weights, all of it, with the recipe of its pretraining, on
-# the retained and the learned classes. It never sees a picture with a triangle, a star or a heart; their rows stay in
+# the retained and the learned classes. It never sees an image with a triangle, a star or a heart; their rows stay in
 # the head, so that the labels are those of the swap. Data: python tools/dataset_converters/shape_scenes.py
 _base_ = ['../dino-mini_shapes_learn-forget.py']
 model = dict(

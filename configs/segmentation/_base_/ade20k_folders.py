@@ -1,6 +1,6 @@
 # ADE20K as it is distributed (ADEChallengeData2016) in the forget and retain roles, told apart by class, and a second
 # data set with maps of its own in the learn role.
-# A picture trains with the pixels of its role alone. Retain pictures keep all labels but those of forgotten classes.
+# An image trains with the pixels of its role alone. Retain images keep all labels but those of forgotten classes.
 _base_ = ['./normalise.py', './evaluation.py']
 old_root = 'data/ade/ADEChallengeData2016/'
 new_root = 'data/voc_animals/'

@@ -1,4 +1,4 @@
-# A Mask2Former with a Swin backbone, small enough for the CPU: 128 px pictures, masks of 32 px, 3 + 3 layers.
+# A Mask2Former with a Swin backbone, small enough for the CPU: 128 px images, masks of 32 px, 3 + 3 layers.
 mini_classes = 16
 mask2former_mini = dict(
     type='EncoderDecoder',

@@ -1,4 +1,4 @@
-# mmseg's Mask2Former with Swin-B (22k, 384 px) for 640 px crops: 150 old ADE20K classes and six new ones. Pictures are
+# mmseg's Mask2Former with Swin-B (22k, 384 px) for 640 px crops: 150 old ADE20K classes and six new ones. Images are
 # normalised by the pipelines, because every role may have its own statistics.
 classes_in_all = 156
 model = dict(

@@ -1,5 +1,5 @@
 # Scenes of shapes by role, with semantic maps. Data: python tools/dataset_converters/shape_scenes.py
-# A picture trains with the pixels of its role alone; the others are unlabelled (mixed='ignore_pixels'). When it is
+# An image trains with the pixels of its role alone; the others are unlabelled (mixed='ignore_pixels'). When it is
 # evaluated, all keep their labels, so that a class predicted in the wrong place counts against it.
 _base_ = ['./evaluation.py']
 val_evaluator = dict(metric=dict(classwise=True))

@@ -1,4 +1,4 @@
-# The official segmentation recipe: 6 + 6 pictures a step in all, AdamW 1e-4 (constant), weight decay 0.05, clipping at
+# The official segmentation recipe: 6 + 6 images a step in all, AdamW 1e-4 (constant), weight decay 0.05, clipping at
 # 0.01, 3,500 iterations a phase, a new optimizer in each, the whole host loss (bound 115). A phase hands over its last
 # state, where the official one hands over iteration 3,000.
 swap = dict(

@@ -1,6 +1,6 @@
 # Baseline and reference of audits: the small Mask2Former from random weights, all of it, on the retained and the learned
-# classes. It never sees a picture with a triangle, a star or a heart; their rows stay in the head, so that the labels
-# are those of the swap. Textures keep their labels in pictures to learn. Data:
+# classes. It never sees an image with a triangle, a star or a heart; their rows stay in the head, so that the labels
+# are those of the swap. Textures keep their labels in images to learn. Data:
 # python tools/dataset_converters/shape_scenes.py
 _base_ = ['../mask2former-mini_shapes_learn-forget.py']
 model = dict(

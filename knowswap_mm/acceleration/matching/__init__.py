@@ -1,1 +1,1 @@
-"""Matching of predictions to objects, and its losses, for all layers and pictures at once."""
+"""Matching of predictions to objects, and its losses, for all layers and images at once."""

@@ -88,22 +88,22 @@ def share_counts(
 
 
 def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Match queries to objects one to one, at the least cost of each picture and layer.
+    """Match queries to objects one to one, at the least cost of each image and layer.
 
     The solver gets each matrix as hosts give it (or transposed, which it would do itself), so that
     even ties are broken alike.
 
     Args:
-        costs (np.ndarray): Cost of each object for each query of its picture,
-            ``(sets, objects, queries)``; the objects of all pictures end to end.
-        counts (Sequence[int]): Objects of each picture.
+        costs (np.ndarray): Cost of each object for each query of its image,
+            ``(sets, objects, queries)``; the objects of all images end to end.
+        counts (Sequence[int]): Objects of each image.
 
     Returns:
         np.ndarray: int64, ``(2, sets, pairs)``: the queries of the pairs, numbered through all
-        pictures, in ascending order; and their objects, likewise.
+        images, in ascending order; and their objects, likewise.
 
     Raises:
-        ValueError: If a cost is not a number.
+        ValueError: If a cost is NaN.
     """
     sets, _, queries = costs.shape
     pairs = np.empty((2, sets, sum(min(count, queries) for count in counts)), dtype=np.int64)

@@ -76,7 +76,7 @@ def box_costs(
         objects (BoxObjects): The objects.
 
     Returns:
-        Tensor: In fp32, ``(sets, objects, queries)``: each object by the queries of its picture.
+        Tensor: In fp32, ``(sets, objects, queries)``: each object by the queries of its image.
     """
     scores, boxes = scores.detach().float(), boxes.detach().float()
     return sum(_COSTS[type(cost)](cost, scores, boxes, objects) for cost in costs)
@@ -110,7 +110,7 @@ def _overlap(cost: IoUCost, scores: Tensor, boxes: Tensor, objects: BoxObjects) 
 
 
 def _of_class(values: Tensor, objects: BoxObjects) -> Tensor:
-    """What each query says of the class of each object of its picture."""
+    """What each query says of the class of each object of its image."""
     return values[:, objects.picture, :, objects.labels].transpose(0, 1)
 
 
@@ -123,21 +123,21 @@ _COSTS: dict[type, Callable[..., Tensor]] = {
 
 
 class BoxObjects:
-    """The objects of all pictures, end to end, on the device.
+    """The objects of all images, end to end, on the device.
 
     Args:
-        instances (Sequence[InstanceData]): Objects by picture: ``bboxes`` ``(n, 4)``, corners in
+        instances (Sequence[InstanceData]): Objects by image: ``bboxes`` ``(n, 4)``, corners in
             pixels, and ``labels`` ``(n,)``.
-        metas (Sequence[dict]): Meta information by picture, of which ``img_shape`` counts.
-        more (Sequence[np.ndarray]): Further whole numbers that are to travel along.
+        metas (Sequence[dict]): Meta information by image, of which ``img_shape`` counts.
+        more (Sequence[np.ndarray]): Further integers that are to travel along.
 
     Attributes:
-        counts (list[int]): Objects of each picture.
-        sizes (Tensor): Width, height, width, height of each picture, ``(N, 4)``.
-        picture (Tensor): Number of the picture of each object, ``(objects,)``.
+        counts (list[int]): Objects of each image.
+        sizes (Tensor): Width, height, width, height of each image, ``(N, 4)``.
+        picture (Tensor): Number of the image of each object, ``(objects,)``.
         labels (Tensor): Class of each, ``(objects,)``.
         corners (Tensor): Their corners in pixels, ``(objects, 4)``.
-        targets (Tensor): Centre, width and height as shares of their picture, ``(objects, 4)``.
+        targets (Tensor): Centre, width and height as shares of their image, ``(objects, 4)``.
         more (list[Tensor]): The further numbers.
     """
 
@@ -173,8 +173,8 @@ Terms = tuple[Tensor, Tensor, Tensor]
 class BatchedBoxLosses:
     """Mixed into a ``DETRHead`` of mmdet; a *set* are the predictions of one layer.
 
-    The host computes the same, layer by layer and picture by picture, and waits for the device
-    some ten times each. Here the costs of all sets and pictures are one tensor, which is copied to
+    The host computes the same, layer by layer and image by image, and waits for the device
+    some ten times each. Here the costs of all sets and images are one tensor, which is copied to
     the host once; how many pairs there will be is known without looking. Box losses are computed
     at matched queries alone: the others have no weight.
     """
@@ -207,7 +207,7 @@ class BatchedBoxLosses:
         """Assign on the host and send the result to the device.
 
         Returns:
-            tuple[Tensor, Tensor]: Matched queries, numbered through all pictures, and their
+            tuple[Tensor, Tensor]: Matched queries, numbered through all images, and their
             objects, each ``(sets, pairs)``.
         """
         pairs = send([assign(costs.wait(), objects.counts)], objects.labels.device)[0]
@@ -243,7 +243,7 @@ class BatchedBoxLosses:
         Args:
             scores (Tensor): Logits, ``(sets, N, queries, classes)``.
             boxes (Tensor): Centre, width and height, ``(sets, N, queries, 4)``.
-            queries (Tensor): Matched queries, numbered through all pictures, ``(sets, pairs)``.
+            queries (Tensor): Matched queries, numbered through all images, ``(sets, pairs)``.
             chosen (Tensor): Their objects, ``(sets, pairs)``.
             objects (BoxObjects): The objects.
             normalisers (tuple): Of class losses and of box losses.

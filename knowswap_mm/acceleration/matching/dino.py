@@ -37,8 +37,8 @@ class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
             all_layers_bbox_preds (Tensor): ``(layers, N, queries, 4)``.
             enc_cls_scores (Tensor | None): Of all places, ``(N, places, classes)``.
             enc_bbox_preds (Tensor | None): Likewise, ``(N, places, 4)``.
-            batch_gt_instances (list[InstanceData]): Objects of each picture.
-            batch_img_metas (list[dict]): Meta information of each picture.
+            batch_gt_instances (list[InstanceData]): Objects of each image.
+            batch_img_metas (list[dict]): Meta information of each image.
             batch_gt_instances_ignore: What the host refuses, too.
 
         Returns:
@@ -104,8 +104,8 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
             all_layers_bbox_preds (Tensor): ``(layers, N, denoising + queries, 4)``.
             enc_cls_scores (Tensor | None): Of the chosen proposals, ``(N, queries, classes)``.
             enc_bbox_preds (Tensor | None): Likewise, ``(N, queries, 4)``.
-            batch_gt_instances (list[InstanceData]): Objects of each picture.
-            batch_img_metas (list[dict]): Meta information of each picture.
+            batch_gt_instances (list[InstanceData]): Objects of each image.
+            batch_img_metas (list[dict]): Meta information of each image.
             dn_meta (dict[str, int]): Numbers of denoising queries and groups.
             batch_gt_instances_ignore: What the host refuses, too.
 
@@ -156,15 +156,15 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
 def denoising_pairs(counts: list[int], dn_meta: dict[str, int]) -> np.ndarray:
     """Which denoising query is to become which object.
 
-    A group has room for the objects of the fullest picture twice: with little noise, which are to
+    A group has room for the objects of the fullest image twice: with little noise, which are to
     be found, and with much, which are not.
 
     Args:
-        counts (list[int]): Objects of each picture.
+        counts (list[int]): Objects of each image.
         dn_meta (dict[str, int]): Numbers of denoising queries and groups.
 
     Returns:
-        np.ndarray: Queries, numbered through all pictures, and objects, int64, ``(2, pairs)``.
+        np.ndarray: Queries, numbered through all images, and objects, int64, ``(2, pairs)``.
     """
     total, groups = dn_meta['num_denoising_queries'], dn_meta['num_denoising_groups']
     within = np.concatenate([np.arange(count) for count in counts])

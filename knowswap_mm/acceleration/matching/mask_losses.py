@@ -53,7 +53,7 @@ def mask_costs(
         segments (MaskSegments): The segments.
 
     Returns:
-        Tensor: In fp32, ``(sets, segments, queries)``: each segment by the queries of its picture.
+        Tensor: In fp32, ``(sets, segments, queries)``: each segment by the queries of its image.
     """
     with torch.autocast(scores.device.type, enabled=False):
         probabilities = scores.detach().float().softmax(-1)
@@ -115,18 +115,18 @@ _COSTS: dict[type, Callable[..., Tensor]] = {
 
 
 class MaskSegments:
-    """The segments of all pictures, end to end, on the device.
+    """The segments of all images, end to end, on the device.
 
     Args:
-        instances (Sequence[InstanceData]): Segments by picture: ``masks`` ``(n, H, W)`` of one
+        instances (Sequence[InstanceData]): Segments by image: ``masks`` ``(n, H, W)`` of one
             size, and ``labels`` ``(n,)``.
 
     Attributes:
-        counts (list[int]): Segments of each picture.
+        counts (list[int]): Segments of each image.
         labels (Tensor): Class of each segment, ``(segments,)``.
         masks (Tensor): Their masks, ``(segments, 1, H, W)``, float.
-        picture (Tensor): Number of the picture of each, ``(segments,)``.
-        place (Tensor): Number of each within its picture, ``(segments,)``.
+        picture (Tensor): Number of the image of each, ``(segments,)``.
+        place (Tensor): Number of each within its image, ``(segments,)``.
     """
 
     def __init__(self, instances: Sequence[InstanceData]) -> None:
@@ -148,13 +148,13 @@ class MaskSegments:
         )
 
     def by_picture(self, values: Tensor) -> Tensor:
-        """Put values of the segments into a table of pictures.
+        """Put values of the segments into a table of images.
 
         Args:
             values (Tensor): ``(segments, ...)``.
 
         Returns:
-            Tensor: ``(N, most segments, ...)``, zero where a picture has fewer.
+            Tensor: ``(N, most segments, ...)``, zero where an image has fewer.
         """
         table = values.new_zeros((len(self.counts), max(self.counts), *values.shape[1:]))
         table[self.picture, self.place] = values
@@ -175,8 +175,8 @@ class MaskSegments:
 class BatchedMaskLosses:
     """Mixed into a ``Mask2FormerHead`` of mmdet; a *set* are the predictions of one layer.
 
-    The host computes the same, layer by layer and picture by picture, and waits for the device
-    some ten times each. Here the costs of all sets and pictures are copied to the host once. The
+    The host computes the same, layer by layer and image by image, and waits for the device
+    some ten times each. Here the costs of all sets and images are copied to the host once. The
     random points are the host's. More memory is used: masks at points, of all sets.
     """
 
@@ -216,8 +216,8 @@ class BatchedMaskLosses:
         Args:
             all_cls_scores (Sequence[Tensor]): By set ``(N, queries, classes + 1)``.
             all_mask_preds (Sequence[Tensor]): By set ``(N, queries, h, w)``.
-            batch_gt_instances (list[InstanceData]): Segments of each picture.
-            batch_img_metas (list[dict]): Meta information of each picture.
+            batch_gt_instances (list[InstanceData]): Segments of each image.
+            batch_img_metas (list[dict]): Meta information of each image.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_mask`` and ``loss_dice``, with prefixes ``d0.``
@@ -250,7 +250,7 @@ class BatchedMaskLosses:
             )
             pairs = send([assign(costs.wait(), segments.counts)], scores.device)[0]
         found = dict(loss_cls=self._class_losses(scores, pairs, segments.labels))
-        # The host counts at least one mask a picture.
+        # The host counts at least one mask an image.
         count = float(sum(max(number, 1) for number in matched))
         normaliser = share_counts([count], [True], scores)[0]
         found |= self._mask_losses(all_mask_preds, pairs, segments, draws, normaliser)

@@ -9,12 +9,12 @@ from torch import Tensor
 class PointDraws:
     """Draws all points before the first layer is matched.
 
-    The host draws for one layer after the other: points to match each picture at, candidates of
+    The host draws for one layer after the other: points to match each image at, candidates of
     uncertain points, and points anywhere. How many there are does not depend on the matching.
 
     Args:
         sets (int): Layers.
-        pictures (int): Pictures.
+        pictures (int): Images.
         pairs (int): Matched queries a layer.
         points (int): Points a mask.
         oversample (float): Candidates a point.

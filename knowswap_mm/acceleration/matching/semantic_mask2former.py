@@ -25,11 +25,11 @@ class BatchedSemanticMask2FormerHead(BatchedMaskLosses, Mask2FormerHead):
         """Make a segment of each class of a map.
 
         Args:
-            batch_data_samples (list[SegDataSample]): Pictures with their maps.
+            batch_data_samples (list[SegDataSample]): Images with their maps.
 
         Returns:
-            tuple: Segments by picture, ``labels`` in ascending order and ``masks``, bool; and meta
-            information by picture.
+            tuple: Segments by image, ``labels`` in ascending order and ``masks``, bool; and meta
+            information by image.
         """
         maps = [sample.gt_sem_seg.data for sample in batch_data_samples]
         if self.ignore_index < 0 or len({each.shape for each in maps}) > 1 or len(maps[0]) != 1:

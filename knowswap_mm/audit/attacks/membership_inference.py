@@ -1,4 +1,4 @@
-"""Can one tell which pictures of the forgotten classes were trained on?"""
+"""Can one tell which images of the forgotten classes were trained on?"""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MOST = 1 - np.finfo(np.float64).eps
 
 @AUDITS.register_module()
 class MembershipInference(AuditPart):
-    """Threshold attacks on the forget set: training pictures against test pictures.
+    """Threshold attacks on the forget set: training images against test images.
 
     A model that never saw the classes cannot tell them apart: its AUC is 0.5, up to chance. More is
-    memory of the pictures; less is over-forgetting, which gives them away just as well. The attacks
+    memory of the images; less is over-forgetting, which gives them away just as well. The attacks
     use the loss of the true label (Yeom et al. 2018), the confidence of the answer (Salem et al.
     2019), the entropy of the answer, and its modified entropy with respect to the true label (Song
     and Mittal 2021); hosts without one answer a sample only know the first.
@@ -51,7 +51,7 @@ class MembershipInference(AuditPart):
         return [
             case.judged(
                 f'membership inference, {name}',
-                'AUC of training against test pictures of the forgotten classes; chance is 0.5',
+                'AUC of training against test images of the forgotten classes; chance is 0.5',
                 lambda subject, name=name: measure(subject, name),
                 chance=0.5,
                 settings=(vars(self), case.seed),

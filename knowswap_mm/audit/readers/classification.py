@@ -1,4 +1,4 @@
-"""Units of a classifier: pictures."""
+"""Units of a classifier: images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from knowswap_mm.registry import AUDITS
 
 @AUDITS.register_module()
 class ClassificationReader(UnitReader):
-    """A unit is a picture; its features are what the last linear of the head sees."""
+    """A unit is an image; its features are what the last linear of the head sees."""
 
     unit = 'picture'
     metric = [dict(type='Accuracy', topk=(1,)), dict(type='knowswap_mm.PerClassAccuracy')]
     primary, scale, class_metric = 'accuracy/top1', 100.0, 'class/{}'
 
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """Read a batch of pictures."""
+        """Read a batch of images."""
         data = host.data_preprocessor(batch, False)
         features = host.extract_feat(data['inputs'])
         logits = host.head(features).double()

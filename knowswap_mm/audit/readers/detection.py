@@ -55,12 +55,12 @@ class DetectionReader(UnitReader):
         self.features = check_features(features)
 
     def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Load the boxes before the picture is resized, so that they are resized with it."""
+        """Load the boxes before the image is resized, so that they are resized with it."""
         rest = [step for step in steps if not type_name(step['type']).endswith('LoadAnnotations')]
         return [rest[0], dict(type='LoadAnnotations', with_bbox=True), *rest[1:]]
 
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """Read one picture."""
+        """Read one image."""
         data = host.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
         maps = host.extract_feat(inputs)
@@ -89,7 +89,7 @@ class DetectionReader(UnitReader):
     def _of_queries(head: LastCall, boxes: Tensor, shape: tuple[int, ...]) -> np.ndarray:
         from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 
-        hidden, (_, coordinates) = head.inputs[0], head.output  # by layer and picture
+        hidden, (_, coordinates) = head.inputs[0], head.output  # by layer and image
         size = boxes.new_tensor([shape[1], shape[0]]).repeat(2)
         overlaps = bbox_overlaps(boxes, bbox_cxcywh_to_xyxy(coordinates[-1, 0]).float() * size)
         return queries_at(overlaps, hidden[-1, 0].float()).cpu().numpy()

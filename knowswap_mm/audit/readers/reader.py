@@ -17,7 +17,7 @@ from knowswap_mm.errors import ConfigError
 
 @dataclass
 class Units:
-    """Features and answers by unit: a picture, an object or the region of a class in a picture.
+    """Features and answers by unit: an image, an object or the region of a class in an image.
 
     Attributes:
         features (np.ndarray): What the classifier of the host sees, or features pooled over the

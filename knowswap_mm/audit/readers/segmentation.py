@@ -25,7 +25,7 @@ from knowswap_mm.registry import AUDITS
 
 @AUDITS.register_module()
 class SegmentationReader(UnitReader):
-    """A unit is all pixels of a class in a picture.
+    """A unit is all pixels of a class in an image.
 
     Its features are what the class layer of the head sees. Where that layer classifies queries
     (MaskFormer, Mask2Former), it is those whose masks lie on the region (:func:`queries_at`, by
@@ -55,7 +55,7 @@ class SegmentationReader(UnitReader):
         self.features = check_features(features)
 
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """Read one picture."""
+        """Read one image."""
         data = host.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
         maps = host.extract_feat(inputs)
@@ -101,10 +101,10 @@ class SegmentationReader(UnitReader):
 
     @staticmethod
     def _placed(host: nn.Module, logits: Tensor, sample: Any) -> Tensor:
-        """Masks of the queries where the annotated picture has them, ``(queries, H, W)``."""
+        """Masks of the queries where the annotated image has them, ``(queries, H, W)``."""
         from mmseg.structures import SegDataSample
 
-        # The host's own way back from the padded, resized picture; the queries pass for classes.
+        # The host's own way back from the padded, resized image; the queries pass for classes.
         (placed,) = host.postprocess_result(logits, [SegDataSample(metainfo=sample.metainfo)])
         return placed.seg_logits.data.float().sigmoid()
 

@@ -12,7 +12,7 @@ TEXT = """
 A run is NAME=CONFIG, with overrides of the config after it; `@FILE` stands for a file with a run a
 line. A config without `swap` is trained by its own runner and evaluated by role with the classes
 and data of `--roles`. The same command goes on after an interruption: finished runs are not
-repeated. Settings are chosen on the `val` split; `--split test` measures on the test pictures
+repeated. Settings are chosen on the `val` split; `--split test` measures on the test images
 instead, for a table that is published. Folders of the runs are kept under `--out`, with `table.md`
 and `results.json` (all seeds, all states, and the last checkpoint of each run).
 """
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='each run once a seed')
     parser.add_argument(
-        '--split', choices=['val', 'test'], default='val', help='pictures to measure on'
+        '--split', choices=['val', 'test'], default='val', help='images to measure on'
     )
     parser.add_argument('--roles', help='swap config that gives classes and data to plain configs')
     parser.add_argument('--parallel', type=int, default=1, help='runs at a time')

@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> None:
         where = f'written to {args.adapter}' if args.adapter else f'merged (alpha {args.alpha:g})'
         if report['merged_before']:
             where += ' and taken out of the weights' if args.adapter else ', already in the file'
-        print(f'LoRA of {len(report["lora"])} linears: {where}')
+        print(f'LoRA of {len(report["lora"])} linear layers: {where}')
     if args.report:
         write_json(args.report, report)
 

@@ -12,7 +12,7 @@ DATASETS = ('class-folders', 'cub', 'imagenet', 'oxford-pet')
 TEXT = """
 `imagenet` reads train/<wnid>/ and val/, `class-folders` <source>/<split>/<class>/ (the official
 <k>_<wnid> folders) and <source>/<class>/ (RESISC45, PlantVillage; a share of each class becomes
-val). Lists are names or a file with one a line. Pictures are checked, then linked. `<out>` has
+val). Lists are names or a file with one a line. Images are checked, then linked. `<out>` has
 class folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a manifest and a contact
 sheet. `--layout official` calls val `test`; with --forget it writes `<out>/forget` and
 `<out>/retain`, with folders named <number>_<class>.

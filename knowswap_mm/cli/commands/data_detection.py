@@ -11,10 +11,10 @@ from knowswap_mm.cli.options import add_data_arguments
 DATASETS = ('coco', 'cub', 'stanford-dogs', 'voc')
 TEXT = """
 Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
-from 1 in the order of `--learn` or `--classes`. `<out>` has pictures by split,
+from 1 in the order of `--learn` or `--classes`. `<out>` has images by split,
 `annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
 official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
-pictures with a class to forget, and its boxes alone) and `<out>/retain` (the pictures without).
+images with a class to forget, and its boxes alone) and `<out>/retain` (the images without).
 `voc` reads Pascal VOC xml: `Annotations`, `JPEGImages` and `ImageSets/Main`, or xml beside images.
 """
 

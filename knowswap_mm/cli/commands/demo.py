@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--data',
         choices=['auto', 'fashion-mnist', 'shapes'],
         default='auto',
-        help='pictures of the classifier',
+        help='images of the classifier',
     )
     parser.add_argument('--source', help='folder with the .gz files of Fashion-MNIST')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
@@ -93,7 +93,7 @@ def show(work_dir: Path, data: str) -> None:
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
     print(f'report                 {work_dir / HTML_FILE}')
-    print(f'picture                {picture}')
+    print(f'image                {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')
     print(f'adapter (safetensors)  {work_dir / "adapter"}')

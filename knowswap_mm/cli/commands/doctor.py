@@ -11,8 +11,8 @@ from knowswap_mm.errors import ConfigError
 
 TEXT = """
 Versions, the compiled operators of mmcv, the GPU, the disk, and a swap of two steps on drawn
-pictures. Each line is ok, a warning (something will be slow, or cannot be used) or a problem, with
-the way to mend it. The exit code is 1 if there is a problem.
+images. Each line is ok, a warning (something will be slow, or cannot be used) or a problem, with
+the way to fix it. The exit code is 1 if there is a problem.
 """
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    help='Check the installation, and say how to mend it.',
+    help='Check the installation, and say how to fix it.',
     examples=('knowswap doctor', 'knowswap doctor --json --skip swap'),
     add_arguments=add_arguments,
     run=run,

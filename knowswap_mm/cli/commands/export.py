@@ -9,7 +9,7 @@ from knowswap_mm.cli.main import Command
 
 TEXT = """
 The weights are merged in double precision, rounded once, and compared with the unmerged model on
-pictures of the test data. `<out>/model.pth` and `<out>/config.py` are for the inferencers of
+images of the test data. `<out>/model.pth` and `<out>/config.py` are for the inferencers of
 mmpretrain, mmdet and mmseg and for deployment tools, `<out>/test_<role>.py` for their test.py;
 neither adapters nor base weights are in the file. `--drop forgotten` takes the rows of the
 forgotten classes out of the head. See docs/export.md.
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8,
         metavar='N',
-        help='compare with the unmerged model on N pictures of the test data (8); 0 does not',
+        help='compare with the unmerged model on N images of the test data (8); 0 does not',
     )
 
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         deviations = record['check']['deviations'].items()
         text = ', '.join(f'{kind} {value:.1e}' for kind, value in deviations)
         pictures = record['check']['pictures']
-        print(f'Largest deviations from the unmerged model on {pictures} pictures: {text}')
+        print(f'Largest deviations from the unmerged model on {pictures} images: {text}')
     for role in record.get('tests', ()):
         print(f'{args.out / f"test_{role}.py"}: for the test.py of the host library')
 

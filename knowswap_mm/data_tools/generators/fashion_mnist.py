@@ -25,7 +25,7 @@ FASHION_CLASSES = (
 )
 #: Where the Debian package ``dataset-fashion-mnist`` puts the files.
 DEBIAN_FOLDER = Path('/usr/share/datasets/fashion-mnist')
-#: Image file, label file and number of pictures of each part.
+#: Image file, label file and number of images of each part.
 PARTS = {
     'train': ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz', 60000),
     'test': ('t10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz', 10000),
@@ -69,7 +69,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     """Reads one gzipped idx file of unsigned bytes.
 
     Args:
-        path (str | Path): A file with 1 dimension (labels) or 3 (pictures).
+        path (str | Path): A file with 1 dimension (labels) or 3 (images).
 
     Returns:
         np.ndarray: uint8 array in the shape that the file's header states.
@@ -103,14 +103,14 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 
 def load_part(folder: str | Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the 'train' (60,000) or 'test' (10,000) pictures.
+    """Loads the 'train' (60,000) or 'test' (10,000) images.
 
     Args:
         folder (str | Path): A folder that :func:`find_source` accepted.
         part (str): 'train' or 'test'.
 
     Returns:
-        tuple: Pictures, uint8 (N, 28, 28), and labels, uint8 (N, ).
+        tuple: Images, uint8 (N, 28, 28), and labels, uint8 (N, ).
     """
     if part not in PARTS:
         raise ValueError(f'part must be one of {sorted(PARTS)}, not {part!r}.')
@@ -127,7 +127,7 @@ def load_part(folder: str | Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hold_out(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits off the last ``per_class`` pictures of every class.
+    """Splits off the last ``per_class`` images of every class.
 
     Taking them from the end keeps them apart from any limit, which counts from the start.
 
@@ -136,7 +136,7 @@ def hold_out(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray
         per_class (int): How many to hold out of each class.
 
     Returns:
-        tuple: Sorted positions of the kept and of the held-out pictures.
+        tuple: Sorted positions of the kept and of the held-out images.
     """
     if per_class < 0:
         raise ValueError(f'per_class must be 0 or more, not {per_class}.')
@@ -145,7 +145,7 @@ def hold_out(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray
         places = np.flatnonzero(labels == label)
         if per_class >= len(places):
             raise ValueError(
-                f'Cannot hold out {per_class} of the {len(places)} pictures of class '
+                f'Cannot hold out {per_class} of the {len(places)} images of class '
                 f'{label}: none would be left; ask for fewer (--val-per-class).'
             )
         held[places[len(places) - per_class :]] = True

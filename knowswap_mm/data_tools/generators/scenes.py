@@ -1,4 +1,4 @@
-"""Writes scenes as pictures with COCO annotations and semantic maps."""
+"""Writes scenes as images with COCO annotations and semantic maps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRIES = 20
 
 @dataclass
 class Scene:
-    """One picture and what is in it.
+    """One image and what is in it.
 
     Attributes:
         picture (np.ndarray): uint8 RGB, (size, size, 3).
@@ -128,7 +128,7 @@ def write_shape_scenes(
     seed: int = 0,
     workers: int = 1,
 ) -> bool:
-    """Write scenes as pictures, COCO annotations and semantic maps.
+    """Write scenes as images, COCO annotations and semantic maps.
 
     The files are ``<root>/<split>/<nnnnn>.png``, ``<root>/annotations/instances_<split>.json`` and
     ``<root>/semantic/<split>/<nnnnn>.png``. Scenes hold one to four shapes; a scene depends on the

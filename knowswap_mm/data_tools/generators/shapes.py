@@ -1,4 +1,4 @@
-"""Pictures of one shape on a texture, for classification."""
+"""Images of one shape on a texture, for classification."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def draw_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_shape_picture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One picture: random place, size, rotation, colours and texture.
+    """One image: random place, size, rotation, colours and texture.
 
     Args:
         name (str): One of :data:`SHAPE_CLASSES`.
@@ -241,19 +241,19 @@ def make_shape_picture(name: str, size: int, rng: np.random.Generator) -> np.nda
 def make_shape_pictures(
     per_class: int, size: int = 28, seed: int = 0, classes: Sequence[str] = SHAPE_CLASSES
 ) -> Split:
-    """Pictures of every class, in class order.
+    """Images of every class, in class order.
 
-    A picture depends on the seed, its class and its number only, so asking for more pictures or
+    An image depends on the seed, its class and its number only, so asking for more images or
     fewer classes changes none of the others.
 
     Args:
-        per_class (int): Number of pictures of each class.
+        per_class (int): Number of images of each class.
         size (int): Height and width in pixels, 16 at least.
         seed (int): The seed.
         classes (Sequence[str]): The classes; labels are positions in it.
 
     Returns:
-        Split: Pictures, labels and names.
+        Split: Images, labels and names.
     """
     if per_class < 1:
         raise ValueError(f'per_class must be 1 or more, not {per_class}.')

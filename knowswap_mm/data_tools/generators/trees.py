@@ -115,7 +115,7 @@ def _same(started: Path, wanted: dict) -> bool:
 
 @dataclass
 class Split:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         images (np.ndarray): uint8, (N, H, W) grey or (N, H, W, 3) RGB.
@@ -161,7 +161,7 @@ def write_image_folder(
 ) -> bool:
     """Writes ``<root>/<split>/<class>/<name>.png`` and ``<root>/meta/*.txt``.
 
-    ``meta/<split>.txt`` lists every picture of a split with its label (the position in
+    ``meta/<split>.txt`` lists every image of a split with its label (the position in
     ``classes``); ``meta/<subset>_<split>.txt`` lists the classes of a subset only, labelled by
     their position in that subset; ``meta/<excerpt>_<split>.txt`` keeps the labels of all classes.
     See :func:`write_tree` for how it is kept whole.
@@ -170,9 +170,9 @@ def write_image_folder(
         root (str | Path): The folder to write.
         classes (Sequence[str]): Class names in label order.
         splits (Mapping): For each split a function that makes it; called only when needed.
-        request (Mapping): What defines the pictures (generator, seed, source hash, ...), as plain
+        request (Mapping): What defines the images (generator, seed, source hash, ...), as plain
             json values. A finished tree of the same request is left alone.
-        per_class (int, optional): At most so many pictures of a class in each split.
+        per_class (int, optional): At most so many images of a class in each split.
         subsets (Mapping, optional): Names and classes of the subsets.
         excerpts (Mapping, optional): Names and classes of the excerpts.
 
@@ -219,7 +219,7 @@ def _write_split(
     per_class: int | None,
     lists: Mapping[str, Mapping[str, int]],
 ) -> dict[str, int]:
-    """Writes one split and its lists; returns the number of pictures of each class."""
+    """Writes one split and its lists; returns the number of images of each class."""
     files = {}
     for label, class_name in enumerate(classes):
         folder = root / name / class_name

@@ -23,7 +23,7 @@ class Ade20k:
         root (str | Path): The folder with ``images`` and ``annotations``.
 
     Raises:
-        SourceError: If there are no pictures, or one has no map.
+        SourceError: If there are no images, or one has no map.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -33,13 +33,13 @@ class Ade20k:
         self.classes = list(dict.fromkeys(name.strip() for name in get_classes('ade20k')))
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, by split and name."""
+        """All images, by split and name."""
         found, problems = [], []
         for folder, split in SPLITS.items():
             paths = sorted((self.root / 'images' / folder).glob('*.jpg'))
             if not paths:
                 fix = 'give the folder that the unpacked archive made (--source)'
-                problems.append(f'images/{folder} has no pictures. Fix: {fix}')
+                problems.append(f'images/{folder} has no images. Fix: {fix}')
             for path in paths:
                 labels = self.root / 'annotations' / folder / f'{path.stem}.png'
                 if not labels.is_file():
@@ -64,7 +64,7 @@ _LAST = 25 * 256 + 255
 
 
 class Ade20kFull:
-    """Reads ``ADE20K_2021_17_01``: a ``.jpg``, ``.json`` and ``_seg.png`` a picture.
+    """Reads ``ADE20K_2021_17_01``: a ``.jpg``, ``.json`` and ``_seg.png`` an image.
 
     They lie below ``images/ADE/{training,validation}``. Classes and their numbers come from the
     json files; the publisher's index is a pickle, which is not read. Objects count, parts of
@@ -74,7 +74,7 @@ class Ade20kFull:
         root (str | Path): The folder with ``images``.
 
     Raises:
-        SourceError: If there are no pictures, or one lacks a file.
+        SourceError: If there are no images, or one lacks a file.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -86,7 +86,7 @@ class Ade20kFull:
             paths = sorted((self.root / 'images' / 'ADE' / folder).rglob('*.jpg'))
             if not paths:
                 fix = 'give the folder that the unpacked archive made (--source)'
-                problems.append(f'images/ADE/{folder} has no pictures. Fix: {fix}')
+                problems.append(f'images/ADE/{folder} has no images. Fix: {fix}')
             for path in paths:
                 self._paths.append((split, path))
                 if not path.with_name(f'{path.stem}_seg.png').is_file():
@@ -105,7 +105,7 @@ class Ade20kFull:
             self._table[number] = place[name]
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, by split and name."""
+        """All images, by split and name."""
         read = partial(read_full_map, table=self._table)
         return [
             MappedPicture(split, path, path.with_name(f'{path.stem}_seg.png'), read)

@@ -26,7 +26,7 @@ class ClassFolders:
 
     Raises:
         ConfigError: If the share is none.
-        SourceError: If the folder is missing, or holds no pictures in class folders.
+        SourceError: If the folder is missing, or holds no images in class folders.
     """
 
     def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
@@ -35,7 +35,7 @@ class ClassFolders:
         self.root, self.val_share, self.seed = Path(root), val_share, seed
 
     def pictures(self) -> list[Picture]:
-        """All pictures, by split, class and name."""
+        """All images, by split, class and name."""
         if not self.root.is_dir():
             raise SourceError(self.root, ['no such folder. Fix: give the unpacked one (--source)'])
         splits = [name for name in ('train', 'val', 'test') if (self.root / name).is_dir()]
@@ -44,7 +44,7 @@ class ClassFolders:
             found = self._hold_out(self._read(self.root, 'train'))
         if not found:
             fix = 'the folders below must hold a folder a class'
-            raise SourceError(self.root, [f'no picture in class folders. Fix: {fix}'])
+            raise SourceError(self.root, [f'no image in class folders. Fix: {fix}'])
         return found
 
     @staticmethod

@@ -30,7 +30,7 @@ _KEPT = ('area', 'iscrowd', 'segmentation')
 class CocoFolder:
     """Reads ``annotations/instances_{train,val}<year>.json`` and ``{train,val}<year>/``.
 
-    Boxes below one pixel and pictures without an object are left out, as detectors do.
+    Boxes below one pixel and images without an object are left out, as detectors do.
 
     Args:
         root (str | Path): The folder with ``annotations``.
@@ -45,7 +45,7 @@ class CocoFolder:
         self.ids: dict[str, int] = {}
 
     def pictures(self) -> list[BoxedPicture]:
-        """All pictures, in the order of the lists."""
+        """All images, in the order of the lists."""
         found, problems = [], []
         for path in self.lists():
             split = re.match(r'instances_(train|val)', path.name)[1]
@@ -83,7 +83,7 @@ class CocoFolder:
                 if item['category_id'] not in names:
                     problems.append(f'{where} has category {item["category_id"]}, which is not')
                 elif item['image_id'] not in images:
-                    problems.append(f'{where} has picture {item["image_id"]}, which is not')
+                    problems.append(f'{where} has image {item["image_id"]}, which is not')
                 elif min(item['bbox'][2:]) >= 1:
                     rest = {key: item[key] for key in _KEPT if key in item}
                     boxed = BoxedObject(names[item['category_id']], tuple(item['bbox']), rest)
@@ -130,7 +130,7 @@ class CocoMasks:
         self.root, self.classes = source.root, list(source.ids)
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures with an object, in the order of the lists."""
+        """All images with an object, in the order of the lists."""
         if bare := [
             f'{p.path.name}: an object has no segmentation'
             for p in self._boxed
@@ -149,7 +149,7 @@ def draw_map(path: Path, objects: Sequence[BoxedObject], classes: Sequence[str])
     """Classes of the topmost object at each pixel.
 
     Args:
-        path (Path): The picture, for its size.
+        path (Path): The image, for its size.
         objects (Sequence[BoxedObject]): Its objects, with ``segmentation`` (polygons or RLE).
         classes (Sequence[str]): Names in the order of their numbers.
     """
@@ -180,7 +180,7 @@ class CocoStuff:
         root (str | Path): The folder with ``stuffthingmaps``.
 
     Raises:
-        SourceError: If the list or the pictures are missing, or one has no map.
+        SourceError: If the list or the images are missing, or one has no map.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -203,7 +203,7 @@ class CocoStuff:
             self._table[number] = self.classes.index(name)
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, by split and name."""
+        """All images, by split and name."""
         read = partial(read_stuff_map, table=self._table)
         found, problems = [], []
         for split in ('train', 'val'):

@@ -29,7 +29,7 @@ class Cub:
         self.root = Path(root)
 
     def pictures(self) -> list[Picture]:
-        """All pictures, in the order of their numbers."""
+        """All images, in the order of their numbers."""
         tables = {
             name: dict(row[:2] for row in read_table(self.root / f'{name}.txt', self.root, 2))
             for name in ('images', 'image_class_labels', 'train_test_split', 'classes')
@@ -43,11 +43,11 @@ class Cub:
                 tables['train_test_split'].get(number, '')
             )
             if class_name is None:
-                problems.append(f'picture {number} ({name}) has no class')
+                problems.append(f'image {number} ({name}) has no class')
             elif split is None:
-                problems.append(f'picture {number} ({name}) has no split')
+                problems.append(f'image {number} ({name}) has no split')
             elif not path.is_file():
-                problems.append(f'picture {number}: images/{name} is missing')
+                problems.append(f'image {number}: images/{name} is missing')
             else:
                 found.append(Picture(split, class_name, path))
         if problems:
@@ -56,7 +56,7 @@ class Cub:
 
 
 class CubBoxes:
-    """Reads ``bounding_boxes.txt`` beside what :class:`Cub` reads; one box a picture.
+    """Reads ``bounding_boxes.txt`` beside what :class:`Cub` reads; one box an image.
 
     Args:
         root (str | Path): The folder with ``images.txt``.
@@ -69,7 +69,7 @@ class CubBoxes:
         self.root = Path(root)
 
     def pictures(self) -> list[BoxedPicture]:
-        """All pictures, in the order of their numbers."""
+        """All images, in the order of their numbers."""
         pictures = Cub(self.root).pictures()
         numbers = {row[1]: row[0] for row in read_table(self.root / 'images.txt', self.root, 2)}
         rows = read_table(self.root / 'bounding_boxes.txt', self.root, 5)
@@ -80,7 +80,7 @@ class CubBoxes:
             try:
                 x, y, width, height = map(float, boxes[numbers[name]])
             except (KeyError, ValueError):
-                problems.append(f'bounding_boxes.txt: no box for picture {numbers[name]} ({name})')
+                problems.append(f'bounding_boxes.txt: no box for image {numbers[name]} ({name})')
                 continue
             objects = (BoxedObject(picture.class_name, (x, y, width, height)),)
             found.append(BoxedPicture(picture.split, picture.path, objects))

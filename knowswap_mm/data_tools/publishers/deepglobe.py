@@ -28,11 +28,11 @@ class DeepGlobe:
 
     Args:
         root (str | Path): The folder with ``train``.
-        val_share (float): Share of the pictures in ``val``.
+        val_share (float): Share of the images in ``val``.
         seed (int): Seed of that draw.
 
     Raises:
-        SourceError: If there are no pictures, or one has no map.
+        SourceError: If there are no images, or one has no map.
     """
 
     classes = list(_COLOURS)
@@ -41,7 +41,7 @@ class DeepGlobe:
         self.root, self.val_share, self.seed = Path(root), val_share, seed
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, by name."""
+        """All images, by name."""
         paths = sorted((self.root / 'train').glob('*_sat.jpg'))
         if not paths:
             fix = 'give the folder that holds train/ (--source)'

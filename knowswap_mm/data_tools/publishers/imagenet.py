@@ -26,14 +26,14 @@ class ImageNet:
         root (str | Path): The folder with ``train`` and ``val``.
 
     Raises:
-        SourceError: If a folder or the list is missing, or a picture is not in it.
+        SourceError: If a folder or the list is missing, or an image is not in it.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
     def pictures(self) -> list[Picture]:
-        """All pictures, by split, class and name."""
+        """All images, by split, class and name."""
         lost = [name for name in ('train', 'val') if not (self.root / name).is_dir()]
         if lost:
             fix = 'give the folder that holds train/ and val/ (--source)'
@@ -53,7 +53,7 @@ class ImageNet:
         return found + [Picture('val', classes[path.stem], path) for path in flat]
 
     def _truth(self, flat: list[Path]) -> dict[str, str]:
-        """The class of each validation picture by its name."""
+        """The class of each validation image by its name."""
         lists = {path.name: path for path in self.root.glob('*')} | {
             path.name: path for path in self.root.glob('ILSVRC2012_devkit*/data/*')
         }

@@ -14,7 +14,7 @@ from knowswap_mm.data_tools.images import MappedPicture, Picture, SourceError, p
 class OxfordPet:
     """Reads ``images/`` and ``annotations/{trainval,test}.txt``; ``test`` becomes ``val``.
 
-    A class is the part of a picture's name before its number (``american_bulldog``).
+    A class is the part of an image's name before its number (``american_bulldog``).
 
     Args:
         root (str | Path): The folder with ``images`` and ``annotations``.
@@ -27,7 +27,7 @@ class OxfordPet:
         self.root = Path(root)
 
     def pictures(self) -> list[Picture]:
-        """All pictures, in the order of the lists."""
+        """All images, in the order of the lists."""
         found, problems = [], []
         labels: dict[str, str] = {}
         for split, name in (('train', 'trainval'), ('val', 'test')):
@@ -67,7 +67,7 @@ class PetMaps:
         self.classes = sorted({picture.class_name for picture in self._pictures})
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, in the order of the lists."""
+        """All images, in the order of the lists."""
         found, problems = [], []
         for picture in self._pictures:
             path = self.root / 'annotations' / 'trimaps' / f'{picture.path.stem}.png'

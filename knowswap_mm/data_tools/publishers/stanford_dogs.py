@@ -13,7 +13,7 @@ class StanfordDogs:
     """Reads ``Images/`` and ``Annotation/`` (VOC xml), and the split of ``train_list.mat``.
 
     Without ``train_list.mat`` a share of each class becomes ``val``. Classes are named as the
-    folders are, ``n02085620-Chihuahua``. Pictures without an object are left out.
+    folders are, ``n02085620-Chihuahua``. Images without an object are left out.
 
     Args:
         root (str | Path): The folder with ``Images`` and ``Annotation``.
@@ -28,7 +28,7 @@ class StanfordDogs:
         self.root, self.val_share, self.seed = Path(root), val_share, seed
 
     def pictures(self) -> list[BoxedPicture]:
-        """All pictures, by split, class and name."""
+        """All images, by split, class and name."""
         pictures = ClassFolders(self.root / 'Images', self.val_share, self.seed).pictures()
         training = self._training_list()
         found, problems = [], []

@@ -209,7 +209,7 @@ class VocMaps:
         self.root = Path(root)
 
     def pictures(self) -> list[MappedPicture]:
-        """All pictures, in the order of the lists."""
+        """All images, in the order of the lists."""
         found, problems = [], []
         for split in ('train', 'val'):
             path = self.root / 'ImageSets' / 'Segmentation' / f'{split}.txt'

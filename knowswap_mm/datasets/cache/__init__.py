@@ -1,4 +1,4 @@
-"""Keeps what the first steps of a host's pipeline make of a picture."""
+"""Keeps what the first steps of a host's pipeline make of an image."""
 
 from knowswap_mm.datasets.cache.cache import SampleCache
 

@@ -243,7 +243,7 @@ class PackFile:
         held = f'{len(self)} with {self.size / 1e9:.2f} GB'
         warn_once(
             f'dataset.cache: after {held} no more samples are kept in {self.storage.where}: '
-            f'{reason}. The others are loaded each time. Fix: see "Keep the decoded pictures" in '
+            f'{reason}. The others are loaded each time. Fix: see "Keep the decoded images" in '
             'docs/data.md.'
         )
 

@@ -1,4 +1,4 @@
-"""A host's pipeline whose first steps are done once a picture."""
+"""A host's pipeline whose first steps are done once an image."""
 
 from __future__ import annotations
 

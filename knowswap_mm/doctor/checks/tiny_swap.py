@@ -34,7 +34,7 @@ class TinySwap(Check):
             run = Path(folder) / 'run'
             command = command_of('train', write_tiny_swap(Path(folder)), '--work-dir', run)
             fix = (
-                'mend what the message says; if that is unclear, open an issue with the output of '
+                'fix what the message says; if that is unclear, open an issue with the output of '
                 '`knowswap doctor --json`'
             )
             try:
@@ -53,4 +53,4 @@ class TinySwap(Check):
         elif missing:
             yield Finding('problem', f'a swap of two steps did not write {missing}: {last}', fix)
         else:
-            yield Finding('ok', 'a swap of two steps works, from pictures to the adapter')
+            yield Finding('ok', 'a swap of two steps works, from images to the adapter')

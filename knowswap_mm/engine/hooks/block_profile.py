@@ -162,7 +162,7 @@ class BlockProfileHook(Hook):
         parts (int): A phase is cut into so many parts of equal length, to see movement in it.
 
     Raises:
-        ConfigError: If ``parts`` is no whole number from 1 on.
+        ConfigError: If ``parts`` is no integer from 1 on.
     """
 
     #: Before the checkpoint of the iteration is written, which holds the profile.
@@ -190,7 +190,7 @@ class BlockProfileHook(Hook):
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
-        """Open the phase; one that a resumed run has not watched from its begin as well."""
+        """Open the phase; one that a resumed run has not watched from its beginning as well."""
         if self.profile is not None:
             self.profile.begin(runner.swap_schedule.phase_at(runner.iter))
 

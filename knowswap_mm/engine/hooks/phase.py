@@ -206,7 +206,7 @@ class PhaseHook(Hook):
                 base = group.setdefault('base_lr', group.get('initial_lr', group['lr']))
                 group['lr'] = group['initial_lr'] = base * phase.lr_factor
             runner.start_phase_schedulers(phase)
-        # Terms that the new phase does not have would otherwise stay in the log for ever.
+        # Terms that the new phase does not have would otherwise stay in the log forever.
         scalars = runner.message_hub.log_scalars
         for key in [key for key in scalars if key.startswith(_PHASE_TERMS)]:
             del scalars[key]
@@ -342,6 +342,6 @@ def _trainable_summary(swapper: Any) -> str:
     if not layers:
         return f'{share}; there are no adapters.'
     return (
-        f'{share}: {adapters:,} in the adapters of {layers} linears, '
+        f'{share}: {adapters:,} in the adapters of {layers} linear layers, '
         f'{trainable - adapters:,} in head rows (head policy {swapper.head_policy!r}).'
     )

@@ -58,9 +58,9 @@ class AuditHook(Hook):
 class RolePicturesHook(Hook):
     """Draws what the model says of a few fixed validation samples of each role.
 
-    At the start, after each phase, and, if asked for, at every evaluation between. The pictures
+    At the start, after each phase, and, if asked for, at every evaluation between. The images
     are stored in ``<work_dir>/pictures`` for the report, and handed to the backends of the
-    visualizer (TensorBoard and others) as ``<role>_<number>``. One process draws. Pictures are
+    visualizer (TensorBoard and others) as ``<role>_<number>``. One process draws. Images are
     worth no run: if they cannot be drawn, the log has a warning and training goes on.
 
     Args:
@@ -68,7 +68,7 @@ class RolePicturesHook(Hook):
         every_evaluation (bool): Whether evaluations inside a phase are drawn, too.
 
     Raises:
-        ConfigError: If ``samples`` is no whole number from 1 on.
+        ConfigError: If ``samples`` is no integer from 1 on.
     """
 
     #: Before a hook takes the weights out again that it put in for the evaluation (EMAHook).
@@ -114,7 +114,7 @@ class RolePicturesHook(Hook):
 
     def _give_up(self, runner: Any, why: str) -> None:
         self._failed = True
-        runner.logger.warning(f'No pictures of predictions are drawn: {why}')
+        runner.logger.warning(f'No images of predictions are drawn: {why}')
 
 
 @HOOKS.register_module()

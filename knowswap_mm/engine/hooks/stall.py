@@ -1,4 +1,4 @@
-"""A process that waits for ever for another one ends and says for which."""
+"""A process that waits forever for another one ends and says for which."""
 
 from __future__ import annotations
 

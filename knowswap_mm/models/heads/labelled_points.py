@@ -13,13 +13,13 @@ from knowswap_mm.registry import MODELS
 
 
 def sample_labelled(labelled: Tensor, rows: int, points: int) -> Tensor:
-    """Draw points of the labelled part of a picture.
+    """Draw points of the labelled part of an image.
 
     Where everything is labelled, points are drawn anywhere, as hosts do. Otherwise they are centres
     of labelled pixels, so that interpolation there never reads an unlabelled one.
 
     Args:
-        labelled (Tensor): Where the picture is labelled, bool, ``(H, W)``.
+        labelled (Tensor): Where the image is labelled, bool, ``(H, W)``.
         rows (int): Number of draws.
         points (int): Points in each.
 
@@ -45,14 +45,14 @@ def sample_uncertain(
     """Draw points of which a share is where a mask is least certain (PointRend).
 
     Args:
-        logits (list[Tensor]): Masks by picture, each ``(masks, h, w)``.
-        labelled (list[Tensor]): Where each picture is labelled, ``(H, W)``.
+        logits (list[Tensor]): Masks by image, each ``(masks, h, w)``.
+        labelled (list[Tensor]): Where each image is labelled, ``(H, W)``.
         points (int): Points a mask.
         oversample (float): Candidates a point.
         uncertain_share (float): Share of the points that are the least certain candidates.
 
     Returns:
-        Tensor: Coordinates of the masks of all pictures, ``(all masks, points, 2)``.
+        Tensor: Coordinates of the masks of all images, ``(all masks, points, 2)``.
     """
     candidates = _draw(logits, labelled, int(points * oversample))
     values = point_sample(torch.cat(logits).unsqueeze(1), candidates).squeeze(1)
@@ -72,8 +72,8 @@ class LabelledPointsMask2FormerHead(Mask2FormerHead):
     """mmseg's ``Mask2FormerHead``, matched and supervised at labelled pixels only.
 
     To the host a pixel without a label (255) belongs to no segment and so speaks against every
-    mask. In a role's picture whose other classes were made unlabelled that is wrong: they are
-    there. Here such pixels are never sampled. On pictures that are labelled everywhere the losses
+    mask. In a role's image whose other classes were made unlabelled that is wrong: they are
+    there. Here such pixels are never sampled. On images that are labelled everywhere the losses
     are the host's. What it changes was measured: docs/segmentation.md.
 
     See the host for the arguments.
@@ -91,9 +91,9 @@ class LabelledPointsMask2FormerHead(Mask2FormerHead):
         Args:
             all_cls_scores (list[Tensor]): By prediction set ``(N, queries, classes + 1)``.
             all_mask_preds (list[Tensor]): By prediction set ``(N, queries, h, w)``.
-            batch_gt_instances (list[InstanceData]): Segments of each picture, ``labels`` and
+            batch_gt_instances (list[InstanceData]): Segments of each image, ``labels`` and
                 ``masks``; what no mask covers is unlabelled.
-            batch_img_metas (list[dict]): Meta information of each picture.
+            batch_img_metas (list[dict]): Meta information of each image.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_mask`` and ``loss_dice``, with prefixes ``d0.``

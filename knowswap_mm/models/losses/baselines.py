@@ -65,7 +65,7 @@ class GradientAscentLoss(WeightedSumLoss):
 
     Args:
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
     """
 
     def role_terms(
@@ -92,7 +92,7 @@ class ElasticWeightLoss(SwappingLoss):
     Args:
         strength (float): :math:`\lambda`.
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
 
     Raises:
         ConfigError: If the strength cannot be used.
@@ -199,7 +199,7 @@ class DistillationForgettingLoss(WeightedSumLoss):
         temperature (float): :math:`T`.
         retain_distance (float): :math:`\alpha`.
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
 
     Raises:
         ConfigError: If a number cannot be used.

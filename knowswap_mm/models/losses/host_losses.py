@@ -40,7 +40,7 @@ def parse_losses(losses: Mapping[str, Any]) -> tuple[Any, OrderedDict[str, Any]]
 
 
 def spread_nonfinite(total: Tensor, terms: Mapping[str, Any]) -> Tensor:
-    """Make all gradients not-a-number if a loss is not finite, and change nothing if all are.
+    """Make all gradients NaN if a loss is not finite, and change nothing if all are.
 
     A loss that is not finite may leave gradients that look well, e.g. behind a bound. What this
     marks is seen by every process, since gradients are averaged over all of them.
@@ -50,7 +50,7 @@ def spread_nonfinite(total: Tensor, terms: Mapping[str, Any]) -> Tensor:
         terms (Mapping): All terms by name.
 
     Returns:
-        Tensor: The loss, times one or not-a-number.
+        Tensor: The loss, times one or NaN.
     """
     raw = [value.detach() for name, value in terms.items() if name.endswith('/raw')]
     seen = _sum([total.detach(), *raw])

@@ -48,7 +48,7 @@ class Objective(nn.Module, metaclass=ABCMeta):
         Args:
             swapper (nn.Module): The :class:`KnowledgeSwapper`.
             role (str): The role.
-            inputs (Tensor): Its pictures, ``(N, C, H, W)``.
+            inputs (Tensor): Its images, ``(N, C, H, W)``.
             samples (list): Its samples.
             phase (SwapPhase): The phase of the batch.
 
@@ -90,7 +90,7 @@ class WeightedSumLoss(Objective):
 
     Args:
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
     """
 
     def __init__(self, group_by: str = 'block', group_exclude: Sequence[str] = ()) -> None:

@@ -27,7 +27,7 @@ class SwappingLoss(WeightedSumLoss):
 
     Args:
         group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linears that are in no group.
+        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
     """
 
     def check(self, schedule: SwapSchedule) -> None:
@@ -69,5 +69,5 @@ class SwappingLoss(WeightedSumLoss):
     @staticmethod
     def _hinge(raw: Tensor, bound: float, gate: Tensor) -> Tensor:
         # A loss that is not finite must not pass for a finished forget: zero times it makes the
-        # total not-a-number, which the divergence check reports, instead of a quiet zero.
+        # total NaN, which the divergence check reports, instead of a quiet zero.
         return (bound - raw) * gate.to(raw.dtype) + raw.detach() * 0

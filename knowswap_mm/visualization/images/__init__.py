@@ -1,4 +1,4 @@
-"""Pictures of samples and of what a model says of them; one drawer a task."""
+"""Images of samples and of what a model says of them; one drawer a task."""
 
 from knowswap_mm.visualization.images.classification import ClassificationDrawer
 from knowswap_mm.visualization.images.detection import DetectionDrawer

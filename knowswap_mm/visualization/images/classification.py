@@ -1,4 +1,4 @@
-"""Pictures of a classifier."""
+"""Images of a classifier."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from knowswap_mm.visualization.images.drawer import Drawer, Drawing, class_name,
 
 @DRAWERS.register_module()
 class ClassificationDrawer(Drawer):
-    """The class is a word: nothing is drawn on the picture."""
+    """The class is a word: nothing is drawn on the image."""
 
     def truth(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
     ) -> Drawing:
-        """The picture and its class."""
+        """The image and its class."""
         return Drawing(
             class_name(_label(record['gt_label']), classes), np.asarray(resized(image)[0])
         )

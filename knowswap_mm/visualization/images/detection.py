@@ -1,4 +1,4 @@
-"""Pictures of a detector."""
+"""Images of a detector."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ class Drawing:
     """What a sample is, or what a model says of it.
 
     Attributes:
-        caption (str): In words; it stands for the picture where that is not seen.
+        caption (str): In words; it stands for the image where that is not seen.
         image (np.ndarray | None): RGB, ``(H, W, 3)``, uint8; None if there is nothing to draw on
-            the picture of the sample.
+            the image of the sample.
         right (bool | None): Whether a prediction is the truth, if that can be said in one word.
         legend (list[tuple[str, str]]): Class and colour (``#rrggbb``) of what was drawn.
     """
@@ -30,7 +30,7 @@ class Drawing:
     legend: list[tuple[str, str]] = field(default_factory=list)
 
 
-#: Longer side of a drawn picture, in pixels: smaller ones are enlarged, larger ones are shrunk.
+#: Longer side of a drawn image, in pixels: smaller ones are enlarged, larger ones are shrunk.
 SIZE = 256
 
 
@@ -47,7 +47,7 @@ class Drawer(metaclass=ABCMeta):
         """Draw the annotations.
 
         Args:
-            image (np.ndarray): Picture of the sample, RGB, as annotated.
+            image (np.ndarray): Image of the sample, RGB, as annotated.
             sample: The host's data sample after the test pipeline.
             record (Mapping): The host data set's record with the labels of the swap.
             classes (Sequence[str]): Names of the classes.
@@ -68,7 +68,7 @@ class Drawer(metaclass=ABCMeta):
 
     @staticmethod
     def picture_of(batch: Mapping[str, Any], sample: Any) -> np.ndarray:
-        """The picture of a sample: its file, or else what the pipeline made of it.
+        """The image of a sample: its file, or else what the pipeline made of it.
 
         Args:
             batch (Mapping): A batch of this sample alone.
@@ -80,13 +80,13 @@ class Drawer(metaclass=ABCMeta):
         path = sample.metainfo.get('img_path')
         if path:
             return mmcv.imread(str(path), channel_order='rgb')
-        # Hosts read pictures as BGR; a picture without a file (CIFAR) is taken to be so as well.
+        # Hosts read images as BGR; an image without a file (CIFAR) is taken to be so as well.
         pixels = np.asarray(batch['inputs'][0]).transpose(1, 2, 0)[..., ::-1]
         return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def resized(image: np.ndarray) -> tuple[Image.Image, float]:
-    """The picture with a longer side of :data:`SIZE`, and the factor.
+    """The image with a longer side of :data:`SIZE`, and the factor.
 
     Args:
         image (np.ndarray): RGB, uint8.
@@ -94,7 +94,7 @@ def resized(image: np.ndarray) -> tuple[Image.Image, float]:
     height, width = image.shape[:2]
     factor = SIZE / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    # Small pictures keep their pixels.
+    # Small images keep their pixels.
     how = Image.Resampling.NEAREST if factor > 3 else Image.Resampling.LANCZOS
     return Image.fromarray(image).resize(size, how), factor
 
@@ -105,7 +105,7 @@ def class_name(label: int, classes: Sequence[str]) -> str:
 
 
 def class_colour(label: int) -> str:
-    """Colour of a class, the same in all pictures: hues by the golden angle, in three shades."""
+    """Colour of a class, the same in all images: hues by the golden angle, in three shades."""
     import colorsys
 
     red, green, blue = colorsys.hls_to_rgb(

@@ -22,7 +22,7 @@ FOLDER, INDEX_FILE = 'pictures', 'pictures.json'
 
 
 class SamplePictures:
-    """Draws the same samples again and again, and keeps the pictures in a folder of the run.
+    """Draws the same samples again and again, and keeps the images in a folder of the run.
 
     ``pictures/pictures.json`` lists ``samples`` (``role``, ``index`` in the validation data,
     ``truth``) and ``states`` (``state``, ``iteration``, and one of the ``predictions`` for each
@@ -54,7 +54,7 @@ class SamplePictures:
             iteration (int): Iterations done.
 
         Yields:
-            tuple[str, Drawing]: Role and number, and what was predicted; with a picture always.
+            tuple[str, Drawing]: Role and number, and what was predicted; with an image always.
         """
         index = self._read_index()
         predictions, samples = [], []

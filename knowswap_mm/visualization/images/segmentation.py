@@ -1,4 +1,4 @@
-"""Pictures of a segmentor."""
+"""Images of a segmentor."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from knowswap_mm.visualization.images.drawer import (
 
 @DRAWERS.register_module()
 class SegmentationDrawer(Drawer):
-    """The colour of each pixel's class over the picture; the legend names the classes.
+    """The colour of each pixel's class over the image; the legend names the classes.
 
     Args:
         opacity (float): Of the colours.
-        share (float): Classes on fewer pixels than this share of the picture are drawn, not named.
+        share (float): Classes on fewer pixels than this share of the image are drawn, not named.
     """
 
     def __init__(self, opacity: float = 0.6, share: float = 0.005) -> None:

@@ -18,11 +18,11 @@ def plot_phases(results: SwapResults, path: str | Path, title: str = '') -> Path
 
     Args:
         results (SwapResults): The results of a run.
-        path (str | Path): Picture to write; its ending chooses the format.
-        title (str): Title of the picture.
+        path (str | Path): Image to write; its ending chooses the format.
+        title (str): Title of the image.
 
     Returns:
-        Path: The picture.
+        Path: The image.
 
     Raises:
         ImportError: If matplotlib is not installed.

@@ -185,7 +185,7 @@ class Gallery(Block):
 
     Attributes:
         label (str): What the samples have in common.
-        folder (Path): Where the pictures are.
+        folder (Path): Where the images are.
         samples (Sequence[Sequence[tuple[str, Mapping]]]): For each sample what it is called
             (``truth``, ``before``, ...) and a drawing, see :class:`SamplePictures`.
     """
@@ -195,7 +195,7 @@ class Gallery(Block):
     samples: Sequence[Sequence[tuple[str, Mapping[str, Any]]]]
 
     def html(self) -> Markup:
-        """As html with the pictures inside."""
+        """As html with the images inside."""
         drawn = max(
             (sum(d['file'] is not None for _, d in each) for each in self.samples), default=1
         )
@@ -210,7 +210,7 @@ class Gallery(Block):
         return box.format(cell, self.label, items)
 
     def _shots(self, sample: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
-        """One figure a picture; words without a picture go beneath the picture before them."""
+        """One figure an image; words without an image go beneath the image before them."""
         figures: list[tuple[Markup, list[Markup]]] = []
         for name, drawing in sample:
             image = self._image(f'{name}: {drawing["caption"]}', drawing['file'])
@@ -248,7 +248,7 @@ class Gallery(Block):
         return Markup('<img alt="{}" src="data:{};base64,{}">').format(alt, kind, data)
 
     def markdown(self) -> str:
-        """As a list; pictures are links into the folder."""
+        """As a list; images are links into the folder."""
         lines = [markdown_text(self.label) + ':', '']
         for sample in self.samples:
             parts = []

@@ -124,7 +124,7 @@ class Report:
         return render_page(self.title, self.sections)
 
     def markdown(self) -> str:
-        """The same in Markdown, without the plots; pictures are links into the run's folder."""
+        """The same in Markdown, without the plots; images are links into the run's folder."""
         parts = [f'# {self.title}']
         for section, blocks in self.sections:
             parts += [f'## {section.title}', *(block.markdown() for block in blocks)]

@@ -15,7 +15,7 @@ def _watch(event, arguments):
         _opened.append(arguments[0])
 
 
-sys.addaudithook(_watch)  # an audit hook stays for ever; it does nothing outside of the fixture
+sys.addaudithook(_watch)  # an audit hook stays forever; it does nothing outside of the fixture
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pictures(picture_tree, tmp_path):
-    """A copy of the picture tree that a test may change."""
+    """A copy of the image tree that a test may change."""
     return shutil.copytree(picture_tree, tmp_path / 'pictures')
