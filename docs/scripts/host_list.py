@@ -98,7 +98,7 @@ HOSTS = [
     _cls('DaViT', 'davit/davit-tiny_4xb256_in1k.py', 224, keys=LINEARS),
     _cls('T2T-ViT', 't2t_vit/t2t-vit-t-14_8xb64_in1k.py', changes=IMAGE, keys=LINEARS),
     _cls('MLP-Mixer', 'mlp_mixer/mlp-mixer-base-p16_64xb64_in1k.py', changes=IMAGE),
-    _cls('LeViT', 'levit/levit-128s_8xb256_in1k.py', 224, keys=LINEARS),
+    _cls('LeViT', 'levit/levit-128s_8xb256_in1k.py', 224, needs={'head.distillation': False}),
     _cls('MobileViT', 'mobilevit/mobilevit-xxsmall_8xb128_in1k.py', keys=LINEARS),
     _det('DINO', 'dino/dino-4scale_r50_8xb2-12e_coco.py'),
     _det('DINO, Swin', 'dino/dino-5scale_swin-l_8xb2-12e_coco.py'),

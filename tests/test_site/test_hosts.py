@@ -32,13 +32,9 @@ def test_sixty_hosts_and_all_that_are_named():
         assert name in families, name
 
 
-#: What is known to be silent, with the issue's point that ends it.
-OPEN = ('knet/', 'detectors/')
-
-
 def test_none_crashes_and_none_is_silent():
     bad = [key for key, found in FOUND.items() if found['outcome'] in ('crashes', 'silent')]
-    assert not [key for key in bad if not any(name in key for name in OPEN)]
+    assert bad == []
 
 
 @pytest.mark.parametrize('config', host_list.DOZEN)
