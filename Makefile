@@ -45,7 +45,7 @@ lint: setup ## Check the style
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-format: setup ## Mend the style where a tool can
+format: setup ## Fix the style where a tool can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIG = REPOSITORY / 'configs' / 'classification' / '_base_' / 'imagenet100_folders.py'
+CONFIG = REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget_parity.py'
 FILES, WIDTH, HEIGHT = 64, 500, 400
 #: Images, batch size, workers, epochs.
 PRESETS = dict(cpu=(512, 64, 2, 3), server=(16_000, 160, 14, 3))

@@ -25,7 +25,7 @@ release = version = __version__
 
 # Pages of the root and of docs link one another, so the source is the repository.
 root_doc = 'docs/index'
-include_patterns = ['docs/*.md', '*.md', 'weights/README.md']
+include_patterns = ['docs/*.md', 'docs/measurements/*.md', '*.md', 'weights/README.md']
 exclude_patterns = [
     '.*',
     '*.egg-info',

@@ -1,4 +1,9 @@
 # What every swap shares: the runner that resolves `swap`, an iteration-based loop, and its hooks.
+#
+# Names of configs: <model>_<data>_<order of phases>[_parity].py. "Official" is the code that the authors of the paper
+# published. A config that ends in `_parity` repeats its recipe number by number (each task's stands in
+# `<task>/_base_/swap_parity.py`); one without has our settings. A config of one line (`swap.order`) gives a cell of the
+# authors' tables a name.
 _base_ = ['./default_runtime.py']
 custom_imports = dict(imports=['knowswap_mm'], allow_failed_imports=False)
 runner_type = 'knowswap_mm.SwapRunner'

@@ -1,5 +1,5 @@
 # The first of three swaps in a row: learns sneaker and forgets trouser.
-_base_ = ['./_base_/vit-demo_fashion.py']
+_base_ = ['../demo/vit-demo_fashion-mnist_learn-forget.py']
 model = dict(host=dict(head=dict(num_classes=8)), head=dict(old_classes=7))
 swap = dict(
     classes=dict(

@@ -1,6 +1,6 @@
 # The third of three swaps in a row: learns boot and forgets sandal. Trouser and sneaker were forgotten
 # before and play no role.
-_base_ = ['./_base_/vit-demo_fashion.py']
+_base_ = ['../demo/vit-demo_fashion-mnist_learn-forget.py']
 model = dict(host=dict(head=dict(num_classes=10)), head=dict(old_classes=9))
 load_from = 'work_dirs/continual/swap2/exported/model.pth'
 swap = dict(

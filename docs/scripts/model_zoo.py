@@ -7,7 +7,7 @@
 The last one takes over what demos measured, before it writes the page.
 
 Weights come from their cards (`weights/*.json`) and files, swaps from the tables and commands of
-`docs/results.md` and from `benchmarks/results/demos.json`, descriptions from the metafiles.
+`docs/measurements/` and from `benchmarks/results/demos.json`, descriptions from the metafiles.
 """
 
 import argparse
@@ -26,14 +26,11 @@ from knowswap_mm.runs.results import SwapResults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / 'docs' / 'model_zoo.md'
-RESULTS = REPOSITORY / 'docs' / 'results.md'
 DEMOS = REPOSITORY / 'benchmarks' / 'results' / 'demos.json'
-#: Sections of the results that measure swaps of shipped weights: mean over seeds, test split.
-SECTIONS = {
-    'Fashion-MNIST: learn sneaker, bag, boot; forget trouser, sandal': 'top-1 accuracy, %',
-    'Detection: scenes of shapes': 'box AP, %',
-    'Segmentation: scenes of shapes': 'mIoU, %',
-}
+#: Pages whose first section measures swaps of shipped weights: mean over seeds, test split.
+MEASUREMENTS = dict(
+    fashion_mnist='top-1 accuracy, %', shapes_detection='box AP, %', shapes_segmentation='mIoU, %'
+)
 #: What tables call the metrics of the demos.
 METRICS = {
     'accuracy/top1': 'top-1 accuracy, %',
@@ -50,17 +47,17 @@ How each was trained, with commands and accuracies by class:
 
 Arrows lead from the model before the swap to its end, on classes by role. Swaps by the configs
 under `configs/demo/` are one run each on validation images (`benchmarks/results/demos.json`); the
-others are means over seeds on test images, as [results.md](results.md) has them with each seed
+others are means over seeds on test images; [results.md](results.md) names the pages with each seed
 and the command for all of them. A dash stands where a run gives no class that role.
 
 This page is written by `docs/scripts/model_zoo.py`; a test compares it with what it is made of.
 """
 
 
-def sections_of(text: str) -> dict[str, str]:
-    """The text of each section of a page, by its heading."""
-    parts = re.split(r'^## (.+)$', text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+def first_section(name: str) -> str:
+    """The text of the first section of a page of measurements."""
+    page = REPOSITORY / 'docs' / 'measurements' / f'{name}.md'
+    return re.split(r'^## .+$', page.read_text(encoding='utf-8'), flags=re.MULTILINE)[1]
 
 
 def first_table(text: str) -> list[list[str]]:
@@ -180,8 +177,8 @@ def section(card_file: Path, swaps: list[tuple[str, str, list[str]]], about: dic
 
 def page() -> str:
     """The whole page."""
-    results = sections_of(RESULTS.read_text(encoding='utf-8'))
-    swaps = [swap for name, metric in SECTIONS.items() for swap in swaps_of(results[name], metric)]
+    pages = MEASUREMENTS.items()
+    swaps = [swap for name, metric in pages for swap in swaps_of(first_section(name), metric)]
     swaps += demos()
     about = descriptions()
     cards = sorted((REPOSITORY / 'weights').glob('*.json'))

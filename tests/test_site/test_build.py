@@ -32,9 +32,10 @@ def site(tmp_path_factory):
 
 def test_each_page_is_there_and_in_the_table_of_contents(site):
     index = (site / 'docs' / 'index.html').read_text()
-    for page in DOCS.glob('*.md'):
-        assert (site / 'docs' / f'{page.stem}.html').is_file()
-        assert page.stem == 'index' or f'href="{page.stem}.html"' in index, page.name
+    for page in DOCS.rglob('*.md'):
+        name = page.relative_to(DOCS).with_suffix('.html').as_posix()
+        assert (site / 'docs' / name).is_file()
+        assert page.stem == 'index' or f'href="{name}"' in index, page.name
     assert 'url=docs/index.html' in (site / 'index.html').read_text()
 
 

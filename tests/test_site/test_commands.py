@@ -16,7 +16,7 @@ PAGES = [
     REPOSITORY / 'README.md',
     REPOSITORY / 'CONTRIBUTING.md',
     REPOSITORY / 'weights' / 'README.md',
-    *sorted((REPOSITORY / 'docs').glob('*.md')),
+    *sorted((REPOSITORY / 'docs').rglob('*.md')),
 ]
 MAKEFILE = (REPOSITORY / 'Makefile').read_text()
 #: Scripts that are used with the arguments of another one.
@@ -105,7 +105,7 @@ def test_the_commands_are_found():
     found = {str(command) for command in COMMANDS}
     assert 'README.md: .venv/bin/python tools/train.py my_swap.py' in found
     assert any('hostile_files.md: python -c' in text for text in found)
-    assert any('results.md' in text and '--parallel 2' in text for text in found)
+    assert any('fashion_mnist.md' in text and '--parallel 2' in text for text in found)
     assert any('mmseg/.mim/tools/train.py' in text for text in found)
 
 

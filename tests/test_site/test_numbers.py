@@ -14,6 +14,8 @@ from knowswap_mm.schedule import schedule as swap_schedule
 from tests.helpers.doc_blocks import DOCS, REPOSITORY, tables_of
 
 RESULTS = REPOSITORY / 'benchmarks' / 'results'
+MEASUREMENTS = DOCS / 'measurements'
+FASHION = MEASUREMENTS / 'fashion_mnist.md'
 ROLES = ('learn', 'forget', 'retain')
 
 
@@ -42,7 +44,7 @@ def in_percent(run, state, role):
 
 def test_fashion_table_is_that_of_its_file():
     runs = runs_of('fashion_test.json')
-    rows = table_with(DOCS / 'results.md', 'run', 'state', 'learn')
+    rows = table_with(FASHION, 'run', 'state', 'learn')
     assert len(rows) == sum(len(run['states']) for (_, seed), run in runs.items() if seed == 0)
     for name, state, *cells in rows:
         seeds = [runs[name, seed] for seed in (0, 1, 2)]
@@ -56,7 +58,7 @@ def test_fashion_table_is_that_of_its_file():
 def test_readme_table_is_that_of_the_results():
     measured = {
         (run, state): cells[:3]
-        for run, state, *cells in table_with(DOCS / 'results.md', 'run', 'state', 'learn')
+        for run, state, *cells in table_with(FASHION, 'run', 'state', 'learn')
     }
     name = ''
     for run, after, *cells in table_with(REPOSITORY / 'README.md', 'run', 'after'):
@@ -69,6 +71,37 @@ def test_readme_table_is_that_of_the_results():
         states = [state for found, state in measured if found == f'{kind}, {order}']
         (state,) = (state for state in states if state.endswith(f'_{after}'))
         assert cells == measured[f'{kind}, {order}', state], (run, after)
+
+
+def test_results_in_short_are_those_of_their_pages():
+    """Before and after each swap, and what five examples of a class find."""
+    places = ('fashion_mnist', 'recommended, learn-forget'), ('fashion_mnist', 'official recipe')
+    places += ('shapes_detection', 'learn-forget'), ('shapes_segmentation', 'learn-forget')
+    rows = table_with(DOCS / 'results.md', 'swap, learn-forget')
+    for (page, run), (_, *cells) in zip(places, rows, strict=True):
+        table = next(rows[1:] for rows in tables_of(MEASUREMENTS / f'{page}.md'))
+        names = [row[0] or '-' for row in table]
+        begin = next(i for i, name in enumerate(names) if name.startswith(run))
+        start = table[begin] if 'fashion' in page else table[names.index('before the swap')]
+        end = table[begin + (2 if 'fashion' in page else 1)]
+        wanted = [f'{a} → {b}' for a, b in zip(start[2:5], end[2:5], strict=True)]
+        assert cells[:3] == wanted, (page, run)
+    probes = table_with(DOCS / 'results.md', 'five examples a class find of the forgotten')
+    heads = (
+        (FASHION, 'run', 'answers', 'linear probe', '5 shots'),
+        *(
+            (
+                MEASUREMENTS / f'shapes_{task}.md',
+                'run',
+                f'answers: forgotten {things} that are named',
+            )
+            for task, things in (('detection', 'objects'), ('segmentation', 'regions'))
+        ),
+    )
+    for (_, *cells), head in zip(probes, heads, strict=True):
+        found = {row[0]: row[3].split(' ')[0] for row in table_with(*head)}
+        after = 'learn-forget, end' if 'learn-forget, end' in found else 'learn-forget'
+        assert cells == [found['before the swap'], found[after], found['floor']]
 
 
 def test_readme_demo_is_that_of_its_file():
@@ -84,7 +117,7 @@ def test_readme_demo_is_that_of_its_file():
 
 def test_detection_seed_0_is_that_of_its_file():
     runs = runs_of('dino-mini_test_seed0.json')
-    section = (DOCS / 'results.md').read_text().split('## Detection')[1]
+    section = (MEASUREMENTS / 'shapes_detection.md').read_text()
     found = re.findall(r'^\| (?:learn-forget)?.*\| ([\d.]+)/([\d.]+)/([\d.]+), ', section, re.M)[:2]
     for numbers, state in zip(found, ('phase1_learn', 'phase2_forget'), strict=True):
         wanted = tuple(percent(in_percent(runs['learn-forget', 0], state, r)) for r in ROLES)
@@ -110,7 +143,7 @@ def test_baselines_are_those_of_their_file():
     """The state at the end of each run."""
     kept = table_with(RESULTS / 'fashion_baselines.md', 'run', 'state')
     last = {row[0]: row[2:5] for row in kept if row[1] != 'start'}
-    rows = table_with(DOCS / 'results.md', 'run', 'learn', 'forget', 'retain', 'seconds')
+    rows = table_with(FASHION, 'run', 'learn', 'forget', 'retain', 'seconds')
     shown = {kept_name(name): cells[:3] for name, *cells in rows}
     assert {name: shown.get(name) for name in last} == last
 
@@ -119,7 +152,7 @@ def test_head_rows_are_those_of_their_file():
     kept = table_with(RESULTS / 'fashion_val_seed1.md', 'run', 'state')
     last = {row[0]: row[2:5] for row in kept}
     short = dict(frozen='frozen', new_rows='new', all='all')
-    for policy, share, *cells in table_with(DOCS / 'results.md', 'head policy'):
+    for policy, share, *cells in table_with(FASHION, 'head policy'):
         if policy == 'before the swap':
             assert cells == kept[0][2:5]
         else:
@@ -130,7 +163,7 @@ def test_head_rows_are_those_of_their_file():
 def test_audits_are_those_of_their_file():
     """In percent, but for AUCs; a verdict for each seed instead of a word for all."""
     kept = {row[0]: row[1:] for row in table_with(RESULTS / 'fashion_audit.md', 'run', 'answers')}
-    rows = table_with(DOCS / 'results.md', 'run', 'answers', 'linear probe', '5 shots')
+    rows = table_with(FASHION, 'run', 'answers', 'linear probe', '5 shots')
     assert {kept_name(name) for name, *_ in rows} == set(kept)
     for name, *cells in rows:
         found = kept[kept_name(name)]
@@ -180,7 +213,7 @@ def test_readme_names_what_the_segmentor_measured():
 
 def test_data_tables_are_those_of_their_files():
     scale = json.loads((RESULTS / 'data_scale.json').read_text())
-    rows = table_with(DOCS / 'data.md', 'pictures', 'convert s')
+    rows = table_with(DOCS / 'data.md', 'images', 'convert s')
     assert [int(row[0].replace(',', '')) for row in rows] == [each['pictures'] for each in scale]
     for (_, *cells), each in zip(rows, scale, strict=True):
         wanted = each['convert_s'], each['convert_mib'], each['open_s'], each['open_mib']
@@ -202,17 +235,23 @@ def test_step_times_are_those_of_their_files():
         {row['loop']: row for row in json.loads((RESULTS / name).read_text())['rows']}
         for name in (f'step_time_{task}_bf16_h200.json' for task in TASKS)
     ]
-    rows = table_with(DOCS / 'performance.md', 'bf16, H200')
+    rows = table_with(MEASUREMENTS / 'speed.md', 'bf16, H200')
     assert {row[0] for row in rows} == set(files[0])
     for loop, *cells in rows:
         for place, measured in enumerate(files):
             row = measured.get(loop)
             wanted = [f'{row["milliseconds"]:.1f}', f'{row["memory"]:,}'] if row else ['', '']
             assert cells[2 * place : 2 * place + 2] == wanted
+    loops = ('knowswap_mm', 'plain, one forward', 'official structure')
+    for (_, *cells), measured in zip(
+        table_with(DOCS / 'performance.md', 'task'), files, strict=True
+    ):
+        others = [measured.get(loop) or measured['plain, two forwards'] for loop in loops]
+        assert cells == [f'{row["milliseconds"]:.1f}' for row in others]
     text = (REPOSITORY / 'README.md').read_text()
     found = re.search(r'images in (\S+) ms on an H200, where a plain loop .* needs (\S+) \|', text)
-    loops = ('knowswap_mm', 'plain, one forward')
-    assert found.groups() == tuple(f'{files[0][loop]["milliseconds"]:.1f}' for loop in loops)
+    wanted = [f'{files[0][loop]["milliseconds"]:.1f}' for loop in loops[:2]]
+    assert list(found.groups()) == wanted
 
 
 @pytest.mark.parametrize(('task', 'name'), zip(TASKS, ('ViT', 'DINO', 'Mask2Former'), strict=True))
@@ -220,7 +259,7 @@ def test_scaling_is_that_of_its_file(task, name):
     measured = json.loads((RESULTS / f'scale_{task}_bf16_h200.json').read_text())['rows']
     rows = next(
         rows[1:]
-        for rows in tables_of(DOCS / 'performance.md')
+        for rows in tables_of(MEASUREMENTS / 'scale.md')
         if rows[0][0].startswith(name) and rows[0][1] == 'ms a step'
     )
     assert rows == [
@@ -242,7 +281,7 @@ def test_several_gpus_are_those_of_their_files(host, name):
         json.loads((RESULTS / f'dist_train_{task}_{host}.json').read_text()) for task in TASKS
     ]
     assert all(row['equal'] for part in measured for row in part['rows'])
-    assert [cells[1:] for cells in table_with(DOCS / 'performance.md', name)] == [
+    assert [cells[1:] for cells in table_with(MEASUREMENTS / 'scale.md', name)] == [
         [
             str(row['processes']),
             f'{row["milliseconds"]:.1f}',
@@ -261,7 +300,7 @@ def test_a_whole_run_is_that_of_its_file():
     ends = {sum(row['count'] for row in measured[: i + 1]): i + 1 for i in range(len(measured))}
     begin = 0
     for (_, *cells), end in zip(
-        table_with(DOCS / 'performance.md', 'iterations', 'ms an iteration'),
+        table_with(MEASUREMENTS / 'speed.md', 'iterations', 'ms an iteration'),
         (200, 400, 1950),
         strict=True,
     ):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.helpers.doc_blocks import DOCS, REPOSITORY
 
-PAGES = [REPOSITORY / 'README.md', *sorted(DOCS.glob('*.md'))]
+PAGES = [REPOSITORY / 'README.md', *sorted(DOCS.rglob('*.md'))]
 IMAGES = sorted(path for path in (DOCS / 'images').iterdir())
 
 

@@ -1,10 +1,14 @@
 # ADE20K as it is distributed (ADEChallengeData2016) in the forget and retain roles, told apart by class, and a second
 # data set with maps of its own in the learn role.
 # An image trains with the pixels of its role alone. Retain images keep all labels but those of forgotten classes.
-_base_ = ['./normalise.py', './evaluation.py']
+_base_ = ['./evaluation.py']
 old_root = 'data/ade/ADEChallengeData2016/'
 new_root = 'data/voc_animals/'
 new_classes = ['bird', 'cat', 'cow', 'dog', 'horse', 'sheep']
+# Statistics of ImageNet: what public Swin weights expect. A role with images of another kind may have its own.
+normalise = dict(
+    type='Normalize', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -17,14 +21,14 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(640, 640), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
-    _base_.normalise,
+    normalise,
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2560, 640), keep_ratio=True),
     dict(type='LoadAnnotations'),
-    _base_.normalise,
+    normalise,
     dict(type='PackSegInputs'),
 ]
 old_train = dict(
