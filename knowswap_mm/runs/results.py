@@ -16,6 +16,7 @@ from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.visualization.tables import markdown_table
 
 START = 'start'
 
@@ -60,20 +61,13 @@ class SwapResults:
 
     def table(self) -> str:
         """The states as a Markdown table."""
-        header = ['state', 'iteration', *ROLES, 'H-mean']
         rows = []
         for name, state in self.states.items():
             values = [self.value(name, role) for role in ROLES]
             values.append(None if name == START else self._percent(name, 'swap/h_mean'))
-            cells = ['-' if v is None else f'{v:.1f}' for v in values]
-            rows.append([name, str(state['iteration']), *cells])
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        rule = ['-' * width for width in widths]
-        lines = [
-            '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + ' |'
-            for row in [header, rule, *rows]
-        ]
-        return '\n'.join(lines)
+            cells = [None if v is None else f'{v:.1f}' for v in values]
+            rows.append([name, state['iteration'], *cells])
+        return markdown_table(['state', 'iteration', *ROLES, 'H-mean'], rows, aligned=True)
 
     def write(self, path: Path, **extra: Any) -> None:
         """Write the results as json, in one step.

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Section, Table
 
 
 @REPORT_SECTIONS.register_module()

@@ -9,9 +9,15 @@ from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.plots import Curve, plot_curves
-from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
+from knowswap_mm.visualization.report.blocks import (
+    Block,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)
 from knowswap_mm.visualization.report.outcome import class_values
-from knowswap_mm.visualization.report.sections.section import Section
 
 _HINT = (
     'Values of single classes were not measured. They are there if val_evaluator gives them: '

@@ -8,8 +8,7 @@ from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
-from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph, Section
 
 
 @REPORT_SECTIONS.register_module()
