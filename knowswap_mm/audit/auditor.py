@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowswap_mm.audit.attacks import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import AuditData
 from knowswap_mm.audit.models import HostStore, ModelFile, Subject
 from knowswap_mm.audit.readers import UnitReader

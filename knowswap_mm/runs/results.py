@@ -55,6 +55,11 @@ class SwapResults:
         """Primary metric of a role in a state in percent, None if it was not measured."""
         return self._percent(state, f'{role}/{self.primary}')
 
+    def percents(self, state: str) -> list[float | None]:
+        """Primary metric of each role, and the H-mean (none at the start), in percent."""
+        mean = None if state == START else self._percent(state, 'swap/h_mean')
+        return [*(self.value(state, role) for role in ROLES), mean]
+
     def _percent(self, state: str, name: str) -> float | None:
         value = self.states.get(state, {}).get('metrics', {}).get(name)
         return None if value is None else 100 * value / self.scale
@@ -63,9 +68,7 @@ class SwapResults:
         """The states as a Markdown table."""
         rows = []
         for name, state in self.states.items():
-            values = [self.value(name, role) for role in ROLES]
-            values.append(None if name == START else self._percent(name, 'swap/h_mean'))
-            cells = [None if v is None else f'{v:.1f}' for v in values]
+            cells = [None if value is None else f'{value:.1f}' for value in self.percents(name)]
             rows.append([name, state['iteration'], *cells])
         return markdown_table(['state', 'iteration', *ROLES, 'H-mean'], rows, aligned=True)
 

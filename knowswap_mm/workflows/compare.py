@@ -72,11 +72,9 @@ def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
 
 def percents(run: dict, state: str) -> list[float | None]:
     """Primary metric of each role, and the H-mean, in percent; None for what was not measured."""
-    metrics = run['states'].get(state, {}).get('metrics', {})
-    names = [f'{role}/{run["primary"]}' for role in ROLES] + ['swap/h_mean']
-    values = [None if name == 'swap/h_mean' and state == START else metrics.get(name)
-              for name in names]  # fmt: skip
-    return [None if value is None else 100 * value / run['scale'] for value in values]
+    results = SwapResults(run['primary'], run['scale'])
+    results.states = run['states']
+    return results.percents(state)
 
 
 def spread(values: list[float | None]) -> str:

@@ -1,7 +1,6 @@
 """Attacks and descriptions; one file each."""
 
 from knowswap_mm.audit.attacks.answers import Answers
-from knowswap_mm.audit.attacks.audit_part import AuditPart
 from knowswap_mm.audit.attacks.drift import Drift
 from knowswap_mm.audit.attacks.dropped_adapter import DroppedAdapter
 from knowswap_mm.audit.attacks.linear_probe import LinearProbe
@@ -13,7 +12,6 @@ from knowswap_mm.audit.attacks.similarity import Similarity
 
 __all__ = [
     'Answers',
-    'AuditPart',
     'Drift',
     'DroppedAdapter',
     'LinearProbe',

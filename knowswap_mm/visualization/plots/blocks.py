@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
-from knowswap_mm.visualization.plots.phases import STYLES
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC
+from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC, STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

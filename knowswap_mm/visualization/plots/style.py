@@ -1,19 +1,21 @@
-"""A plot as part of a page."""
+"""Colours of the plots, and a plot as a file or as part of a page."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from knowswap_mm.visualization.plots.phases import STYLES
+from knowswap_mm.io.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
+#: Colours that readers with colour blindness can tell apart (Okabe and Ito), and a marker each.
+STYLES = {'learn': ('#0072B2', 'o'), 'forget': ('#D55E00', 's'), 'retain': ('#009E73', '^')}
 INK, LINE, MUTED, BAND = '#1b1f24', '#c9ced6', '#6b7280', '#8f97a3'
 #: What a colour is called in the style sheet of a page.
 ON_A_PAGE = {
@@ -75,3 +77,15 @@ def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     head = re.sub(r'\s(width|height|version)="[^"]*"', '', head)
     head += f' role="img" aria-label="{escape(alt)}" style="--width: {round(float(width))}"'
     return Markup(f'{head}>{rest}')
+
+
+def write_figure(path: str | Path, figure: Any, **settings: Any) -> None:
+    """Write a figure, whole or not at all.
+
+    Args:
+        path (str | Path): The file; its ending tells the format.
+        figure (Figure): The figure.
+        **settings: As of ``savefig``.
+    """
+    kind = Path(path).suffix.removeprefix('.') or 'png'
+    write_atomic(path, lambda file: figure.savefig(file, format=kind, **settings))

@@ -1,4 +1,4 @@
-"""How to have it again."""
+"""How to repeat the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragr
 class Configuration(Section):
     """Command, versions, phases and config."""
 
-    name, title, order = 'configuration', 'How to have it again', 90
+    name, title, order = 'configuration', 'Repeat it', 90
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """The commands of all starts, the schedule, and the config on demand."""
