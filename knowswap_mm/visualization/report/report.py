@@ -12,6 +12,7 @@ from knowswap_mm.io.files import write_atomic
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.version import __version__
+from knowswap_mm.visualization.report import sections as sections  # which registers them
 from knowswap_mm.visualization.report.blocks import FOLDER, Block, Section, template
 
 HTML_FILE, MARKDOWN_FILE, JSON_FILE = 'report.html', 'report.md', 'report.json'
@@ -29,7 +30,6 @@ class Report:
 
     def __init__(self, record: RunFolder) -> None:
         self.record = record
-        REPORT_SECTIONS.import_from_location()
         kinds = sorted(REPORT_SECTIONS.module_dict.values(), key=lambda kind: kind.order)
         self.sections: list[tuple[Section, list[Block]]] = []
         for kind in kinds:
