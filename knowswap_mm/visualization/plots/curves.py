@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowswap_mm.roles import ROLES
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC, STYLES, write_figure
+from knowswap_mm.visualization.plots.style import (
+    BAND,
+    INK,
+    MUTED,
+    STYLES,
+    styled_figure,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,12 +99,8 @@ def plot_curves(
     Returns:
         Figure: The plot.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     curves = [curve for curve in curves if curve.points]
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(5.4, 2.7), layout='constrained')
+    with styled_figure(5.4, 2.7) as figure:
         axes = figure.subplots()
         for curve in curves:
             axes.plot(
@@ -117,8 +120,6 @@ def plot_curves(
             axes.set_ylim(*limits)
         axes.set_xlabel('iteration')
         axes.set_ylabel(ylabel)
-        axes.grid(axis='y', linewidth=0.6)
-        axes.set_axisbelow(True)
         figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
     return figure
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,10 @@ ON_A_PAGE = {
 }
 #: What matplotlib draws with.
 RC = {
+    'axes.axisbelow': True,
     'axes.edgecolor': LINE,
+    'axes.grid': True,
+    'axes.grid.axis': 'y',
     'axes.labelcolor': INK,
     'axes.spines.right': False,
     'axes.spines.top': False,
@@ -36,6 +41,7 @@ RC = {
     'font.family': 'sans-serif',
     'font.size': 9,
     'grid.color': LINE,
+    'grid.linewidth': 0.6,
     'legend.frameon': False,
     'lines.linewidth': 1.6,
     'lines.markersize': 4.5,
@@ -47,6 +53,21 @@ RC = {
     'ytick.color': LINE,
     'ytick.labelcolor': INK,
 }
+
+
+@contextmanager
+def styled_figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure in the colours above; what is drawn in the block has them, too.
+
+    Args:
+        width (float): In inches.
+        height (float): In inches.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        yield Figure(figsize=(width, height), layout='constrained')
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
