@@ -10,14 +10,18 @@ from knowswap_mm.audit.attacks.prototype_probe import PrototypeProbe
 from knowswap_mm.audit.attacks.relearning import Relearning
 from knowswap_mm.audit.attacks.similarity import Similarity
 
-__all__ = [
-    'Answers',
-    'Drift',
-    'DroppedAdapter',
-    'LinearProbe',
-    'MembershipInference',
-    'MetricsByRole',
-    'PrototypeProbe',
-    'Relearning',
-    'Similarity',
-]
+#: Names of the parts, in the order of the report.
+PARTS = tuple(
+    part.__name__
+    for part in (
+        Answers,
+        DroppedAdapter,
+        LinearProbe,
+        PrototypeProbe,
+        MembershipInference,
+        Relearning,
+        MetricsByRole,
+        Similarity,
+        Drift,
+    )
+)
