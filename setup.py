@@ -45,7 +45,7 @@ setup(
     license_files=['LICENSE'],
     keywords=['computer vision', 'machine unlearning', 'continual learning', 'LoRA', 'OpenMMLab'],
     packages=find_packages(include=['knowswap_mm', 'knowswap_mm.*']),
-    package_data={'knowswap_mm': ['visualization/report/*.css']},
+    package_data={'knowswap_mm': ['visualization/report/*.css', 'visualization/report/*.html']},
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require=extras,

@@ -16,7 +16,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from knowswap_mm.visualization.images.samples import FOLDER, INDEX_FILE
-from knowswap_mm.visualization.plots.phases import STYLES
+from knowswap_mm.visualization.plots.style import STYLES
 
 PICTURE = Path(__file__).resolve().parents[1] / 'images' / 'before_after.png'
 

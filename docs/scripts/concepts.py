@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from matplotlib.patches import FancyBboxPatch
 
 from knowswap_mm.roles import ROLES
-from knowswap_mm.visualization.plots.phases import STYLES
+from knowswap_mm.visualization.plots.style import STYLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = REPOSITORY / 'docs' / 'images' / 'concepts.svg'

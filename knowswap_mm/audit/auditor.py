@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowswap_mm.audit.attacks import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.attacks import PARTS
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import AuditData
 from knowswap_mm.audit.models import HostStore, ModelFile, Subject
 from knowswap_mm.audit.readers import UnitReader
@@ -27,18 +27,6 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAGroups
 from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
 from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS, class_of, type_name
-
-PARTS = (
-    'Answers',
-    'DroppedAdapter',
-    'LinearProbe',
-    'PrototypeProbe',
-    'MembershipInference',
-    'Relearning',
-    'MetricsByRole',
-    'Similarity',
-    'Drift',
-)
 
 
 @EVALUATORS.register_module()

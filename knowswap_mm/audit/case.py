@@ -1,7 +1,8 @@
-"""Everything that the parts of an audit look at."""
+"""A part of an audit, and everything that it looks at."""
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import nn
 from knowswap_mm.audit.data import AuditData
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.readers import UnitReader
-from knowswap_mm.audit.report import Finding
+from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate, Verdict, mean_of_references
 
 
@@ -84,3 +85,18 @@ class Case:
         names = [name for name, _ in self.named]
         details = dict(by_model={n: vars(each) for n, each in zip(names, found, strict=True)})
         return Finding(attack, statistic, before, after, floor, verdict, remark, details)
+
+
+class AuditPart(metaclass=ABCMeta):
+    """Looks at a case; a new attack is one subclass in one file, registered in ``AUDITS``."""
+
+    @abstractmethod
+    def run(self, case: Case) -> list[Finding | Table]:
+        """Look at the models.
+
+        Args:
+            case (Case): Models and data.
+
+        Returns:
+            list[Finding | Table]: Results of attacks, and tables without a verdict.
+        """

@@ -70,7 +70,7 @@ class ModelFile:
         Args:
             config (Mapping): The config of the swap.
             path (str | Path): The file; it may be missing.
-            base (bool): See the class.
+            base (bool): Whether it is read as the base beneath earlier adapters.
         """
         path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
         found = path.stat() if os.path.isfile(path) else None
@@ -216,17 +216,15 @@ class Subject:
         """The host's metrics by role on the whole test data, with those of single classes."""
         if self._metrics is None:
             dataset = self.data.as_tested
-            evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **self._metric()))
+            reader = self.reader
+            metric = dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
+            evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **metric))
             evaluator.dataset_meta = dataset.metainfo
             with torch.no_grad():
                 for batch in self.data.load(dataset, self.data.metric_batch_size):
                     evaluator.process(self.host.test_step(batch), batch)
             self._metrics = evaluator.evaluate(len(dataset))
         return self._metrics
-
-    def _metric(self) -> dict[str, Any]:
-        reader = self.reader
-        return dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 
 from knowswap_mm.audit.statistics import Estimate, Verdict
 from knowswap_mm.io.files import write_text
+from knowswap_mm.visualization.tables import markdown_table, table_cell
 
 
 @dataclass
@@ -128,11 +129,12 @@ class AuditReport:
         header = ['attack', 'before', 'after', 'floor', 'verdict']
         rows = [[f.attack, f.before, f.after, f.floor, f'**{f.verdict}**'] for f in self.findings]
         parts = ['# Audit', f'**{self.headline()}**', _about(self.about), '## Attacks', _EXPLAINED]
-        parts.append(_markdown(header, rows))
+        parts.append(markdown_table(header, rows))
         remarks = [f'- {f.attack}: {f.statistic}. {f.remark}'.rstrip() for f in self.findings]
         parts.append('\n'.join(remarks))
         for table in self.tables:
-            parts += [f'## {table.title}', table.text, _markdown(table.header, table.rows)]
+            cells = markdown_table(table.header, table.rows, escape=_cell)
+            parts += [f'## {table.title}', table.text, cells]
         return '\n\n'.join(parts) + '\n'
 
     def write(self, folder: str | Path) -> Path:
@@ -171,14 +173,5 @@ def _about(about: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def _markdown(header: list[str], rows: list[list[Any]]) -> str:
-    lines = [header, ['---'] * len(header), *[[_cell(each) for each in row] for row in rows]]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-
-
 def _cell(value: Any) -> str:
-    if value is None:
-        return '-'
-    if isinstance(value, Estimate):
-        return str(value)
-    return f'{value:.3g}' if isinstance(value, float) else str(value)
+    return table_cell(f'{value:.3g}' if isinstance(value, float) else value)

@@ -26,6 +26,7 @@ from knowswap_mm.lora.tensors import (
     tensor_problems,
     value_problems,
 )
+from knowswap_mm.visualization.tables import markdown_table
 
 ADAPTER_FILE = 'adapter_model.safetensors'
 CONFIG_FILE = 'adapter_config.json'
@@ -350,7 +351,7 @@ def describe_adapter(contents: AdapterContents) -> str:
     }
     lines = [f'{name:<11} {value}' for name, value in head.items()]
     if manifest.history:
-        lines += ['', *_table([_row(entry) for entry in manifest.history])]
+        lines += ['', markdown_table(_COLUMNS, map(_row, manifest.history), aligned=True)]
         lines += ['', 'groups: smallest / mean / largest norm of the blocks, (n below 1 %)']
     return '\n'.join(lines)
 
@@ -369,13 +370,4 @@ def _row(entry: Mapping[str, Any]) -> list[str]:
         str(entry['seed']),
         f'{norms} ({groups["small"]} of {groups["number"]})',
         f'{entry["metric"]}: {metrics}' if metrics else 'not measured',
-    ]
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    header = list(_COLUMNS)
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    return [
-        '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + ' |'
-        for row in [header, ['-' * width for width in widths], *rows]
     ]

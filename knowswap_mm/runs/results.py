@@ -16,6 +16,7 @@ from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
 from knowswap_mm.roles import FORGET, RETAIN, ROLES
 from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.visualization.tables import markdown_table
 
 START = 'start'
 
@@ -54,26 +55,22 @@ class SwapResults:
         """Primary metric of a role in a state in percent, None if it was not measured."""
         return self._percent(state, f'{role}/{self.primary}')
 
+    def percents(self, state: str) -> list[float | None]:
+        """Primary metric of each role, and the H-mean (none at the start), in percent."""
+        mean = None if state == START else self._percent(state, 'swap/h_mean')
+        return [*(self.value(state, role) for role in ROLES), mean]
+
     def _percent(self, state: str, name: str) -> float | None:
         value = self.states.get(state, {}).get('metrics', {}).get(name)
         return None if value is None else 100 * value / self.scale
 
     def table(self) -> str:
         """The states as a Markdown table."""
-        header = ['state', 'iteration', *ROLES, 'H-mean']
         rows = []
         for name, state in self.states.items():
-            values = [self.value(name, role) for role in ROLES]
-            values.append(None if name == START else self._percent(name, 'swap/h_mean'))
-            cells = ['-' if v is None else f'{v:.1f}' for v in values]
-            rows.append([name, str(state['iteration']), *cells])
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        rule = ['-' * width for width in widths]
-        lines = [
-            '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + ' |'
-            for row in [header, rule, *rows]
-        ]
-        return '\n'.join(lines)
+            cells = [None if value is None else f'{value:.1f}' for value in self.percents(name)]
+            rows.append([name, state['iteration'], *cells])
+        return markdown_table(['state', 'iteration', *ROLES, 'H-mean'], rows, aligned=True)
 
     def write(self, path: Path, **extra: Any) -> None:
         """Write the results as json, in one step.

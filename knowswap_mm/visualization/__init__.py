@@ -1,5 +1,1 @@
-"""Images of a run."""
-
-from knowswap_mm.visualization.plots.phases import plot_phases
-
-__all__ = ['plot_phases']
+"""What people see of a run: images, plots, tables, and the report."""

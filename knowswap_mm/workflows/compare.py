@@ -23,6 +23,7 @@ from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json, read_lines
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.results import START, SwapResults
+from knowswap_mm.visualization.tables import markdown_table
 from knowswap_mm.workflows.processes import RunFailed, call, stop_all
 
 
@@ -71,11 +72,9 @@ def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
 
 def percents(run: dict, state: str) -> list[float | None]:
     """Primary metric of each role, and the H-mean, in percent; None for what was not measured."""
-    metrics = run['states'].get(state, {}).get('metrics', {})
-    names = [f'{role}/{run["primary"]}' for role in ROLES] + ['swap/h_mean']
-    values = [None if name == 'swap/h_mean' and state == START else metrics.get(name)
-              for name in names]  # fmt: skip
-    return [None if value is None else 100 * value / run['scale'] for value in values]
+    results = SwapResults(run['primary'], run['scale'])
+    results.states = run['states']
+    return results.percents(state)
 
 
 def spread(values: list[float | None]) -> str:
@@ -89,8 +88,7 @@ def spread(values: list[float | None]) -> str:
 
 def table(results: list[dict], all_states: bool = False) -> str:
     """Mean and standard deviation over the seeds of each run's last state, or of every state."""
-    lines = ['| run | state | learn | forget | retain | H-mean | seconds | seeds |']
-    lines.append('| --- | --- | --- | --- | --- | --- | --- | --- |')
+    rows = []
     for name in dict.fromkeys(result['name'] for result in results):
         runs = [r for r in results if r['name'] == name and 'states' in r]
         states = list(runs[0]['states']) if runs else []
@@ -98,12 +96,10 @@ def table(results: list[dict], all_states: bool = False) -> str:
             columns = zip(*(percents(run, state) for run in runs), strict=True)
             cells = [spread(list(column)) for column in columns]
             seconds = f'{statistics.mean(run["seconds"] for run in runs):.0f}'
-            lines.append(f'| {name} | {state} | {" | ".join(cells)} | {seconds} | {len(runs)} |')
+            rows.append([name, state, *cells, seconds, len(runs)])
         for failed in (r for r in results if r['name'] == name and 'error' in r):
-            lines.append(
-                f'| {name} | failed, seed {failed["seed"]}: {failed["error"]} | | | | | | |'
-            )
-    return '\n'.join(lines)
+            rows.append([name, f'failed, seed {failed["seed"]}: {failed["error"]}', *[''] * 6])
+    return markdown_table(['run', 'state', *ROLES, 'H-mean', 'seconds', 'seeds'], rows)
 
 
 TRAINED = 'trained'

@@ -22,8 +22,9 @@ from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.reader import read_schedule
+from knowswap_mm.runs.results import START
+from knowswap_mm.visualization.tables import markdown_table
 
-START = 'start'
 #: Classes that an earlier swap forgot, and those to which a swap gives no role.
 EARLIER, NONE = 'earlier', 'none'
 GROUPS = {
@@ -104,23 +105,18 @@ class ContinualTable:
         for group, title in GROUPS.items():
             if any(group in state['means'] for state in self.states):
                 means = [state['means'].get(group) for state in self.states]
-                cells = ['-' if mean is None else f'{mean:.1f}' for mean in means]
+                cells = [None if mean is None else f'{mean:.1f}' for mean in means]
                 rows.append([f'mean {title}', *cells])
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        lines = [header, ['-' * width for width in widths], *rows]
-        return '\n'.join(
-            '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + ' |'
-            for line in lines
-        )
+        return markdown_table(header, rows, aligned=True)
 
     @staticmethod
     def _title(name: str) -> str:
         return name if name == START else f'after {name}'
 
     @staticmethod
-    def _cell(state: Mapping[str, Any], name: str) -> str:
+    def _cell(state: Mapping[str, Any], name: str) -> str | None:
         if name not in state['classes']:
-            return '-'
+            return None
         group = state['groups'].get(name)
         return f'{state["classes"][name]:.1f}' + (f' {group}' if group else '')
 

@@ -29,7 +29,7 @@ def call(work_dir: Path, name: str, *arguments: str | Path) -> None:
         code = execute(command_of(name, *arguments), output)
     if code:
         tail = [line for line in log.read_text().splitlines() if line.strip()][-3:]
-        raise RunFailed(' '.join(' '.join(tail).replace('|', '/').split())[-300:])
+        raise RunFailed(' '.join(' '.join(tail).split())[-300:])
 
 
 def execute(command: list[str], output: IO[str]) -> int:

@@ -22,6 +22,7 @@ def test_a_mean_has_students_interval():
     half = 4.302653 * np.std([1, 2, 4], ddof=1) / math.sqrt(3)
     assert found.value == pytest.approx(7 / 3)
     assert found.high - found.value == pytest.approx(half, rel=1e-5)
+    assert Estimate.of_mean([1.0, 2.0]).high == pytest.approx(1.5 + 12.7062 / 2, rel=1e-5)
     assert Estimate.of_mean([3.0]) == Estimate(3.0, -math.inf, math.inf)
 
 

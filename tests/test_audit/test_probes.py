@@ -31,7 +31,7 @@ class Features:
 
 FIXED = SimpleNamespace(
     data=SimpleNamespace(roles=lambda split: [FORGET, RETAIN]),
-    reader=SimpleNamespace(unit='picture'),
+    reader=SimpleNamespace(unit='image'),
     seed=0,
 )
 
@@ -84,7 +84,7 @@ class Counter(nn.Module):
 class CounterReader:
     """Reads whether the weight is above one."""
 
-    unit, batch_size = 'picture', None
+    unit, batch_size = 'image', None
 
     def read(self, host, batch, own):
         known = float(host.weight) > 1 - 1e-6

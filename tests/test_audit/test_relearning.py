@@ -33,7 +33,7 @@ class Data:
 
 
 class Reader:
-    unit = 'picture'
+    unit = 'image'
 
 
 def relearn(after, *references, **settings):

@@ -38,6 +38,36 @@ def test_verdicts(after, floor, before, verdict):
     assert str(Verdict.judge(after, floor, before, margin=0.1)) == verdict
 
 
+NONE, ALL = Estimate.exact(0.0), Estimate.exact(1.0)
+WEAK = Estimate(1.0, 0.0, 1.0)  # its interval reaches the floor: no power
+
+
+@pytest.mark.parametrize(
+    ('after', 'before', 'margin', 'verdict'),
+    [
+        (Estimate(0.25, 0.25, 0.5), ALL, 0.25, 'unclear'),
+        (Estimate(0.3, 0.2500001, 0.5), ALL, 0.25, 'recovered'),
+        (Estimate.exact(0.25), ALL, 0.25, 'not recovered'),
+        (Estimate(0.2, 0.0, 0.2500001), ALL, 0.25, 'unclear'),
+        (Estimate.exact(-0.25), ALL, 0.25, 'not recovered'),
+        (Estimate.exact(-0.2500001), ALL, 0.25, 'over-forgotten'),
+        (Estimate.exact(0.1), ALL, None, 'not recovered'),
+        (Estimate.exact(0.1000001), ALL, None, 'recovered'),
+        (Estimate.exact(0.25), Estimate(1.0, 0.5, 1.5), 0.25, 'not recovered'),
+        (NONE, WEAK, 0.25, 'no power'),
+        (NONE, Estimate(1.0, 1e-9, 1.0), 0.25, 'not recovered'),
+        (Estimate.exact(0.02), WEAK, 0.25, 'no power'),
+        (Estimate.exact(0.0200001), WEAK, 0.25, 'recovered'),
+        (Estimate.exact(-0.02), WEAK, 0.25, 'no power'),
+        (Estimate.exact(-0.0200001), WEAK, 0.25, 'over-forgotten'),
+    ],
+)
+def test_each_threshold_belongs_to_the_weaker_claim(after, before, margin, verdict):
+    """Exactly at a threshold nothing is claimed that lies beyond it (issue 25)."""
+    settings = {} if margin is None else dict(margin=margin)
+    assert str(Verdict.judge(after, NONE, before, **settings)) == verdict
+
+
 @given(st.floats(0, 1), st.floats(0.1, 1), st.floats(0.001, 0.04), st.floats(0, 0.9))
 def test_the_ends_of_the_scale(floor, scale, half, margin):
     low, high = near(floor, half), near(floor + scale, half)

@@ -34,6 +34,7 @@ BEFORE = dict(learn=0.0, forget=90.0, retain=80.0)
         (dict(learn=64.0, forget=4.5, retain=76.0), ['yes'] * 3, ALL),
         (dict(learn=63.9, forget=4.5, retain=76.0), ['in part', 'yes', 'yes'], SOME),
         (dict(learn=64.0, forget=4.6, retain=75.9), ['yes', 'in part', 'in part'], SOME),
+        (dict(learn=32.0, forget=45.0, retain=68.0), ['in part'] * 3, SOME),
         (dict(learn=31.9, forget=0.0, retain=90.0), ['no', 'yes', 'yes'], 'It did not work.'),
         (dict(learn=70.0, forget=45.1, retain=67.9), ['yes', 'no', 'no'], 'It did not work.'),
     ],

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -181,6 +183,17 @@ def test_what_is_no_run_is_refused(text, tmp_path, tool):
     with pytest.raises(SystemExit, match='ConfigError: WORK_DIR'):
         tool(tmp_path)
     assert not list(tmp_path.glob('report*'))
+
+
+def test_a_report_needs_no_torch(copied):
+    code = (
+        'import sys; from knowswap_mm.visualization.report import Report\n'
+        'Report.of_run(sys.argv[1]).write()\n'
+        "print(sorted({'torch', 'peft', 'transformers', 'mmcv'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, '-c', code, str(copied)], capture_output=True, text=True)
+    assert done.stdout.strip() == '[]', done.stderr[-2000:] or done.stdout
+    assert (copied / 'report.html').is_file()
 
 
 def test_out_is_for_one_run(tool, tmp_path):

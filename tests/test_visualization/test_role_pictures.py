@@ -14,7 +14,7 @@ from knowswap_mm.engine import RolePicturesHook
 from knowswap_mm.visualization.images import (
     DetectionDrawer,
     Drawer,
-    SamplePictures,
+    SampleImages,
     SegmentationDrawer,
 )
 from knowswap_mm.visualization.images.drawer import SIZE, class_colour
@@ -125,8 +125,8 @@ def test_detectors_and_segmentors_are_drawn(configs, make, tmp_path):
     phases = [dict(kind='learn', iters=2)]
     runner = RUNNERS.build(make(scenes, tmp_path / 'run', host, phases))
     model = runner.swapper.eval()
-    pictures = SamplePictures(runner.val_dataloader, tmp_path, count=2)
-    drawn = dict(pictures.draw(model, 'start', 0))
+    images = SampleImages(runner.val_dataloader, tmp_path, count=2)
+    drawn = dict(images.draw(model, 'start', 0))
     assert list(drawn) == [f'{r}_{n}' for n, r in enumerate(
         ('learn', 'learn', 'forget', 'forget', 'retain', 'retain'))]  # fmt: skip
     index = index_of(tmp_path)
@@ -177,4 +177,4 @@ def test_a_picture_without_a_file_is_what_the_pipeline_made():
     sample = type('Sample', (), dict(metainfo={}))
     pixels = torch.zeros(3, 4, 4)
     pixels[0] = 200  # blue comes first
-    assert Drawer.picture_of(dict(inputs=[pixels]), sample)[0, 0].tolist() == [0, 0, 200]
+    assert Drawer.image_of(dict(inputs=[pixels]), sample)[0, 0].tolist() == [0, 0, 200]

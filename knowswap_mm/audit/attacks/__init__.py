@@ -1,7 +1,6 @@
 """Attacks and descriptions; one file each."""
 
 from knowswap_mm.audit.attacks.answers import Answers
-from knowswap_mm.audit.attacks.audit_part import AuditPart
 from knowswap_mm.audit.attacks.drift import Drift
 from knowswap_mm.audit.attacks.dropped_adapter import DroppedAdapter
 from knowswap_mm.audit.attacks.linear_probe import LinearProbe
@@ -11,15 +10,18 @@ from knowswap_mm.audit.attacks.prototype_probe import PrototypeProbe
 from knowswap_mm.audit.attacks.relearning import Relearning
 from knowswap_mm.audit.attacks.similarity import Similarity
 
-__all__ = [
-    'Answers',
-    'AuditPart',
-    'Drift',
-    'DroppedAdapter',
-    'LinearProbe',
-    'MembershipInference',
-    'MetricsByRole',
-    'PrototypeProbe',
-    'Relearning',
-    'Similarity',
-]
+#: Names of the parts, in the order of the report.
+PARTS = tuple(
+    part.__name__
+    for part in (
+        Answers,
+        DroppedAdapter,
+        LinearProbe,
+        PrototypeProbe,
+        MembershipInference,
+        Relearning,
+        MetricsByRole,
+        Similarity,
+        Drift,
+    )
+)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_softmax
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
 from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate

@@ -11,8 +11,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.report import Finding, Table

@@ -6,8 +6,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_softmax
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.readers.reader import Units

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import ROLES

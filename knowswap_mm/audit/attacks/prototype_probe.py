@@ -7,8 +7,7 @@ from scipy import stats
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.report import Finding, Table

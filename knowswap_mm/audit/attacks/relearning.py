@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.models import Subject, read_units
 from knowswap_mm.audit.report import Finding, Table

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from knowswap_mm.audit.attacks.audit_part import AuditPart
-from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
 from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.checks import check_whole

@@ -13,9 +13,9 @@ from knowswap_mm.registry import AUDITS
 
 @AUDITS.register_module()
 class ClassificationReader(UnitReader):
-    """A unit is an image; its features are what the last linear of the head sees."""
+    """A unit is an image; its features are what the last linear layer of the head sees."""
 
-    unit = 'picture'
+    unit = 'image'
     metric = [dict(type='Accuracy', topk=(1,)), dict(type='knowswap_mm.PerClassAccuracy')]
     primary, scale, class_metric = 'accuracy/top1', 100.0, 'class/{}'
 

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     hosts = group_by_host([read_profile(run) for run in args.runs], args.names)
     from knowswap_mm.visualization.plots import plot_where
     from knowswap_mm.visualization.plots.depth import depth_table
-    from knowswap_mm.visualization.plots.phases import write_figure
+    from knowswap_mm.visualization.plots.style import write_figure
 
     write_figure(args.out, plot_where(hosts), dpi=110)
     print(depth_table(hosts))

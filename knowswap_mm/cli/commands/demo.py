@@ -82,7 +82,7 @@ def show(work_dir: Path, data: str) -> None:
     from knowswap_mm.engine.hooks.phase import RESULTS_FILE
     from knowswap_mm.runs.reader import read_schedule
     from knowswap_mm.runs.results import SwapResults
-    from knowswap_mm.visualization import plot_phases
+    from knowswap_mm.visualization.plots import plot_phases
     from knowswap_mm.visualization.report.report import HTML_FILE
 
     results = SwapResults.read(work_dir / RESULTS_FILE)

@@ -101,13 +101,13 @@ class RolePicturesHook(Hook):
             self._give_up(runner, f'{type(error).__name__}: {error}')
 
     def _draw(self, runner: Any, state: str) -> None:
-        from knowswap_mm.visualization.images import SamplePictures
+        from knowswap_mm.visualization.images import SampleImages
 
-        pictures = SamplePictures(runner.val_dataloader, runner.work_dir, self.samples)
+        images = SampleImages(runner.val_dataloader, runner.work_dir, self.samples)
         training = runner.swapper.training
         runner.swapper.eval()
         try:
-            for name, drawing in pictures.draw(runner.swapper, state, runner.iter):
+            for name, drawing in images.draw(runner.swapper, state, runner.iter):
                 runner.visualizer.add_image(name, drawing.image, step=runner.iter)
         finally:
             runner.swapper.train(training)

@@ -3,7 +3,7 @@
 from knowswap_mm.visualization.images.classification import ClassificationDrawer
 from knowswap_mm.visualization.images.detection import DetectionDrawer
 from knowswap_mm.visualization.images.drawer import Drawer, Drawing
-from knowswap_mm.visualization.images.samples import SamplePictures
+from knowswap_mm.visualization.images.samples import SampleImages
 from knowswap_mm.visualization.images.segmentation import SegmentationDrawer
 
 __all__ = [
@@ -11,6 +11,6 @@ __all__ = [
     'DetectionDrawer',
     'Drawer',
     'Drawing',
-    'SamplePictures',
+    'SampleImages',
     'SegmentationDrawer',
 ]

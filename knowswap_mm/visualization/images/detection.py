@@ -53,8 +53,8 @@ def _draw(
     boxes: Sequence[tuple[Sequence[float], int]],
     classes: Sequence[str],
 ) -> Drawing:
-    picture, factor = resized(image)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    drawn, factor = resized(image)
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(18)
     for box, label in boxes:
         colour = class_colour(label)
         left, top, right, bottom = (factor * each for each in box)
@@ -62,8 +62,8 @@ def _draw(
         pen.rectangle((left, top, right, bottom), outline=colour, width=3)
         text = class_name(label, classes)
         place = pen.textbbox((0, 0), text, font=font, stroke_width=2)
-        x = min(max(left, 2), max(picture.width - place[2], 0))
-        y = top - place[3] - 2 if top > place[3] + 2 else min(top + 3, picture.height - place[3])
+        x = min(max(left, 2), max(drawn.width - place[2], 0))
+        y = top - place[3] - 2 if top > place[3] + 2 else min(top + 3, drawn.height - place[3])
         pen.text((x, y), text, fill='white', font=font, stroke_width=2, stroke_fill='black')
     counts = Counter(label for _, label in boxes)
     parts = [
@@ -71,4 +71,4 @@ def _draw(
         for label, count in sorted(counts.items())
     ]
     legend = [(class_name(label, classes), class_colour(label)) for label in sorted(counts)]
-    return Drawing(', '.join(parts) or 'nothing', np.asarray(picture), legend=legend)
+    return Drawing(', '.join(parts) or 'nothing', np.asarray(drawn), legend=legend)

@@ -67,7 +67,7 @@ class Drawer(metaclass=ABCMeta):
         """
 
     @staticmethod
-    def picture_of(batch: Mapping[str, Any], sample: Any) -> np.ndarray:
+    def image_of(batch: Mapping[str, Any], sample: Any) -> np.ndarray:
         """The image of a sample: its file, or else what the pipeline made of it.
 
         Args:

@@ -21,7 +21,7 @@ from knowswap_mm.visualization.images.drawer import Drawer, Drawing
 FOLDER, INDEX_FILE = 'pictures', 'pictures.json'
 
 
-class SamplePictures:
+class SampleImages:
     """Draws the same samples again and again, and keeps the images in a folder of the run.
 
     ``pictures/pictures.json`` lists ``samples`` (``role``, ``index`` in the validation data,
@@ -64,7 +64,7 @@ class SamplePictures:
             record = view.data_info(position - self.dataset.span(role).start)
             batch = self.collate([self.dataset[position]])
             sample = batch['data_samples'][0]
-            image = Drawer.picture_of(batch, sample)
+            image = Drawer.image_of(batch, sample)
             classes = self.dataset.metainfo['classes']
             truth = drawer.truth(image, sample, record, classes)
             (predicted,) = model.test_step(batch)

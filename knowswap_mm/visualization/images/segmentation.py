@@ -43,12 +43,10 @@ class SegmentationDrawer(Drawer):
         return self._draw(image, _labels(sample.pred_sem_seg), classes)
 
     def _draw(self, image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Drawing:
-        picture, _ = resized(image)
-        small = Image.fromarray(labels.astype(np.int32)).resize(
-            picture.size, Image.Resampling.NEAREST
-        )
-        labels = np.asarray(small)
-        drawn = np.asarray(picture).astype(np.float32)
+        small, _ = resized(image)
+        map_of_labels = Image.fromarray(labels.astype(np.int32))
+        labels = np.asarray(map_of_labels.resize(small.size, Image.Resampling.NEAREST))
+        drawn = np.asarray(small).astype(np.float32)
         legend = []
         for label in np.unique(labels):
             if not 0 <= label < len(classes):  # not annotated

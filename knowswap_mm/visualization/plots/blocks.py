@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
-from knowswap_mm.visualization.plots.phases import STYLES
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC
+from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, STYLES, styled_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,12 +65,8 @@ def plot_blocks(profile: Mapping[str, Any]) -> Figure:
     Returns:
         Figure: Two panels over the blocks.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     blocks, weight = profile['blocks'], profile['weight']
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(5.4, 4.2), layout='constrained')
+    with styled_figure(5.4, 4.2) as figure:
         upper, lower = figure.subplots(2, sharex=True)
         for number, phase in enumerate(profile['phases']):
             colour = STYLES.get(phase['kind'], (MUTED, ''))[0].lower()
@@ -84,8 +79,6 @@ def plot_blocks(profile: Mapping[str, Any]) -> Figure:
         lower.set_ylabel('change of weights, %')
         for axes in (upper, lower):
             axes.set_ylim(bottom=0)
-            axes.grid(axis='y', linewidth=0.6)
-            axes.set_axisbelow(True)
         label_blocks(upper, blocks, names=True)
         label_blocks(lower, blocks)
         lower.set_xlabel('block, from the input to the output')
@@ -103,11 +96,7 @@ def plot_similarity(blocks: Sequence[str], roles: Mapping[str, Sequence[float | 
     Returns:
         Figure: The plot.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(5.4, 2.7), layout='constrained')
+    with styled_figure(5.4, 2.7) as figure:
         axes = figure.subplots()
         for role, values in roles.items():
             colour, marker = STYLES[role]
@@ -119,8 +108,6 @@ def plot_similarity(blocks: Sequence[str], roles: Mapping[str, Sequence[float | 
         axes.set_ylim(top=1.03)
         axes.set_xlabel('block, from the input to the output')
         axes.set_ylabel('alignment (CKA)')
-        axes.grid(axis='y', linewidth=0.6)
-        axes.set_axisbelow(True)
         figure.legend(loc='outside lower center', ncols=3)
     return figure
 
@@ -137,11 +124,7 @@ def plot_where(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Returns:
         Figure: The plot.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(10, 0.6 + 2.3 * len(hosts)), layout='constrained')
+    with styled_figure(10, 0.6 + 2.3 * len(hosts)) as figure:
         rows = figure.subplots(len(hosts), 3, squeeze=False)
         for row, (host, profiles) in zip(rows, hosts.items(), strict=True):
             kinds: dict[str, list[Any]] = {}
@@ -158,9 +141,6 @@ def plot_where(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             row[1].set_ylabel('share of the change, %')
             row[2].set_ylabel('depth (0: first block, 1: last)')
             row[2].set_xlabel('share of the phase done, %')
-            for axes in row:
-                axes.grid(axis='y', linewidth=0.6)
-                axes.set_axisbelow(True)
         labels = {}
         for axes in rows.flat:
             labels |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))

@@ -1,17 +1,27 @@
-"""Values over the iterations of a run."""
+"""Values over the iterations and the phases of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowswap_mm.visualization.plots.phases import STYLES
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, RC
+from knowswap_mm.roles import ROLES
+from knowswap_mm.visualization.plots.style import (
+    BAND,
+    INK,
+    MUTED,
+    STYLES,
+    styled_figure,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from knowswap_mm.runs.results import SwapResults
 
 
 _DASHES = ('-', '--', ':', '-.')
@@ -89,12 +99,8 @@ def plot_curves(
     Returns:
         Figure: The plot.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     curves = [curve for curve in curves if curve.points]
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(5.4, 2.7), layout='constrained')
+    with styled_figure(5.4, 2.7) as figure:
         axes = figure.subplots()
         for curve in curves:
             axes.plot(
@@ -114,8 +120,6 @@ def plot_curves(
             axes.set_ylim(*limits)
         axes.set_xlabel('iteration')
         axes.set_ylabel(ylabel)
-        axes.grid(axis='y', linewidth=0.6)
-        axes.set_axisbelow(True)
         figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
     return figure
 
@@ -160,3 +164,44 @@ def _bounds(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
             ends = (phase['begin'], phase['begin'] + phase['length'])
             axes.hlines(phase['bound'], *ends, color=MUTED, linestyle='--', label=label)
             label = '_again'
+
+
+def plot_phases(results: SwapResults, path: str | Path, title: str = '') -> Path:
+    """Draw the primary metric of each role at the start and after each phase.
+
+    Args:
+        results (SwapResults): The results of a run.
+        path (str | Path): Image to write; its ending chooses the format.
+        title (str): Title of the image.
+
+    Returns:
+        Path: The image.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    states = list(results.states)
+    figure = Figure(figsize=(1.8 + 1.5 * len(states), 3.6), layout='constrained')
+    axes = figure.subplots()
+    for role in ROLES:
+        points = [(x, results.value(state, role)) for x, state in enumerate(states)]
+        points = [(x, y) for x, y in points if y is not None]
+        if not points:
+            continue
+        colour, marker = STYLES[role]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=role)
+        for x, y in points:
+            axes.annotate(
+                f'{y:.1f}', (x, y), (0, 6), textcoords='offset points', ha='center', color=colour
+            )
+    axes.set_xticks(range(len(states)), [state.replace('_', '\n') for state in states])
+    axes.set_xlim(-0.4, len(states) - 0.6)
+    axes.set_ylim(-4, 110)
+    axes.set_ylabel(results.primary)
+    axes.set_title(title)
+    axes.grid(axis='y', alpha=0.3)
+    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
+    write_figure(path, figure, dpi=150)
+    return Path(path)

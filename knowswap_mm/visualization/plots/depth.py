@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from knowswap_mm.visualization.tables import markdown_table
+
 
 def mean_gradient(phase: Mapping[str, Any], of: str = 'gradient') -> list[float]:
     """Mean over all steps of a phase, one number a block.
@@ -77,9 +79,8 @@ def depth_table(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 numbers = [whole, shares[0], shares[-1], change[0], change[-1]]
                 kinds.setdefault(phase['kind'], []).append(numbers)
         for kind, found in kinds.items():
-            rows.append([host, kind, str(len(found)), *map(_spread, np.transpose(found))])
-    lines = [_HEADER, ['---'] * len(_HEADER), *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+            rows.append([host, kind, len(found), *map(_spread, np.transpose(found))])
+    return markdown_table(_HEADER, rows)
 
 
 def _spread(values: np.ndarray) -> str:

@@ -1,19 +1,23 @@
-"""A plot as part of a page."""
+"""Colours of the plots, and a plot as a file or as part of a page."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from knowswap_mm.visualization.plots.phases import STYLES
+from knowswap_mm.io.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
+#: Colours that readers with colour blindness can tell apart (Okabe and Ito), and a marker each.
+STYLES = {'learn': ('#0072B2', 'o'), 'forget': ('#D55E00', 's'), 'retain': ('#009E73', '^')}
 INK, LINE, MUTED, BAND = '#1b1f24', '#c9ced6', '#6b7280', '#8f97a3'
 #: What a colour is called in the style sheet of a page.
 ON_A_PAGE = {
@@ -25,7 +29,10 @@ ON_A_PAGE = {
 }
 #: What matplotlib draws with.
 RC = {
+    'axes.axisbelow': True,
     'axes.edgecolor': LINE,
+    'axes.grid': True,
+    'axes.grid.axis': 'y',
     'axes.labelcolor': INK,
     'axes.spines.right': False,
     'axes.spines.top': False,
@@ -34,6 +41,7 @@ RC = {
     'font.family': 'sans-serif',
     'font.size': 9,
     'grid.color': LINE,
+    'grid.linewidth': 0.6,
     'legend.frameon': False,
     'lines.linewidth': 1.6,
     'lines.markersize': 4.5,
@@ -45,6 +53,21 @@ RC = {
     'ytick.color': LINE,
     'ytick.labelcolor': INK,
 }
+
+
+@contextmanager
+def styled_figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure in the colours above; what is drawn in the block has them, too.
+
+    Args:
+        width (float): In inches.
+        height (float): In inches.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        yield Figure(figsize=(width, height), layout='constrained')
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
@@ -75,3 +98,15 @@ def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     head = re.sub(r'\s(width|height|version)="[^"]*"', '', head)
     head += f' role="img" aria-label="{escape(alt)}" style="--width: {round(float(width))}"'
     return Markup(f'{head}>{rest}')
+
+
+def write_figure(path: str | Path, figure: Any, **settings: Any) -> None:
+    """Write a figure, whole or not at all.
+
+    Args:
+        path (str | Path): The file; its ending tells the format.
+        figure (Figure): The figure.
+        **settings: As of ``savefig``.
+    """
+    kind = Path(path).suffix.removeprefix('.') or 'png'
+    write_atomic(path, lambda file: figure.savefig(file, format=kind, **settings))

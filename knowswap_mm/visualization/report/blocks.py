@@ -1,52 +1,80 @@
-"""A table."""
+"""What sections of the report are made of: each block is data; ``page.html`` says how it looks."""
 
 from __future__ import annotations
 
 import base64
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import inline_svg
+from knowswap_mm.visualization.tables import markdown_table, markdown_text
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def template() -> Any:
+    """The macros of ``page.html``, which escape whatever they are given."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template('page.html').module
+
+
+class Section(metaclass=ABCMeta):
+    """Answers one question about a run; a new one is a file with a registered subclass.
+
+    Attributes:
+        name (str): Anchor on the page and key in the json.
+        title (str): Heading.
+        order (int): Sections come by this number.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    order: ClassVar[int]
+
+    @abstractmethod
+    def blocks(self, record: RunFolder) -> Sequence[Block]:
+        """What the section shows; nothing if the run has nothing for it.
+
+        Args:
+            record (RunFolder): The run.
+        """
 
 
 class Block(metaclass=ABCMeta):
     """Knows how it looks as html, as Markdown and as data."""
 
-    @abstractmethod
     def html(self) -> Markup:
-        """As html, with all foreign text escaped."""
+        """As html with all foreign text escaped: the macro that is named as the class."""
+        return getattr(template(), type(self).__name__.lower())(self)
 
     @abstractmethod
     def markdown(self) -> str:
-        """As Markdown, with all foreign text escaped."""
+        """As Markdown with all foreign text escaped."""
 
     def data(self) -> Any:
         """Plain data for json; None if there is none."""
         return None
 
 
-def markdown_text(text: str) -> str:
-    """Foreign text in one line of Markdown, where html and the marks of Markdown mean nothing.
-
-    Args:
-        text (str): Any text.
-    """
-    text = str(text).replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
-    return re.sub(r'([\\`*_\[\]|#!])', r'\\\1', ' '.join(text.split()))
-
-
-_CLASSES = {'yes': 'yes', 'in part': 'part', 'no': 'no'}
-
-
 @dataclass(frozen=True)
 class Banner(Block):
-    """A verdict and what it is made of.
+    """A verdict and what it is made of; colours only repeat what the words say.
 
     Attributes:
         word (str): ``yes``, ``in part``, ``no``, or anything else for a verdict that is none.
@@ -58,17 +86,10 @@ class Banner(Block):
     headline: str
     items: Sequence[tuple[str | None, str]] = ()
 
-    def html(self) -> Markup:
-        """As html; colours only repeat what the words say."""
-        items = Markup('').join(
-            Markup('<li>{} <span class="word {}">{}</span></li>').format(
-                text, _CLASSES.get(word, ''), word or ''
-            )
-            for word, text in self.items
-        )
-        return Markup('<div class="banner {}"><p>{}</p><ul>{}</ul></div>').format(
-            _CLASSES.get(self.word, ''), self.headline, items
-        )
+    @staticmethod
+    def css(word: str | None) -> str:
+        """Class of a word in the style sheet."""
+        return {'yes': 'yes', 'in part': 'part', 'no': 'no'}.get(word, '')
 
     def markdown(self) -> str:
         """As Markdown."""
@@ -94,11 +115,6 @@ class Code(Block):
     text: str
     label: str
 
-    def html(self) -> Markup:
-        """As html."""
-        box = Markup('<pre tabindex="0" role="region" aria-label="{}"><code>{}</code></pre>')
-        return box.format(self.label, self.text)
-
     def markdown(self) -> str:
         """As an indented block, out of which no text can break."""
         return '\n'.join(f'    {line}' for line in self.text.splitlines())
@@ -119,11 +135,6 @@ class Details(Block):
 
     summary: str
     blocks: Sequence[Block]
-
-    def html(self) -> Markup:
-        """As html that needs no script."""
-        inner = Markup('\n').join(block.html() for block in self.blocks)
-        return Markup('<details><summary>{}</summary>\n{}\n</details>').format(self.summary, inner)
 
     def markdown(self) -> str:
         """As a part of its own."""
@@ -154,13 +165,9 @@ class Figure(Block):
     caption: str = ''
     values: dict[str, Any] = field(default_factory=dict)
 
-    def html(self) -> Markup:
-        """As html with the plot inside."""
-        caption = Markup('<figcaption>{}</figcaption>').format(self.caption) if self.caption else ''
-        return Markup(
-            '<figure><div class="scroll" tabindex="0" role="group" aria-label="{}">{}</div>'
-            '{}</figure>'
-        ).format(f'Plot: {self.name}', inline_svg(self.plot, self.name, self.alt), caption)
+    def svg(self) -> Markup:
+        """The plot as an element of the page."""
+        return inline_svg(self.plot, self.name, self.alt)
 
     def markdown(self) -> str:
         """What it shows, in words: Markdown has no plots of its own."""
@@ -173,10 +180,6 @@ class Figure(Block):
 
 #: The only files that are taken into a page.
 _TYPES = {'.webp': 'image/webp', '.png': 'image/png', '.jpg': 'image/jpeg'}
-_MARKS = {
-    True: Markup('&nbsp;<span class="right" role="img" aria-label="right">✓</span>'),
-    False: Markup('&nbsp;<span class="wrong" role="img" aria-label="wrong">✗</span>'),
-}
 
 
 @dataclass(frozen=True)
@@ -187,65 +190,52 @@ class Gallery(Block):
         label (str): What the samples have in common.
         folder (Path): Where the images are.
         samples (Sequence[Sequence[tuple[str, Mapping]]]): For each sample what it is called
-            (``truth``, ``before``, ...) and a drawing, see :class:`SamplePictures`.
+            (``truth``, ``before``, ...) and a drawing, see :class:`SampleImages`.
     """
 
     label: str
     folder: Path
     samples: Sequence[Sequence[tuple[str, Mapping[str, Any]]]]
 
-    def html(self) -> Markup:
-        """As html with the images inside."""
-        drawn = max(
-            (sum(d['file'] is not None for _, d in each) for each in self.samples), default=1
-        )
-        items = Markup('\n').join(
-            Markup('<li><div class="{}">{}</div></li>').format(
-                'shots several' if drawn > 1 else 'shots', self._shots(sample)
-            )
-            for sample in self.samples
-        )
-        cell = '10rem' if drawn < 2 else f'min(100%, {8.5 * drawn + 1:g}rem)'
-        box = Markup('<ul class="samples" style="--cell: {}" aria-label="{}">\n{}\n</ul>')
-        return box.format(cell, self.label, items)
+    @property
+    def widest(self) -> int:
+        """Images of the sample that has the most."""
+        counts = (sum(d['file'] is not None for _, d in each) for each in self.samples)
+        return max(counts, default=1)
 
-    def _shots(self, sample: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
-        """One figure an image; words without an image go beneath the image before them."""
-        figures: list[tuple[Markup, list[Markup]]] = []
+    @property
+    def cell_width(self) -> str:
+        """Width of a sample, as a length of CSS."""
+        return '10rem' if self.widest < 2 else f'min(100%, {8.5 * self.widest + 1:g}rem)'
+
+    def shots(self, sample: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple]:
+        """An image (None if there is none) and its words: those without one go beneath the last.
+
+        Args:
+            sample (Sequence[tuple[str, Mapping]]): One of :attr:`samples`.
+        """
+        found: list[tuple[dict[str, str] | None, list]] = []
         for name, drawing in sample:
-            image = self._image(f'{name}: {drawing["caption"]}', drawing['file'])
-            if image is not None or not figures:
-                figures.append((image or Markup(''), []))
-            words = Markup('<dt>{}</dt><dd>{}{}</dd>').format(
-                name, self._words(drawing), _MARKS.get(drawing.get('right'), '')
-            )
-            figures[-1][1].append(words)
-        return Markup('').join(
-            Markup('<figure>{}<figcaption><dl>{}</dl></figcaption></figure>').format(
-                image, Markup('').join(words)
-            )
-            for image, words in figures
-        )
+            source = self._source(drawing['file'])
+            if source or not found:
+                image = dict(alt=f'{name}: {drawing["caption"]}', src=source) if source else None
+                found.append((image, []))
+            found[-1][1].append((name, drawing))
+        yield from found
 
-    @staticmethod
-    def _words(drawing: Mapping[str, Any]) -> Markup | str:
-        legend = drawing.get('legend') or ()
-        if not legend:
-            return drawing['caption']
-        return Markup('').join(
-            Markup('<span class="chip" style="--chip: {}">{}</span> ').format(_colour(c), name)
-            for name, c in legend
-        )
-
-    def _image(self, alt: str, name: str | None) -> Markup | None:
-        if name is None:
-            return None
-        path = self.folder / Path(name).name
+    def _source(self, name: str | None) -> str | None:
+        """The contents of a file in the folder, as a link that needs no other file."""
+        path = self.folder / Path(name or '').name
         kind = _TYPES.get(path.suffix)
         if kind is None or not path.is_file():
             return None
-        data = base64.b64encode(path.read_bytes()).decode()
-        return Markup('<img alt="{}" src="data:{};base64,{}">').format(alt, kind, data)
+        return f'data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}'
+
+    @staticmethod
+    def colour(text: str) -> str:
+        """A colour of the index, a file like any other: nothing else gets into a style."""
+        hexadecimal = text[:1] == '#' and len(text) == 7 and text[1:].isalnum()
+        return text if hexadecimal else 'transparent'
 
     def markdown(self) -> str:
         """As a list; images are links into the folder."""
@@ -266,12 +256,6 @@ class Gallery(Block):
         return dict(label=self.label, samples=samples)
 
 
-def _colour(text: str) -> str:
-    """A colour of the index, which is a file like any other: nothing else gets into a style."""
-    hexadecimal = text[:1] == '#' and len(text) == 7 and text[1:].isalnum()
-    return text if hexadecimal else 'transparent'
-
-
 @dataclass(frozen=True)
 class Paragraph(Block):
     """A paragraph, or a heading within a section.
@@ -283,14 +267,6 @@ class Paragraph(Block):
 
     text: str
     kind: str = 'text'
-
-    def html(self) -> Markup:
-        """As html."""
-        if self.kind == 'heading':
-            return Markup('<h3>{}</h3>').format(self.text)
-        if self.kind == 'note':
-            return Markup('<p class="note">{}</p>').format(self.text)
-        return Markup('<p>{}</p>').format(self.text)
 
     def markdown(self) -> str:
         """As Markdown."""
@@ -308,7 +284,7 @@ class Table(Block):
         caption (str): What it shows.
         header (Sequence[str]): Names of the columns.
         rows (Sequence[Sequence]): Texts, numbers, or None for what is not known.
-        digits (int): Digits of numbers behind the point.
+        digits (int): Digits of numbers after the point.
     """
 
     caption: str
@@ -316,41 +292,29 @@ class Table(Block):
     rows: Sequence[Sequence[Any]]
     digits: int = 1
 
-    def html(self) -> Markup:
-        """As html, in a box that scrolls if the page is too narrow."""
-        numeric = [
-            any(isinstance(row[i], (int, float)) for row in self.rows)
-            for i in range(len(self.header))
-        ]
-        head = Markup('').join(
-            Markup('<th scope="col"{}>{}</th>').format(_class(number), name)
-            for name, number in zip(self.header, numeric, strict=True)
-        )
-        body = Markup('\n').join(self._row(row, numeric) for row in self.rows)
-        return Markup(
-            '<div class="scroll" tabindex="0" role="region" aria-label="{caption}">\n<table>'
-            '<caption><span>{caption}</span></caption>\n<thead><tr>{head}</tr></thead>\n'
-            '<tbody>\n{body}\n</tbody></table></div>'
-        ).format(caption=self.caption, head=head, body=body)
+    @cached_property
+    def _numeric(self) -> set[int]:
+        """Columns that hold a number."""
+        return {i for row in self.rows for i, v in enumerate(row) if isinstance(v, (int, float))}
 
-    def _row(self, row: Sequence[Any], numeric: Sequence[bool]) -> Markup:
-        first = Markup('<th scope="row"{}>{}</th>').format(_class(numeric[0]), self._cell(row[0]))
-        cells = (
-            Markup('<td{}>{}</td>').format(_class(number, text), text)
-            for text, number in zip(map(self._cell, row[1:]), numeric[1:], strict=True)
-        )
-        return Markup('<tr>{}{}</tr>').format(first, Markup('').join(cells))
+    def cells(self) -> list[list[str]]:
+        """The rows as text."""
+        return [[self._text(value) for value in row] for row in self.rows]
 
-    def _cell(self, value: Any) -> str:
+    def css(self, column: int, text: str = '') -> str:
+        """Class of a cell; a number with its interval stays in one line."""
+        if column in self._numeric:
+            return 'number'
+        return 'interval' if _INTERVAL.fullmatch(text) else ''
+
+    def _text(self, value: Any) -> str:
         if value is None:
             return '–'
         return f'{value:.{self.digits}f}' if isinstance(value, float) else str(value)
 
     def markdown(self) -> str:
         """As a table of Markdown under its caption."""
-        rows = [[markdown_text(self._cell(value)) for value in row] for row in self.rows]
-        lines = [[markdown_text(name) for name in self.header], ['---'] * len(self.header), *rows]
-        table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+        table = markdown_table(self.header, self.cells(), escape=markdown_text)
         return f'{markdown_text(self.caption)}\n\n{table}'
 
     def data(self) -> Any:
@@ -358,10 +322,3 @@ class Table(Block):
         return dict(
             caption=self.caption, header=list(self.header), rows=[list(r) for r in self.rows]
         )
-
-
-def _class(numeric: bool, text: str = '') -> Markup:
-    if numeric:
-        return Markup(' class="number"')
-    # A number with its interval stays in one line.
-    return Markup(' class="interval"') if _INTERVAL.fullmatch(text) else Markup('')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,71 +12,8 @@ from knowswap_mm.io.files import write_atomic
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.version import __version__
-from knowswap_mm.visualization.report.blocks import Block
-
-_PAGE = Markup("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<a class="skip" href="#content">Skip to the results</a>
-<header>
-<h1>{title}</h1>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main id="content">
-{sections}
-</main>
-<footer><p>Made by knowswap_mm {version} from the files of the run; nothing here is loaded from
-elsewhere.</p></footer>
-</body>
-</html>
-""")
-_SECTION = Markup(
-    '<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n{blocks}\n</section>'
-)
-
-
-def render_page(title: str, sections: Sequence[tuple[Any, Sequence[Block]]]) -> str:
-    """The page as html; everything that is no html of ours is escaped.
-
-    Args:
-        title (str): Title.
-        sections (Sequence): Sections with their blocks.
-    """
-    style = (Path(__file__).parent / 'style.css').read_text(encoding='utf-8')
-    links = Markup('').join(
-        Markup('<li><a href="#{}">{}</a></li>').format(each.name, each.title)
-        for each, _ in sections
-    )
-    rendered = Markup('\n').join(
-        _SECTION.format(
-            name=each.name,
-            title=each.title,
-            blocks=Markup('\n').join(block.html() for block in blocks),
-        )
-        for each, blocks in sections
-    )
-    return str(
-        _PAGE.format(
-            title=title,
-            style=Markup(style.strip()),
-            links=links,
-            sections=rendered,
-            version=__version__,
-        )
-    )
-
+from knowswap_mm.visualization.report import sections as sections  # which registers them
+from knowswap_mm.visualization.report.blocks import FOLDER, Block, Section, template
 
 HTML_FILE, MARKDOWN_FILE, JSON_FILE = 'report.html', 'report.md', 'report.json'
 
@@ -94,9 +30,8 @@ class Report:
 
     def __init__(self, record: RunFolder) -> None:
         self.record = record
-        REPORT_SECTIONS.import_from_location()
         kinds = sorted(REPORT_SECTIONS.module_dict.values(), key=lambda kind: kind.order)
-        self.sections: list[tuple[Any, list[Block]]] = []
+        self.sections: list[tuple[Section, list[Block]]] = []
         for kind in kinds:
             section = kind()
             if blocks := section.blocks(record):
@@ -121,7 +56,8 @@ class Report:
 
     def html(self) -> str:
         """One page without any reference to another file."""
-        return render_page(self.title, self.sections)
+        style = Markup((FOLDER / 'style.css').read_text(encoding='utf-8').strip())
+        return str(template().page(self.title, style, self.sections, __version__)).lstrip()
 
     def markdown(self) -> str:
         """The same in Markdown, without the plots; images are links into the run's folder."""

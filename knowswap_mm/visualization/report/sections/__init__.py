@@ -8,7 +8,6 @@ from knowswap_mm.visualization.report.sections.data import Data
 from knowswap_mm.visualization.report.sections.losses import Losses
 from knowswap_mm.visualization.report.sections.phases import Phases
 from knowswap_mm.visualization.report.sections.samples import Samples
-from knowswap_mm.visualization.report.sections.section import Section
 from knowswap_mm.visualization.report.sections.where import Where
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     'Losses',
     'Phases',
     'Samples',
-    'Section',
     'Where',
 ]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph
+from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph, Section
 from knowswap_mm.visualization.report.outcome import CAVEAT, RULES, Outcome
-from knowswap_mm.visualization.report.sections.section import Section
 
 
 @REPORT_SECTIONS.register_module()

@@ -7,8 +7,7 @@ from typing import Any
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Section, Table
 
 
 @REPORT_SECTIONS.register_module()

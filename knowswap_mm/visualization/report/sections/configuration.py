@@ -1,4 +1,4 @@
-"""How to have it again."""
+"""How to repeat the run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Section, Table
 
 
 @REPORT_SECTIONS.register_module()
 class Configuration(Section):
     """Command, versions, phases and config."""
 
-    name, title, order = 'configuration', 'How to have it again', 90
+    name, title, order = 'configuration', 'Repeat it', 90
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """The commands of all starts, the schedule, and the config on demand."""

@@ -9,8 +9,7 @@ from statistics import median
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import Curve, plot_curves
-from knowswap_mm.visualization.report.blocks import Block, Figure, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Figure, Section, Table
 
 
 @REPORT_SECTIONS.register_module()

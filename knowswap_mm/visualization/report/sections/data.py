@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from knowswap_mm.datasets.role_counts import count_problems
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Section, Table
 
 
 @REPORT_SECTIONS.register_module()

@@ -8,8 +8,7 @@ from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import FORGET, ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import Curve, plot_curves
-from knowswap_mm.visualization.report.blocks import Block, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Figure, Paragraph, Section, Table
 
 _HINT = "No scalars were logged. They are if vis_backends has dict(type='LocalVisBackend')."
 

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.plots import Curve, plot_curves
-from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
+from knowswap_mm.visualization.report.blocks import (
+    Block,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)
 from knowswap_mm.visualization.report.outcome import class_values
-from knowswap_mm.visualization.report.sections.section import Section
 
 _HINT = (
     'Values of single classes were not measured. They are there if val_evaluator gives them: '
@@ -40,12 +45,10 @@ class Phases(Section):
             limits=(0, 100),
         )
         alt = f'{results.primary} of the roles over the iterations, in percent: {shown}.'
-        rows = []
-        for state, entry in results.states.items():
-            mean = results.states[state]['metrics'].get('swap/h_mean')
-            mean = None if mean is None or state == START else 100 * mean / results.scale
-            values = [results.value(state, role) for role in ROLES]
-            rows.append([state, entry['iteration'], *values, mean])
+        rows = [
+            [state, entry['iteration'], *results.percents(state)]
+            for state, entry in results.states.items()
+        ]
         table = Table(
             f'{results.primary} by role in percent; H-mean joins what was forgotten and retained',
             ['state', 'iteration', *ROLES, 'H-mean'],

@@ -8,8 +8,7 @@ from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
-from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph, Section
 
 
 @REPORT_SECTIONS.register_module()
@@ -28,36 +27,25 @@ class Samples(Section):
         shown = [('before' if first['state'] == START else first['state'], first)]
         if last is not first:
             shown.append(('after', last))
+        roles = {sample['role'] for sample in index['samples']}
         blocks: list[Block] = []
         for role in ROLES:
-            chosen = [n for n, sample in enumerate(index['samples']) if sample['role'] == role]
-            if not chosen:
-                continue
-            blocks.append(Paragraph(role, 'heading'))
-            blocks.append(self._gallery(record, role, chosen, shown))
+            if role in roles:
+                blocks += [Paragraph(role, 'heading'), self._gallery(record, role, shown)]
         if len(states) > 2:
             every = [(state['state'], state) for state in states]
-            inner = [
-                self._gallery(
-                    record,
-                    role,
-                    [n for n, sample in enumerate(index['samples']) if sample['role'] == role],
-                    every,
-                )
-                for role in ROLES
-            ]
-            inner = [gallery for gallery in inner if gallery.samples]
+            inner = [self._gallery(record, role, every) for role in ROLES if role in roles]
             blocks.append(Details('After each phase', inner))
         return blocks
 
     @staticmethod
-    def _gallery(record: RunFolder, role: str, chosen: list[int], shown: list) -> Gallery:
-        samples = record.pictures['samples']
+    def _gallery(record: RunFolder, role: str, shown: list) -> Gallery:
         rows = [
             [
-                ('truth', samples[number]['truth']),
+                ('truth', sample['truth']),
                 *((name, state['predictions'][number]) for name, state in shown),
             ]
-            for number in chosen
+            for number, sample in enumerate(record.pictures['samples'])
+            if sample['role'] == role
         ]
         return Gallery(f'Samples of the role {role}', record.folder / 'pictures', rows)

@@ -9,8 +9,14 @@ from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import plot_blocks, plot_similarity
 from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
-from knowswap_mm.visualization.report.blocks import Block, Details, Figure, Paragraph, Table
-from knowswap_mm.visualization.report.sections.section import Section
+from knowswap_mm.visualization.report.blocks import (
+    Block,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)
 
 #: Title of the audit's table.
 SIMILARITY = 'Representation similarity'
