@@ -202,7 +202,7 @@ class CocoRoleView(RoleView):
 
     def _settle_frame(self, config: dict[str, Any]) -> None:
         """Compare the files with the json, and load them as its boxes count pixels."""
-        if self.picture_check.remote:
+        if self.image_check.remote:
             return
         images = [self.source.images[int(position)] for position in self.indices]
         folder = self.host.data_prefix['img']

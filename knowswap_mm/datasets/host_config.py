@@ -172,7 +172,7 @@ def is_wrapper(config: Mapping[str, Any]) -> bool:
 
 
 _XML = (
-    "write COCO json once with 'knowswap data-detection voc --source VOCdevkit/VOC2012 --out "
+    "write COCO json once with 'knowswap data detection voc --source VOCdevkit/VOC2012 --out "
     "data/voc', and use type='CocoDataset' with its annotations/instances_train.json"
 )
 #: By a class among the parents: what to use instead.

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from knowswap_mm.datasets.host_config import ORIENTATION, image_loader, turns, without_turning
-from knowswap_mm.datasets.images import picture_limit
+from knowswap_mm.datasets.images import pixel_limit
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.io.files import files_digest, write_cached
 
@@ -60,7 +60,7 @@ def image_headers(paths: Sequence[str], cache_dir: Path) -> list[Header]:
     Returns:
         list[Header]: One an image; of width 0 for addresses and what Pillow does not know.
     """
-    picture_limit()
+    pixel_limit()
     digest = files_digest(paths)
     path = None if digest is None else cache_dir / f'headers_{digest}.npy'
     rows = _cached(path, len(paths))

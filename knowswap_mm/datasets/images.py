@@ -14,7 +14,7 @@ from knowswap_mm.errors import SampleError
 from knowswap_mm.io.text_files import PIXELS, limit_of
 
 
-def picture_limit() -> int:
+def pixel_limit() -> int:
     """The number of pixels above which no image is decoded, by Pillow in this process either.
 
     Returns:
@@ -133,7 +133,7 @@ def skipped_files(
     return found
 
 
-def picture_root(paths: Sequence[str]) -> tuple[str, list[str]]:
+def image_root(paths: Sequence[str]) -> tuple[str, list[str]]:
     """Split paths into the folder that they share, as an absolute path, and what follows it.
 
     Args:
@@ -156,7 +156,7 @@ def absolute(path: str | None) -> str:
     return path if '://' in path else os.path.abspath(os.path.expanduser(path))
 
 
-class PictureCheck:
+class ImageCheck:
     """Refuses addresses that the config does not ask for, and images of too many pixels.
 
     A file of some kilobytes can announce thousands of millions of pixels, and a decoder makes room
@@ -194,7 +194,7 @@ class PictureCheck:
 
     @staticmethod
     def _check_size(path: str) -> None:
-        most = picture_limit()
+        most = pixel_limit()
         try:
             with Image.open(path) as picture:
                 width, height = picture.size

@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
-from knowswap_mm.datasets.images import picture_limit
+from knowswap_mm.datasets.images import pixel_limit
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.io.files import files_digest, write_cached
 
@@ -45,7 +45,7 @@ class SemanticIndex:
         key: str,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
-        picture_limit()
+        pixel_limit()
         self.key, self.backend_args = key, backend_args
         digest = files_digest(paths)
         path = None if digest is None else cache_dir / f'maps_{digest}.npy'
