@@ -290,12 +290,29 @@ class TestImageFolder:
         with pytest.raises(KeyboardInterrupt):
             self.write(root)
         assert not root.exists() and read_manifest(root) is None
-        left = tmp_path / '.tree.partial'
-        (left / 'train' / 'ant' / 'stray.png').write_text('half an image')
+        assert not list(tmp_path.iterdir())
         monkeypatch.undo()
         assert self.write(root)
-        assert not left.exists() and not list(root.glob('**/stray.png'))
         assert read_manifest(root) is not None
+
+    def test_two_writers_of_one_tree_have_places_of_their_own(self, tmp_path):
+        """Also where each would go on with what a stopped one left (issue 25)."""
+        root, places = tmp_path / 'tree', []
+
+        def build(folder):
+            places.append(folder)
+            if len(places) == 1:  # meanwhile another one begins and ends
+                assert write(root)
+            assert not list(folder.glob('own'))
+            (folder / 'own').touch()
+            return dict(files=1)
+
+        def write(root):
+            return image_folder.write_tree(root, {}, build, lambda root: None, resume=True)
+
+        assert write(root) and len(set(places)) == 2
+        assert sorted(path.name for path in root.iterdir()) == ['manifest.json', 'own']
+        assert [path.name for path in tmp_path.iterdir()] == ['tree']
 
     def test_interrupted_replacement_keeps_the_old_tree(self, tmp_path, monkeypatch):
         root = tmp_path / 'tree'

@@ -76,7 +76,7 @@ def test_a_stopped_writer_goes_on_where_it_was(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tree.write(pictures, {})
     assert not (tmp_path / 'out').exists()
-    notes = tmp_path / '.out.partial/.inspected.jsonl'
+    (notes,) = tmp_path.glob('.out.*.partial/new/.inspected.jsonl')
     assert len(notes.read_text().splitlines()) == 4
     with notes.open('a') as file:
         file.write('["cut off')
@@ -90,7 +90,7 @@ def test_a_stopped_writer_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(opened) == 2 + 6  # two not yet looked at, and six for the contact sheet
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names == 'checksums.txt classes.txt contact_sheet.jpg manifest.json splits train'.split()
-    assert not (tmp_path / '.out.partial').exists()
+    assert not list(tmp_path.glob('.out.*'))
 
 
 def test_another_request_does_not_go_on_with_it(tmp_path):
@@ -99,8 +99,9 @@ def test_another_request_does_not_go_on_with_it(tmp_path):
     tree = ImageTree(tmp_path / 'out', tmp_path)
     with pytest.raises(SourceError, match=r'bad\.jpg'):
         tree.write([SourceImage('train', 'x', bad)], dict(seed=0))
-    assert (tmp_path / '.out.partial').exists() and not (tmp_path / 'out').exists()
-    (tmp_path / '.out.partial' / 'train').mkdir()
-    (tmp_path / '.out.partial' / 'train' / 'left.jpg').touch()
+    (left,) = tmp_path.glob('.out.*.partial/new')
+    assert not (tmp_path / 'out').exists()
+    (left / 'train').mkdir()
+    (left / 'train' / 'left.jpg').touch()
     assert tree.write([SourceImage('train', 'x', good)], dict(seed=1))
     assert not list((tmp_path / 'out').rglob('left.jpg'))

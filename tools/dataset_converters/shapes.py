@@ -9,6 +9,7 @@ import sys
 import time
 
 from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.errors import SwapError
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +79,7 @@ def main() -> None:
     args = parse_args()
     try:
         write(args)
-    except (OSError, ValueError) as error:
+    except (SwapError, OSError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
 
 
