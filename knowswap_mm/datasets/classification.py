@@ -1,4 +1,4 @@
-"""Role view whose training samples carry wrong labels."""
+"""Role views over classification data: with the true labels, and with random ones."""
 
 from __future__ import annotations
 

@@ -1,16 +1,19 @@
-"""A look at the files of a sample before they are decoded."""
+"""Files of images: their names, a look at them before they are decoded, what is remembered."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from knowswap_mm.errors import SampleError
+from knowswap_mm.io.files import files_digest, write_cached
 from knowswap_mm.io.text_files import PIXELS, limit_of
 
 
@@ -207,3 +210,47 @@ class ImageCheck:
                 f'{path} has {width} x {height} pixels, more than {most}. Set {PIXELS} if it is '
                 'right'
             )
+
+
+#: Threads that read: most wait for the disk, and decoding leaves the interpreter's lock.
+_READERS = 8
+#: Bytes of numpy's header are far fewer.
+_HEADER = 4096
+
+
+def cached_rows(
+    kind: str,
+    paths: Sequence[str],
+    cache_dir: Path,
+    columns: int,
+    read: Callable[[str], Sequence[int] | np.ndarray],
+) -> np.ndarray:
+    """Read some numbers of each file once, and remember them until a file changes.
+
+    Args:
+        kind (str): Begins the name of what is remembered; the rest are the paths, sizes and times.
+        paths (Sequence[str]): The files.
+        cache_dir (Path): Folder for what is remembered, see :func:`cache_folder`.
+        columns (int): How many numbers.
+        read (Callable): Gives the numbers of a file, from 0 on.
+
+    Returns:
+        np.ndarray: int64, ``(files, columns)``.
+    """
+    pixel_limit()
+    digest = files_digest(paths)
+    path = None if digest is None else cache_dir / f'{kind}_{digest}.npy'
+    shape = (len(paths), columns)
+    if path is not None and path.is_file():
+        try:
+            if path.stat().st_size <= len(paths) * columns * 8 + _HEADER:
+                rows = np.load(path, allow_pickle=False)
+                if rows.shape == shape and rows.dtype == np.int64 and (rows >= 0).all():
+                    return rows
+        except Exception:  # a file of another origin may raise anything; the files are read anew
+            pass
+    with ThreadPoolExecutor(_READERS) as pool:
+        rows = np.array(list(pool.map(read, paths)), np.int64).reshape(shape)
+    if path is not None:
+        write_cached(path, lambda file: np.save(file, rows))
+    return rows
