@@ -199,8 +199,8 @@ class ImageCheck:
     def _check_size(path: str) -> None:
         most = pixel_limit()
         try:
-            with Image.open(path) as picture:
-                width, height = picture.size
+            with Image.open(path) as opened:
+                width, height = opened.size
         except Image.DecompressionBombError as error:
             raise SampleError(f'{path}: {error}. Set {PIXELS} if it is right') from error
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError):

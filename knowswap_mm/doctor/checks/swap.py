@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.cli.options import command_of
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, write_image_folder
 from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.io.files import write_text
 from knowswap_mm.registry import DOCTOR_CHECKS
 
-CLASSES, OLD, SIZE, PICTURES = SHAPE_CLASSES[:4], 3, 16, 8
+CLASSES, OLD, SIZE, IMAGES = SHAPE_CLASSES[:4], 3, 16, 8
 
 
 def write_tiny_swap(folder: Path) -> Path:
@@ -23,7 +23,7 @@ def write_tiny_swap(folder: Path) -> Path:
     Args:
         folder (Path): A folder that is there.
     """
-    draw = lambda seed: lambda: make_shape_pictures(PICTURES, SIZE, seed, CLASSES)  # noqa: E731
+    draw = lambda seed: lambda: make_shape_images(IMAGES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'
     write_image_folder(data, CLASSES, dict(train=draw(0), val=draw(1)), dict(generator='doctor'))
     path = folder / 'doctor_swap.py'
@@ -36,13 +36,13 @@ def tiny_swap(data: Path) -> dict[str, Any]:
     """A ViT of two blocks that learns one class and forgets another, one step each."""
 
     def loader(split: str, sampler: dict[str, Any], batch_size: int) -> dict[str, Any]:
-        pictures = dict(
+        images = dict(
             type='CustomDataset',
             data_root=str(data),
             data_prefix=split,
             pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
         )
-        roles = {role: dict(dataset=pictures) for role in ('learn', 'forget', 'retain')}
+        roles = {role: dict(dataset=images) for role in ('learn', 'forget', 'retain')}
         return dict(
             batch_size=batch_size,
             num_workers=0,
