@@ -39,11 +39,18 @@ class OwnRegistry(Registry):
 _SCOPE = 'knowswap_mm'
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['knowswap_mm.models'])
+_VIEWS = [f'knowswap_mm.datasets.{name}' for name in ('classification', 'coco', 'semantic')]
 DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope=_SCOPE, locations=['knowswap_mm.datasets']
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope=_SCOPE,
+    locations=[*_VIEWS, 'knowswap_mm.datasets.role_dataset'],
 )
 DATA_SAMPLERS = Registry(
-    'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope=_SCOPE, locations=['knowswap_mm.datasets']
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope=_SCOPE,
+    locations=['knowswap_mm.datasets.sampler'],
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=_SCOPE, locations=['knowswap_mm.engine'])
 RUNNERS = Registry(

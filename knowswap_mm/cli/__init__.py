@@ -1,1 +1,1 @@
-"""How a command line is read; the commands themselves are in ``knowswap_mm/commands``."""
+"""How a command line is read; the commands themselves are in ``cli/commands``."""

@@ -7,7 +7,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,7 @@ class Command:
         examples (tuple[str, ...]): Lines that a user may type.
         add_arguments (Callable): Adds the options to a parser.
         run (Callable): Does the work; returns an exit code, or None for 0.
-        order (int): Its place in ``knowswap --help``.
+        order (int): Its place in ``knowswap --help``; a sub-command needs none.
         text (str): More, for the help of the command.
     """
 
@@ -33,7 +33,7 @@ class Command:
     examples: tuple[str, ...]
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
-    order: int
+    order: int = 0
     text: str = ''
 
     def parser_settings(self) -> dict[str, object]:
@@ -75,6 +75,10 @@ class Command:
 
 
 PROGRAM = 'knowswap'
+#: Commands by the names that they had before, which keep working.
+OLD_NAMES = {
+    f'data-{task}': ('data', task) for task in ('classification', 'detection', 'segmentation')
+}
 
 
 def find_commands() -> dict[str, Command]:
@@ -96,12 +100,25 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=26),
     )
     parser.add_argument('--version', action='version', version=f'knowswap_mm {__version__}')
-    places = parser.add_subparsers(title='commands', metavar='COMMAND')
-    for name, command in find_commands().items():
-        place = places.add_parser(name, help=command.help, **command.parser_settings())
-        command.add_arguments(place)
-        place.set_defaults(start=command.start)
+    add_commands(parser, find_commands())
     return parser
+
+
+def add_commands(
+    parser: argparse.ArgumentParser, commands: Mapping[str, Command], required: bool = False
+) -> None:
+    """Let the next word of a command line name one of several commands.
+
+    Args:
+        parser (ArgumentParser): The parser of what stands before the word.
+        commands (Mapping[str, Command]): The commands by name.
+        required (bool): Whether the word must be there.
+    """
+    places = parser.add_subparsers(title='commands', metavar='COMMAND', required=required)
+    for name, command in commands.items():
+        place = places.add_parser(name, help=command.help, **command.parser_settings())
+        place.set_defaults(start=command.start)
+        command.add_arguments(place)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -116,6 +133,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
         argcomplete.autocomplete(parser)
     words = sys.argv[1:] if args is None else list(args)
+    if words and words[0] in OLD_NAMES:
+        new = OLD_NAMES[words[0]]
+        print(f'note: `{PROGRAM} {words[0]}` is now `{PROGRAM} {" ".join(new)}`', file=sys.stderr)
+        words[:1] = new
     parsed = parser.parse_args(words, argparse.Namespace(words=words[1:]))
     if not hasattr(parsed, 'start'):
         parser.print_help()

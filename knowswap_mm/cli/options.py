@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from mmengine.config import DictAction
 
 import knowswap_mm
 from knowswap_mm.errors import SwapError
@@ -50,7 +47,7 @@ def find_checkout(purpose: str) -> Path:
     )
 
 
-class OptionAction(DictAction):
+class OptionAction(argparse.Action):
     """mmengine's ``KEY=VALUE`` pairs; a word without ``=`` ends the command with its usage."""
 
     def __call__(
@@ -64,8 +61,10 @@ class OptionAction(DictAction):
         words = [values] if isinstance(values, str) else list(values)
         if wrong := [word for word in words if not word.partition('=')[1] or word[0] == '=']:
             parser.error(f'argument {option_string}: {wrong[0]!r} is not KEY=VALUE')
+        from mmengine.config import DictAction  # only now: help needs no mmengine
+
         try:
-            super().__call__(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except Exception as error:  # brackets that are not closed, and the like
             parser.error(f'argument {option_string}: {words} cannot be read ({error})')
 
@@ -87,30 +86,4 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help='number of this process'
-    )
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
-    """Add what all conversions of data sets have.
-
-    Args:
-        parser (argparse.ArgumentParser): The parser.
-        datasets (Sequence[str]): Data sets to choose from.
-    """
-    add = parser.add_argument
-    add('dataset', choices=sorted(datasets), help='whose layout the source has')
-    add('--source', type=Path, required=True, help='the unpacked download')
-    add('--out', type=Path, required=True, help='folder to write')
-    add('--classes', nargs='+', help='classes to take; all by default')
-    add('--learn', nargs='+', help='classes to take, and to list as learn')
-    add('--forget', nargs='+', help='classes to list as forget; the others: retain')
-    add('--per-class', type=int, help='training images of a class at most')
-    add('--fraction', type=float, default=1.0, help='share of the training images')
-    add('--seed', type=int, default=0, help='of what is drawn by chance')
-    add('--copy', action='store_true', help='copy images instead of linking them')
-    add(
-        '--layout',
-        choices=['one-tree', 'official'],
-        default='one-tree',
-        help='one folder with lists of classes, or folders named as the official code does',
     )

@@ -1,17 +1,18 @@
-"""The work of ``knowswap data-segmentation``."""
+"""The work of ``knowswap data``: from a publisher's layout to one that configs read."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from knowswap_mm.checks import check_whole
 from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.data_tools.label_trees import CocoTree, MapTree
 from knowswap_mm.data_tools.publishers import (
     Ade20k,
     Ade20kFull,
@@ -19,40 +20,53 @@ from knowswap_mm.data_tools.publishers import (
     CocoFolder,
     CocoMasks,
     CocoStuff,
-    CocoTree,
     Cub,
     CubBoxes,
     DeepGlobe,
     ImageNet,
-    MapTree,
     OxfordPet,
     PetMaps,
-    PictureTree,
     StanfordDogs,
     VocBoxes,
     VocMaps,
-    select_pictures,
 )
-from knowswap_mm.data_tools.selection import match_names
+from knowswap_mm.data_tools.selection import match_names, select_images
+from knowswap_mm.data_tools.trees import ImageTree
 from knowswap_mm.datasets.classes import read_class_names
-from knowswap_mm.datasets.images import picture_limit
+from knowswap_mm.datasets.images import pixel_limit
 from knowswap_mm.errors import ConfigError, SwapError
 
+#: By task and name: what reads a layout.
+SOURCES: dict[str, dict[str, Any]] = dict(
+    classification={
+        'class-folders': ClassFolders,
+        'cub': Cub,
+        'imagenet': ImageNet,
+        'oxford-pet': OxfordPet,
+    },
+    detection={'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs, 'voc': VocBoxes},
+    segmentation={
+        'ade20k': Ade20k,
+        'ade20k-full': Ade20kFull,
+        'coco': CocoMasks,
+        'coco-stuff': CocoStuff,
+        'deepglobe': DeepGlobe,
+        'oxford-pet': PetMaps,
+        'voc': VocMaps,
+    },
+)
 
-def run_conversion(
-    args: argparse.Namespace, convert: Callable[[argparse.Namespace], tuple[bool, str]]
-) -> None:
-    """Convert, and end the process with a message if something is wrong.
+
+def run_conversion(args: argparse.Namespace, task: str) -> None:
+    """Convert, say what was written, and end the process with a message if something is wrong.
 
     Args:
         args (argparse.Namespace): The options.
-        convert (Callable): Converts as the options say and returns whether anything was written,
-            and a summary. Its options ``classes``, ``learn`` and ``forget`` are lists or None,
-            ``way`` is how images are placed, ``request`` what a manifest keeps.
+        task (str): ``classification``, ``detection`` or ``segmentation``.
     """
     started = time.perf_counter()
     try:
-        picture_limit()
+        pixel_limit()
         for name in ('classes', 'learn', 'forget'):
             setattr(args, name, _names(f'--{name}', getattr(args, name)))
         if args.learn and (args.classes or args.forget):
@@ -61,25 +75,28 @@ def run_conversion(
         check_whole('--seed', args.seed, 0)
         args.way = 'copy' if args.copy else 'link'
         args.request = dict(dataset=args.dataset, seed=args.seed, command=args.words)
-        written, summary = convert(args)
+        written, summary = _CONVERSIONS[task](args)
     except (SwapError, ValueError, OSError) as error:
         sys.exit(str(error))
     state = 'written' if written else 'is there already'
     print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')
 
 
-def find_roles(args: argparse.Namespace, known: Sequence[str]) -> dict[str, list[str]]:
-    """Classes of each role.
+def _names(option: str, given: list[str] | None) -> list[str] | None:
+    """A list of names, or the lines of a file."""
+    if given and len(given) == 1 and Path(given[0]).is_file():
+        return read_class_names(option, given[0])
+    return read_class_names(option, given)
 
-    Args:
-        args (argparse.Namespace): The options; their names are set to those of the data set.
-        known (Sequence[str]): Classes of the data set, in its order.
+
+def _find_roles(args: argparse.Namespace, known: Sequence[str]) -> dict[str, list[str]]:
+    """Classes of each role; the names in the options become those of the data set.
 
     Returns:
         dict[str, list[str]]: ``learn``, or ``forget`` and ``retain``, or nothing.
 
     Raises:
-        SourceError: If a class is unknown.
+        SourceError: If a class is unknown, or all are to be forgotten.
     """
     options: dict[str, Any] = vars(args)
     for name in ('classes', 'learn', 'forget'):
@@ -95,112 +112,78 @@ def find_roles(args: argparse.Namespace, known: Sequence[str]) -> dict[str, list
     return dict(forget=args.forget, retain=kept)
 
 
-def _names(option: str, given: list[str] | None) -> list[str] | None:
-    """A list of names, or the lines of a file."""
-    if given and len(given) == 1 and Path(given[0]).is_file():
-        return read_class_names(option, given[0])
-    return read_class_names(option, given)
-
-
-CLASSIFICATION_SOURCES = {
-    'class-folders': lambda args: ClassFolders(args.source, args.val_share, args.seed),
-    'cub': lambda args: Cub(args.source),
-    'imagenet': lambda args: ImageNet(args.source),
-    'oxford-pet': lambda args: OxfordPet(args.source),
-}
-
-
-def convert_classification(args: argparse.Namespace) -> tuple[bool, str]:
-    """Convert one data set; return whether it was written, and a summary."""
-    pictures = CLASSIFICATION_SOURCES[args.dataset](args).pictures()
-    roles = find_roles(args, sorted({picture.class_name for picture in pictures}))
+def _select(args: argparse.Namespace, images: list[Any]) -> list[Any]:
     wanted = args.learn or args.classes
-    draw = (args.per_class, args.fraction, args.seed, args.source)
-    pictures = select_pictures(pictures, wanted, *draw)
-    classes = wanted or sorted({picture.class_name for picture in pictures})
-    trees = {args.out: (pictures, roles)}
+    return select_images(images, wanted, args.per_class, args.fraction, args.seed, args.source)
+
+
+def _classification(args: argparse.Namespace) -> tuple[bool, str]:
+    options = (args.val_share, args.seed) if args.dataset == 'class-folders' else ()
+    images = SOURCES['classification'][args.dataset](args.source, *options).images()
+    roles = _find_roles(args, sorted({image.class_name for image in images}))
+    images = _select(args, images)
+    classes = args.learn or args.classes or sorted({image.class_name for image in images})
     if args.layout == 'official':
         names = dict(train='train', val='test', test='test')
-        pictures = [replace(picture, split=names[picture.split]) for picture in pictures]
-        trees = {args.out: (pictures, roles)}
-        if args.forget:
-            number = {name: f'{i}_{name}' for i, name in enumerate(classes)}
-            trees = {
-                args.out / role: (
-                    [
-                        replace(picture, class_name=number[picture.class_name])
-                        for picture in pictures
-                        if picture.class_name in set(members)
-                    ],
-                    {},
-                )
-                for role, members in roles.items()
-            }
+        images = [replace(image, split=names[image.split]) for image in images]
+    trees = {args.out: (images, roles)}
+    if args.layout == 'official' and args.forget:
+        number = {name: f'{i}_{name}' for i, name in enumerate(classes)}
+        trees = {
+            args.out / role: (
+                [
+                    replace(image, class_name=number[image.class_name])
+                    for image in images
+                    if image.class_name in set(members)
+                ],
+                {},
+            )
+            for role, members in roles.items()
+        }
     written = [
-        PictureTree(root, args.source).write(chosen, args.request, args.way, lists)
+        ImageTree(root, args.source).write(chosen, args.request, args.way, lists)
         for root, (chosen, lists) in trees.items()
     ]
-    return any(written), f'{len(pictures)} images, {len(classes)} classes'
+    return any(written), f'{len(images)} images, {len(classes)} classes'
 
 
-DETECTION_SOURCES = {
-    'coco': CocoFolder,
-    'cub': CubBoxes,
-    'stanford-dogs': StanfordDogs,
-    'voc': VocBoxes,
-}
-
-
-def convert_detection(args: argparse.Namespace) -> tuple[bool, str]:
-    """Convert one data set; return whether it was written, and a summary."""
-    source = DETECTION_SOURCES[args.dataset](args.source)
-    pictures = source.pictures()
-    found = sorted({name for picture in pictures for name in picture.class_names})
+def _detection(args: argparse.Namespace) -> tuple[bool, str]:
+    source = SOURCES['detection'][args.dataset](args.source)
+    images = source.images()
     ids = getattr(source, 'ids', None)
-    roles = find_roles(args, list(ids or found))
-    classes = args.learn or args.classes or list(ids or found)
+    known = list(ids or sorted({name for image in images for name in image.class_names}))
+    roles = _find_roles(args, known)
+    classes = args.learn or args.classes or known
     ids = ids or {name: number for number, name in enumerate(classes, 1)}
-    draw = (args.per_class, args.fraction, args.seed, args.source)
-    pictures = select_pictures(pictures, args.learn or args.classes, *draw)
-    trees = {args.out: (pictures, classes, roles)}
+    images = _select(args, images)
     if args.layout == 'official':
-        pictures = [replace(picture, split=f'{picture.split}2017') for picture in pictures]
-        trees = {args.out: (pictures, classes, roles)}
-        if args.forget:
-            gone = set(args.forget)
-            with_gone = [p for p in pictures if not gone.isdisjoint(p.class_names)]
-            without = [p for p in pictures if gone.isdisjoint(p.class_names)]
-            trees = {
-                args.out / 'forget': (with_gone, roles['forget'], {}),
-                args.out / 'retain': (without, roles['retain'], {}),
-            }
+        images = [replace(image, split=f'{image.split}2017') for image in images]
+    trees = {args.out: (images, classes, roles)}
+    if args.layout == 'official' and args.forget:
+        gone = set(args.forget)
+        with_gone = [image for image in images if not gone.isdisjoint(image.class_names)]
+        without = [image for image in images if gone.isdisjoint(image.class_names)]
+        trees = {
+            args.out / 'forget': (with_gone, roles['forget'], {}),
+            args.out / 'retain': (without, roles['retain'], {}),
+        }
     written = [
         CocoTree(root, args.source).write(
             chosen, {name: ids[name] for name in names}, args.request, args.way, lists
         )
         for root, (chosen, names, lists) in trees.items()
     ]
-    return any(written), f'{len(pictures)} images, {len(classes)} classes'
+    return any(written), f'{len(images)} images, {len(classes)} classes'
 
 
-SEGMENTATION_SOURCES = {
-    'ade20k': Ade20k,
-    'ade20k-full': Ade20kFull,
-    'coco': CocoMasks,
-    'coco-stuff': CocoStuff,
-    'deepglobe': DeepGlobe,
-    'oxford-pet': PetMaps,
-    'voc': VocMaps,
-}
 #: First id of the classes to learn in the official layout: behind those of ADE20K.
 OFFICIAL_FIRST = 150
 
 
-def convert_segmentation(args: argparse.Namespace) -> tuple[bool, str]:
-    """Convert one data set; return whether it was written, and a summary."""
-    source = SEGMENTATION_SOURCES[args.dataset](args.source)
-    pictures = source.pictures()
-    roles = find_roles(args, source.classes)
+def _segmentation(args: argparse.Namespace) -> tuple[bool, str]:
+    source = SOURCES['segmentation'][args.dataset](args.source)
+    images = source.images()
+    roles = _find_roles(args, source.classes)
     classes = args.learn or args.classes or list(source.classes)
     first = args.first_id
     trees = {args.out: (classes, roles)}
@@ -213,12 +196,12 @@ def convert_segmentation(args: argparse.Namespace) -> tuple[bool, str]:
             trees = {args.out / role: (members, {}) for role, members in roles.items()}
         elif first is None:
             first = OFFICIAL_FIRST
-        pictures = [replace(picture, split=names[picture.split]) for picture in pictures]
+        images = [replace(image, split=names[image.split]) for image in images]
     asked = args.learn or [*(args.classes or ()), *(args.forget or ())]
     ids = {name: (first or 0) + number for number, name in enumerate(classes)}
     written = [
         MapTree(root, args.source, **options).write(
-            pictures,
+            images,
             source.classes,
             {name: ids[name] for name in members},
             args.request,
@@ -232,3 +215,8 @@ def convert_segmentation(args: argparse.Namespace) -> tuple[bool, str]:
         for root, (members, lists) in trees.items()
     ]
     return any(written), f'{len(classes)} classes'
+
+
+_CONVERSIONS = dict(
+    classification=_classification, detection=_detection, segmentation=_segmentation
+)

@@ -1,15 +1,18 @@
-"""One image of a publisher with its semantic map."""
+"""Images as publishers ship them: with a class, with boxes or with a semantic map."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import FileError, SwapError
 from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_lines
 
@@ -24,8 +27,50 @@ class SourceError(SwapError):
         super().__init__(f'{root}: {len(self.problems)} problems\n{shown}{more}')
 
 
+#: What to do about a folder without what a publisher puts there.
+GIVE_FOLDER = 'give the folder that the unpacked archive made (--source)'
+
+
+class Publisher(metaclass=ABCMeta):
+    """A data set in the layout of its publisher.
+
+    Args:
+        root (str | Path): The unpacked folder.
+        val_share (float): Share of the images in ``val``, where the publisher has no splits.
+        seed (int): Seed of that draw.
+
+    Attributes:
+        classes (Sequence[str]): All classes, where the images have semantic maps.
+
+    Raises:
+        SourceError: If a file is missing or damaged, or names what is not there.
+    """
+
+    classes: Sequence[str]
+
+    def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
+        self.root, self.val_share, self.seed = Path(root), val_share, seed
+
+    def images(self) -> list[Any]:
+        """All images, in the order of the publisher's lists, else by split, class and name."""
+        problems: list[str] = []
+        found = list(self._images(problems.append))
+        if problems:
+            raise SourceError(self.root, problems)
+        return found
+
+    @abstractmethod
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[Any]:
+        """Find the images, and call ``refuse`` with every problem."""
+
+    def _held_out(self, count: int, name: str) -> set[int]:
+        """Positions, of so many, that become ``val``; ``name`` keeps draws apart."""
+        order = np.random.default_rng(derive_seed('hold out', self.seed, name)).permutation(count)
+        return set(order[: round(count * self.val_share)].tolist())
+
+
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """An image of one class.
 
     Attributes:
@@ -53,8 +98,8 @@ def read_table(path: Path, root: Path, columns: int) -> list[list[str]]:
     try:
         lines = read_lines(path, ANNOTATION_BYTES)
     except FileError as error:
-        fix = 'give the folder that the unpacked archive made (--source)'
-        raise SourceError(root, [f'{path.name} cannot be read ({error}). Fix: {fix}']) from error
+        problem = f'{path.name} cannot be read ({error}). Fix: {GIVE_FOLDER}'
+        raise SourceError(root, [problem]) from error
     rows = [re.split(r'\s+', line) for line in lines if line[0] != '#']
     problems = [f'{path.name}: a line has too few columns: {r}' for r in rows if len(r) < columns]
     if not rows:
@@ -83,7 +128,7 @@ class BoxedObject:
 
 
 @dataclass(frozen=True)
-class BoxedPicture:
+class BoxedImage:
     """An image and its objects.
 
     Attributes:
@@ -109,7 +154,7 @@ NONE = -1
 
 
 @dataclass(frozen=True)
-class MappedPicture:
+class MappedImage:
     """An image and how to read its map.
 
     Attributes:
@@ -130,5 +175,11 @@ class MappedPicture:
 
 
 def positions(values: np.ndarray, where: np.ndarray, shift: int = 0) -> np.ndarray:
-    """Classes as :class:`MappedPicture` wants them: ``values + shift`` where there is one."""
+    """Classes as :class:`MappedImage` wants them: ``values + shift`` where there is one."""
     return np.where(where, values.astype(np.int16) + shift, np.int16(NONE))
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Read a file of a map as it is stored, ``(H, W)`` or ``(H, W, channels)``."""
+    with Image.open(path) as opened:
+        return np.asarray(opened)

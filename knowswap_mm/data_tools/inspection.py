@@ -15,24 +15,24 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from knowswap_mm.data_tools.images import Picture, SourceError
+from knowswap_mm.data_tools.images import SourceError, SourceImage
 
 _SIDE, _COLUMNS, _ROWS = 96, 8, 100
 
 
-def write_contact_sheet(path: Path, pictures: Sequence[Picture]) -> None:
+def write_contact_sheet(path: Path, images: Sequence[SourceImage]) -> None:
     """Write small copies of some images, a row a class, to look at.
 
     Args:
         path (Path): A ``.jpg`` file.
-        pictures (Sequence[Picture]): The images; the first ones of each class are shown, of 100
+        images (Sequence[SourceImage]): The images; the first ones of each class are shown, of 100
             classes at most.
     """
     rows: dict[str, list[Path]] = {}
-    for picture in pictures:
-        row = rows.setdefault(picture.class_name, [])
+    for image in images:
+        row = rows.setdefault(image.class_name, [])
         if len(row) < _COLUMNS:
-            row.append(picture.path)
+            row.append(image.path)
     shown = sorted(rows)[:_ROWS]
     sheet = Image.new('RGB', (_SIDE * _COLUMNS, _SIDE * max(len(shown), 1)), 'white')
     for y, name in enumerate(shown):
@@ -42,8 +42,8 @@ def write_contact_sheet(path: Path, pictures: Sequence[Picture]) -> None:
 
 
 def _small(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
     if upright.mode.startswith('I'):  # 16 bits, which Pillow cuts off instead of scaling
         upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
     return upright.convert('RGB').resize((_SIDE, _SIDE))
@@ -124,10 +124,10 @@ def _note(
         if key in known:
             return key, known[key]
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
-            turned = picture.getexif().get(_ORIENTATION, _UPRIGHT) not in (0, _UPRIGHT)
-            picture.load()
-            width, height = picture.size
+        with Image.open(io.BytesIO(content)) as opened:
+            turned = opened.getexif().get(_ORIENTATION, _UPRIGHT) not in (0, _UPRIGHT)
+            opened.load()
+            width, height = opened.size
         finding = dict(
             sha256=hashlib.sha256(content).hexdigest(), width=width, height=height, turned=turned
         )

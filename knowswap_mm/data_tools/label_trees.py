@@ -1,4 +1,4 @@
-"""Writes images with semantic maps."""
+"""Writes images with boxes, or with semantic maps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from knowswap_mm.data_tools.generators.trees import Expected
 from knowswap_mm.data_tools.images import (
     NONE,
     Box,
+    BoxedImage,
     BoxedObject,
-    BoxedPicture,
-    MappedPicture,
-    Picture,
+    MappedImage,
     SourceError,
+    SourceImage,
 )
 from knowswap_mm.data_tools.inspection import Finding
-from knowswap_mm.data_tools.selection import check_classes, check_draw, select_pictures
+from knowswap_mm.data_tools.selection import check_classes, check_draw, select_images
 from knowswap_mm.data_tools.trees import DataTree
-from knowswap_mm.io.text_files import write_lines
 
 
 class CocoTree(DataTree):
-    """A folder ``<root>/<split>/<picture>`` with ``annotations/instances_<split>.json``.
+    """A folder ``<root>/<split>/<image>`` with ``annotations/instances_<split>.json``.
 
     Boxes are clipped to their image. Objects of classes without an id are left out. See
     :class:`DataTree` for its arguments.
@@ -37,7 +36,7 @@ class CocoTree(DataTree):
 
     def write(
         self,
-        pictures: Sequence[BoxedPicture],
+        images: Sequence[BoxedImage],
         ids: Mapping[str, int],
         request: Mapping[str, Any],
         way: str = 'link',
@@ -46,7 +45,7 @@ class CocoTree(DataTree):
         """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[BoxedPicture]): The images.
+            images (Sequence[BoxedImage]): The images.
             ids (Mapping[str, int]): Category ids of the chosen classes.
             request (Mapping[str, Any]): What was asked for.
             way (str): ``link`` or ``copy``.
@@ -59,24 +58,23 @@ class CocoTree(DataTree):
             SourceError: If an image cannot be decoded, two have one name, or a box lies outside.
             FileExistsError: If the folder holds something else.
         """
-        names = [f'{picture.split}/{picture.path.name}' for picture in pictures]
+        names = [f'{image.split}/{image.path.name}' for image in images]
         roles = dict(roles or {})
         full = dict(request, way=way, ids=dict(ids), roles=roles)
 
         def build(folder: Path) -> dict[str, int]:
-            findings = self._inspect(folder, [picture.path for picture in pictures])
-            contents = self._contents(pictures, findings, ids)
-            self._place(folder, names, pictures, findings, way)
+            findings = self._inspect(folder, images)
+            contents = self._contents(images, findings, ids)
+            self._place(folder, names, images, findings, way)
             (folder / 'annotations').mkdir(exist_ok=True)
             for split, content in contents.items():
                 path = folder / 'annotations' / f'instances_{split}.json'
                 path.write_text(json.dumps(content), encoding='utf-8')
-            for role, members in roles.items():
-                write_lines(folder / 'roles' / f'{role}.txt', members)
-            self._finish(folder, [Picture(p.split, p.class_names[0], p.path) for p in pictures])
-            return dict(Counter(picture.split for picture in pictures))
+            shown = [SourceImage(p.split, p.class_names[0], p.path) for p in images]
+            self._finish(folder, shown, roles)
+            return dict(Counter(image.split for image in images))
 
-        return self._write(names, [picture.path for picture in pictures], full, build)
+        return self._write(names, [image.path for image in images], full, build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:
@@ -85,39 +83,39 @@ class CocoTree(DataTree):
 
     def _contents(
         self,
-        pictures: Sequence[BoxedPicture],
+        images: Sequence[BoxedImage],
         findings: Sequence[Finding],
         ids: Mapping[str, int],
     ) -> dict[str, dict[str, list]]:
         categories = [dict(id=number, name=name) for name, number in ids.items()]
         contents: dict[str, dict[str, list]] = {}
         problems = []
-        for picture, finding in zip(pictures, findings, strict=True):
+        for image, finding in zip(images, findings, strict=True):
             width, height = finding['width'], finding['height']
-            if picture.announced not in (None, (width, height)):
+            if image.announced not in (None, (width, height)):
                 turned = ', turned by EXIF' if finding['turned'] else ''
                 problems.append(
-                    f'{picture.path}: its boxes are for {picture.announced[0]} x '
-                    f'{picture.announced[1]} pixels, the file has {width} x {height}{turned}'
+                    f'{image.path}: its boxes are for {image.announced[0]} x '
+                    f'{image.announced[1]} pixels, the file has {width} x {height}{turned}'
                 )
             empty = dict(images=[], annotations=[], categories=categories)
-            content = contents.setdefault(picture.split, empty)
-            image = len(content['images']) + 1
-            entry = dict(id=image, file_name=picture.path.name, width=width, height=height)
+            content = contents.setdefault(image.split, empty)
+            number = len(content['images']) + 1
+            entry = dict(id=number, file_name=image.path.name, width=width, height=height)
             content['images'].append(entry)
-            for item in picture.objects:
+            for item in image.objects:
                 if item.class_name not in ids:
                     continue
                 box = _clip(item, width, height)
                 if min(box[2:]) < 1:
-                    problems.append(f'{picture.path}: the box {item.box} lies outside')
+                    problems.append(f'{image.path}: the box {item.box} lies outside')
                     continue
                 known = dict(area=box[2] * box[3], iscrowd=0)
                 content['annotations'].append(
                     dict(
                         known | dict(item.rest),
                         id=len(content['annotations']) + 1,
-                        image_id=image,
+                        image_id=number,
                         category_id=ids[item.class_name],
                         bbox=list(box),
                     )
@@ -160,7 +158,7 @@ class MapTree(DataTree):
 
     def write(
         self,
-        pictures: Sequence[MappedPicture],
+        images: Sequence[MappedImage],
         known: Sequence[str],
         ids: Mapping[str, int],
         request: Mapping[str, Any],
@@ -172,14 +170,14 @@ class MapTree(DataTree):
         """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[MappedPicture]): The images.
+            images (Sequence[MappedImage]): The images.
             known (Sequence[str]): All classes of the publisher.
             ids (Mapping[str, int]): The chosen ones with their ids in the maps written.
             request (Mapping[str, Any]): What was asked for.
             way (str): ``link`` or ``copy``.
             roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
             required (Sequence[str]): Classes that some image must have.
-            draw (Any): ``per_class``, ``fraction`` and ``seed`` of :func:`select_pictures`.
+            draw (Any): ``per_class``, ``fraction`` and ``seed`` of :func:`select_images`.
 
         Returns:
             bool: True if the tree was written, False if it was there already.
@@ -202,60 +200,58 @@ class MapTree(DataTree):
         full = dict(request, way=way, ids=dict(ids), folders=self.folders, roles=roles, **draw)
 
         def look(place: int) -> dict[str, Any]:
-            picture = pictures[place]
-            values = picture.read(picture.map_path)
-            with Image.open(picture.path) as opened:
+            image = images[place]
+            values = image.read(image.map_path)
+            with Image.open(image.path) as opened:
                 if opened.size != values.shape[::-1]:
                     raise ValueError(
-                        f'{picture.map_path.name} has {values.shape[::-1]} pixels, not '
-                        f'{opened.size}'
+                        f'{image.map_path.name} has {values.shape[::-1]} pixels, not {opened.size}'
                     )
             return dict(classes=[known[i] for i in np.unique(values) if i != NONE])
 
         def build(folder: Path) -> dict[str, int]:
-            findings = self._inspect(folder, [picture.path for picture in pictures], look)
-            chosen, findings = self._choose(pictures, findings, list(ids), required, draw)
+            findings = self._inspect(folder, images, look)
+            chosen, findings = self._choose(images, findings, list(ids), required, draw)
             self._place(folder, self._names(chosen), chosen, findings, way)
-            for picture in chosen:
-                maps = folder / self.folders[1].format(picture.split)
+            shown = []
+            for image in chosen:
+                maps = folder / self.folders[1].format(image.split)
                 maps.mkdir(parents=True, exist_ok=True)
-                values = table[picture.read(picture.map_path)]
-                Image.fromarray(values).save(maps / f'{picture.map_path.stem}.png')
-            for role, members in roles.items():
-                write_lines(folder / 'roles' / f'{role}.txt', members)
-            first = [next(name for name in p.class_names if name in ids) for p in chosen]
-            shown = [Picture(p.split, name, p.path) for p, name in zip(chosen, first, strict=True)]
-            self._finish(folder, shown)
-            counts = Counter(picture.split for picture in chosen)
+                values = table[image.read(image.map_path)]
+                Image.fromarray(values).save(maps / f'{image.map_path.stem}.png')
+                first = next(name for name in image.class_names if name in ids)
+                shown.append(SourceImage(image.split, first, image.path))
+            self._finish(folder, shown, roles)
+            counts = Counter(image.split for image in chosen)
             return {each.format(s): n for s, n in counts.items() for each in self.folders}
 
-        paths = [path for picture in pictures for path in (picture.path, picture.map_path)]
-        return self._write(self._names(pictures), paths, full, build)
+        paths = [path for image in images for path in (image.path, image.map_path)]
+        return self._write(self._names(images), paths, full, build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:
         """See :class:`DataTree`."""
         return counts, ['contact_sheet.jpg']
 
-    def _names(self, pictures: Sequence[MappedPicture]) -> list[str]:
-        return [f'{self.folders[0].format(p.split)}/{p.path.name}' for p in pictures]
+    def _names(self, images: Sequence[MappedImage]) -> list[str]:
+        return [f'{self.folders[0].format(p.split)}/{p.path.name}' for p in images]
 
     def _choose(
         self,
-        pictures: Sequence[MappedPicture],
+        images: Sequence[MappedImage],
         findings: Sequence[Finding],
         classes: Sequence[str],
         required: Sequence[str],
         draw: Mapping[str, Any],
-    ) -> tuple[list[MappedPicture], list[Finding]]:
+    ) -> tuple[list[MappedImage], list[Finding]]:
         full = [
-            replace(picture, class_names=tuple(finding['classes']))
-            for picture, finding in zip(pictures, findings, strict=True)
+            replace(image, class_names=tuple(finding['classes']))
+            for image, finding in zip(images, findings, strict=True)
         ]
-        seen = {name for picture in full for name in picture.class_names}
+        seen = {name for image in full for name in image.class_names}
         if lost := [f'class {name!r} has no pixel' for name in required if name not in seen]:
             raise SourceError(self.source, lost)
         by_path = {p.path: finding for p, finding in zip(full, findings, strict=True)}
         there = [name for name in classes if name in seen]
-        chosen = select_pictures(full, there, root=self.source, **draw)
-        return chosen, [by_path[picture.path] for picture in chosen]
+        chosen = select_images(full, there, root=self.source, **draw)
+        return chosen, [by_path[image.path] for image in chosen]

@@ -27,8 +27,8 @@ class Labelled(Protocol):
 T = TypeVar('T', bound=Labelled)
 
 
-def select_pictures(
-    pictures: Sequence[T],
+def select_images(
+    images: Sequence[T],
     classes: Sequence[str] | None = None,
     per_class: int | None = None,
     fraction: float = 1.0,
@@ -40,7 +40,7 @@ def select_pictures(
     An image of several classes is taken if it is drawn for one of them.
 
     Args:
-        pictures (Sequence): All of them, with ``split`` and ``class_names``.
+        images (Sequence): All of them, with ``split`` and ``class_names``.
         classes (Sequence[str] | None): Names to keep; None for all.
         per_class (int | None): Training images of a class at most; other splits stay whole.
         fraction (float): Share of the training images of each class, in (0, 1].
@@ -56,10 +56,10 @@ def select_pictures(
     """
     check_draw(per_class, fraction)
     train: dict[str, list[int]] = {}
-    for i, picture in enumerate(pictures):
-        for name in picture.class_names:
+    for i, image in enumerate(images):
+        for name in image.class_names:
             members = train.setdefault(name, [])
-            if picture.split == 'train':
+            if image.split == 'train':
                 members.append(i)
     wanted = list(sorted(train) if classes is None else classes)
     check_classes(wanted, sorted(train), root)
@@ -70,9 +70,9 @@ def select_pictures(
         kept.update(rng.permutation(train[name])[: min(count, per_class or count)].tolist())
     chosen = set(wanted)
     return [
-        picture
-        for i, picture in enumerate(pictures)
-        if (i in kept if picture.split == 'train' else not chosen.isdisjoint(picture.class_names))
+        image
+        for i, image in enumerate(images)
+        if (i in kept if image.split == 'train' else not chosen.isdisjoint(image.class_names))
     ]
 
 

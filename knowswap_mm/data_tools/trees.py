@@ -1,4 +1,4 @@
-"""Writes chosen images as class folders that our configs read."""
+"""Writes chosen images: what all trees have, and class folders that our configs read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from knowswap_mm.data_tools.generators.trees import Expected, read_whole, write_tree
-from knowswap_mm.data_tools.images import Picture, SourceError
+from knowswap_mm.data_tools.images import SourceError, SourceImage
 from knowswap_mm.data_tools.inspection import Finding, Inspection, write_contact_sheet
 from knowswap_mm.datasets.images import host_name, is_converted, name_problem
 from knowswap_mm.io.text_files import line_problem, write_lines
@@ -35,11 +35,11 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(f'.{target.name}.part')
     if turned or target.suffix.lower() != source.suffix.lower() and is_converted(source.name):
-        with Image.open(source) as picture:
-            options = dict(quality='keep') if picture.format == 'JPEG' else {}
-            kind = 'PNG' if is_converted(source.name) else picture.format
-            exif = b'' if turned else picture.info.get('exif', b'')
-            picture.save(half, kind, exif=exif, **options)
+        with Image.open(source) as opened:
+            options = dict(quality='keep') if opened.format == 'JPEG' else {}
+            kind = 'PNG' if is_converted(source.name) else opened.format
+            exif = b'' if turned else opened.info.get('exif', b'')
+            opened.save(half, kind, exif=exif, **options)
         half.rename(target)
         return
     if way == 'link':
@@ -112,42 +112,47 @@ class DataTree:
     def _inspect(
         self,
         folder: Path,
-        paths: Sequence[Path],
+        images: Sequence[Any],
         look: Callable[[int], dict] | None = None,
     ) -> list[Finding]:
         """Decode every image; see :class:`Inspection`."""
+        paths = [image.path for image in images]
         return Inspection(folder / '.inspected.jsonl', self.source).run(paths, look)
 
     def _place(
         self,
         folder: Path,
         names: Sequence[str],
-        pictures: Sequence[Any],
+        images: Sequence[Any],
         findings: Sequence[Finding],
         way: str,
     ) -> None:
         """Put images where they belong and list their checksums, as ``sha256sum -c`` reads."""
         sums = []
         shown = tqdm(names, 'writing', disable=None)
-        for name, picture, finding in zip(shown, pictures, findings, strict=True):
+        for name, image, finding in zip(shown, images, findings, strict=True):
             turned = finding['turned'] and self.as_stored
             target = folder / name
-            place(picture.path.resolve(), target, way, turned)
+            place(image.path.resolve(), target, way, turned)
             digest = finding['sha256']
-            if turned or is_converted(picture.path.name) and target.suffix != picture.path.suffix:
-                digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if turned or is_converted(image.path.name) and target.suffix != image.path.suffix:
+                digest = hashlib.sha256(target.read_bytes()).hexdigest()
             sums.append(f'{digest}  {name}')
         write_lines(folder / 'checksums.txt', sums)
 
     @staticmethod
-    def _finish(folder: Path, shown: Sequence[Picture]) -> None:
-        """Write the contact sheet and take the notes of the inspection away."""
+    def _finish(
+        folder: Path, shown: Sequence[SourceImage], roles: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Write lists and a contact sheet, and take the notes of the inspection away."""
+        for role, classes in roles.items():
+            write_lines(folder / 'roles' / f'{role}.txt', classes)
         write_contact_sheet(folder / 'contact_sheet.jpg', shown)
         (folder / '.inspected.jsonl').unlink(missing_ok=True)
 
 
-class PictureTree(DataTree):
-    """A folder ``<root>/<split>/<class>/<picture>``, whole or not there.
+class ImageTree(DataTree):
+    """A folder ``<root>/<split>/<class>/<image>``, whole or not there.
 
     ``splits/<split>.txt`` names the images, to share and to compare; ``classes.txt`` the classes.
     """
@@ -156,7 +161,7 @@ class PictureTree(DataTree):
 
     def write(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[SourceImage],
         request: Mapping[str, Any],
         way: str = 'link',
         roles: Mapping[str, Sequence[str]] | None = None,
@@ -164,7 +169,7 @@ class PictureTree(DataTree):
         """Check and write the images; all of them or none.
 
         Args:
-            pictures (Sequence[Picture]): The images.
+            images (Sequence[SourceImage]): The images.
             request (Mapping[str, Any]): What was asked for; a finished tree of the same request
                 and images is left alone.
             way (str): ``link`` (hard link, else symbolic link, else copy) or ``copy``.
@@ -177,10 +182,10 @@ class PictureTree(DataTree):
             SourceError: If an image cannot be decoded, or two have one name.
             FileExistsError: If the folder holds something else.
         """
-        if nested := sorted({p.class_name for p in pictures if '/' in p.class_name}):
+        if nested := sorted({p.class_name for p in images if '/' in p.class_name}):
             problems = [f'class {name!r:.80} leads out of the folder of a class' for name in nested]
             raise SourceError(self.source, problems)
-        lists = [*(p.class_name for p in pictures), *(n for r in (roles or {}).values() for n in r)]
+        lists = [*(p.class_name for p in images), *(n for r in (roles or {}).values() for n in r)]
         wrong = {name: line_problem(name) for name in dict.fromkeys(lists)}
         if wrong := [
             f'class {name!r:.80} {why}, so no list can hold it'
@@ -188,19 +193,17 @@ class PictureTree(DataTree):
             if why
         ]:
             raise SourceError(self.source, wrong)
-        names = [f'{p.split}/{p.class_name}/{host_name(p.path.name)}' for p in pictures]
+        names = [f'{p.split}/{p.class_name}/{host_name(p.path.name)}' for p in images]
         roles = dict(roles or {})
 
         def build(folder: Path) -> dict[str, int]:
-            findings = self._inspect(folder, [picture.path for picture in pictures])
-            self._place(folder, names, pictures, findings, way)
+            findings = self._inspect(folder, images)
+            self._place(folder, names, images, findings, way)
             self._write_lists(folder, names)
-            for role, classes in roles.items():
-                write_lines(folder / 'roles' / f'{role}.txt', classes)
-            self._finish(folder, pictures)
-            return dict(Counter(f'{p.split}/{p.class_name}' for p in pictures))
+            self._finish(folder, images, roles)
+            return dict(Counter(f'{p.split}/{p.class_name}' for p in images))
 
-        paths = [picture.path for picture in pictures]
+        paths = [image.path for image in images]
         return self._write(names, paths, dict(request, way=way, roles=roles), build)
 
     @staticmethod

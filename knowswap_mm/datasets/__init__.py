@@ -1,21 +1,26 @@
-"""Role views over host data sets, and the sampler that serves them."""
+"""Role views over host data sets, and the sampler that serves them.
 
-from knowswap_mm.datasets.classes import ClassRoles
-from knowswap_mm.datasets.classification import ClassificationRoleView, RandomLabelRoleView
-from knowswap_mm.datasets.coco import CocoRoleView
-from knowswap_mm.datasets.role_dataset import RoleDataset
-from knowswap_mm.datasets.role_view import RoleView
-from knowswap_mm.datasets.sampler import SampleAddress, SwapSampler
-from knowswap_mm.datasets.semantic import SemanticRoleView
+What a name needs is imported with it: converters use the lists of classes without torch.
+"""
 
-__all__ = [
-    'ClassRoles',
-    'ClassificationRoleView',
-    'CocoRoleView',
-    'RandomLabelRoleView',
-    'RoleDataset',
-    'RoleView',
-    'SampleAddress',
-    'SemanticRoleView',
-    'SwapSampler',
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = dict(
+    ClassRoles='classes',
+    ClassificationRoleView='classification',
+    CocoRoleView='coco',
+    RandomLabelRoleView='classification',
+    RoleDataset='role_dataset',
+    RoleView='role_view',
+    SampleAddress='sampler',
+    SemanticRoleView='semantic',
+    SwapSampler='sampler',
+)
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)

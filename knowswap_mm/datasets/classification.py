@@ -1,4 +1,4 @@
-"""Role view whose training samples carry wrong labels."""
+"""Role views over classification data: with the true labels, and with random ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS as HOST_DATASETS
 from knowswap_mm.checks import arguments_of
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.datasets.host_config import inner_config, inner_datasets
-from knowswap_mm.datasets.images import SUFFIXES, is_junk, picture_root, skipped_files
+from knowswap_mm.datasets.images import SUFFIXES, image_root, is_junk, skipped_files
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError, FileError
 from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_text, split_lines
@@ -106,7 +106,7 @@ class ClassificationRoleView(RoleView):
         if any('img_path' not in info for info in infos):
             fix = 'use a data set of image files, or leave the test data out'
             raise ConfigError(f'{self.key}.dataset', self.role, 'its images are no files', fix)
-        root, names = picture_root([info['img_path'] for info in infos])
+        root, names = image_root([info['img_path'] for info in infos])
         pairs = zip(names, infos, strict=True)
         data_list = [dict(img_path=name, gt_label=labels[i['gt_label']]) for name, i in pairs]
         content = dict(metainfo=dict(classes=list(classes)), data_list=data_list)

@@ -25,7 +25,7 @@ from knowswap_mm.datasets.host_config import (
 )
 from knowswap_mm.datasets.image_frame import ImageFrame, check_there, image_headers
 from knowswap_mm.datasets.images import absolute
-from knowswap_mm.datasets.role_counts import MANY, RoleCounts
+from knowswap_mm.datasets.role_counts import MANY, RoleCounts, listed_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.io.files import cache_folder, holds, write_cached
@@ -189,20 +189,18 @@ class CocoRoleView(RoleView):
                     table[row, columns[self._name_of[item['category_id']]]] += 1
         counts = RoleCounts(self.key, 'objects', self._own_names, table, self.training)
         counts.other.update(self.source.dropped)
-        dropped, total = (
-            sum(self.source.dropped.values()),
-            sum(map(len, self.source.objects.values())),
-        )
-        if dropped > MANY * (total + dropped):
-            told = '; '.join(f'{count} {reason}' for reason, count in self.source.dropped.items())
+        dropped = sum(self.source.dropped.values())
+        total = dropped + sum(map(len, self.source.objects.values()))
+        if dropped > MANY * total:
+            told = listed_counts(self.source.dropped)
             text = f'{self.key}.dataset.ann_file = {str(self.source.path)!r}: {told}, of '
-            text += f'{total + dropped} annotations. Check that the file fits its images.'
+            text += f'{total} annotations. Check that the file fits its images.'
             print_log(text, logger='current', level=logging.WARNING)
         return counts
 
     def _settle_frame(self, config: dict[str, Any]) -> None:
         """Compare the files with the json, and load them as its boxes count pixels."""
-        if self.picture_check.remote:
+        if self.image_check.remote:
             return
         images = [self.source.images[int(position)] for position in self.indices]
         folder = self.host.data_prefix['img']

@@ -1,4 +1,4 @@
-"""Masks of COCO json, before pycocotools draws them."""
+"""Values of COCO json: numbers, boxes, and masks before pycocotools draws them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of the hosts over which no role view works, refused before they are built."""
+"""Configs of the hosts' data sets: their steps and wrappers, and those that no view works over."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from knowswap_mm.errors import ConfigError
+from knowswap_mm.registry import type_name
 
 #: EXIF's field of the orientation, and a quarter turn.
 ORIENTATION, QUARTER_TURN = 0x0112, 6
@@ -24,9 +25,7 @@ _IMAGE_LOADER, _ANNOTATION_LOADER = 'LoadImageFromFile', 'LoadAnnotations'
 
 def type_of(config: Any) -> str:
     """Name of the type of a config without its scope; empty if it has none."""
-    kind = config.get('type') if isinstance(config, Mapping) else None
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return name.rsplit('.', 1)[-1]
+    return type_name(config.get('type')) if isinstance(config, Mapping) else ''
 
 
 def steps_of(pipeline: Any) -> Iterator[dict[str, Any]]:
@@ -172,7 +171,7 @@ def is_wrapper(config: Mapping[str, Any]) -> bool:
 
 
 _XML = (
-    "write COCO json once with 'knowswap data-detection voc --source VOCdevkit/VOC2012 --out "
+    "write COCO json once with 'knowswap data detection voc --source VOCdevkit/VOC2012 --out "
     "data/voc', and use type='CocoDataset' with its annotations/instances_train.json"
 )
 #: By a class among the parents: what to use instead.

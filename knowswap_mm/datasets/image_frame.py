@@ -5,20 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
 from knowswap_mm.datasets.host_config import ORIENTATION, image_loader, turns, without_turning
-from knowswap_mm.datasets.images import picture_limit
+from knowswap_mm.datasets.images import cached_rows
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import files_digest, write_cached
 
-_READERS = 8
 #: Formats that may have an orientation; MPO is the JPEG of some phones.
 FORMATS = ('', 'JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF')
 _SIDEWAYS = range(5, 9)
@@ -60,28 +56,8 @@ def image_headers(paths: Sequence[str], cache_dir: Path) -> list[Header]:
     Returns:
         list[Header]: One an image; of width 0 for addresses and what Pillow does not know.
     """
-    picture_limit()
-    digest = files_digest(paths)
-    path = None if digest is None else cache_dir / f'headers_{digest}.npy'
-    rows = _cached(path, len(paths))
-    if rows is None:
-        with ThreadPoolExecutor(_READERS) as pool:  # waits for the disk
-            found = list(pool.map(_read, paths))
-        rows = np.array(found, np.int64).reshape(len(paths), 4)
-        if path is not None:
-            write_cached(path, lambda file: np.save(file, rows))
-    return [Header(w, h, o, FORMATS[f]) for w, h, o, f in rows.tolist()]
-
-
-def _cached(path: Path | None, count: int) -> np.ndarray | None:
-    if path is None or not path.is_file():
-        return None
-    try:
-        rows = np.load(path, allow_pickle=False)
-        fits = rows.shape == (count, 4) and rows.dtype == np.int64 and (rows >= 0).all()
-    except Exception:  # a file of another origin may raise anything; the images are read anew
-        return None
-    return rows if fits and (rows[:, 3] < len(FORMATS)).all() else None
+    rows = cached_rows('headers', paths, cache_dir, 4, _read)
+    return [Header(w, h, o, FORMATS[f] if f < len(FORMATS) else '') for w, h, o, f in rows.tolist()]
 
 
 def _read(path: str) -> tuple[int, int, int, int]:

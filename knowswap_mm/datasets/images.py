@@ -1,20 +1,23 @@
-"""A look at the files of a sample before they are decoded."""
+"""Files of images: their names, a look at them before they are decoded, what is remembered."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from knowswap_mm.errors import SampleError
+from knowswap_mm.io.files import files_digest, write_cached
 from knowswap_mm.io.text_files import PIXELS, limit_of
 
 
-def picture_limit() -> int:
+def pixel_limit() -> int:
     """The number of pixels above which no image is decoded, by Pillow in this process either.
 
     Returns:
@@ -133,7 +136,7 @@ def skipped_files(
     return found
 
 
-def picture_root(paths: Sequence[str]) -> tuple[str, list[str]]:
+def image_root(paths: Sequence[str]) -> tuple[str, list[str]]:
     """Split paths into the folder that they share, as an absolute path, and what follows it.
 
     Args:
@@ -156,7 +159,7 @@ def absolute(path: str | None) -> str:
     return path if '://' in path else os.path.abspath(os.path.expanduser(path))
 
 
-class PictureCheck:
+class ImageCheck:
     """Refuses addresses that the config does not ask for, and images of too many pixels.
 
     A file of some kilobytes can announce thousands of millions of pixels, and a decoder makes room
@@ -194,10 +197,10 @@ class PictureCheck:
 
     @staticmethod
     def _check_size(path: str) -> None:
-        most = picture_limit()
+        most = pixel_limit()
         try:
-            with Image.open(path) as picture:
-                width, height = picture.size
+            with Image.open(path) as opened:
+                width, height = opened.size
         except Image.DecompressionBombError as error:
             raise SampleError(f'{path}: {error}. Set {PIXELS} if it is right') from error
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
@@ -207,3 +210,47 @@ class PictureCheck:
                 f'{path} has {width} x {height} pixels, more than {most}. Set {PIXELS} if it is '
                 'right'
             )
+
+
+#: Threads that read: most wait for the disk, and decoding leaves the interpreter's lock.
+_READERS = 8
+#: Bytes of numpy's header are far fewer.
+_HEADER = 4096
+
+
+def cached_rows(
+    kind: str,
+    paths: Sequence[str],
+    cache_dir: Path,
+    columns: int,
+    read: Callable[[str], Sequence[int] | np.ndarray],
+) -> np.ndarray:
+    """Read some numbers of each file once, and remember them until a file changes.
+
+    Args:
+        kind (str): Begins the name of what is remembered; the rest are the paths, sizes and times.
+        paths (Sequence[str]): The files.
+        cache_dir (Path): Folder for what is remembered, see :func:`cache_folder`.
+        columns (int): How many numbers.
+        read (Callable): Gives the numbers of a file, from 0 on.
+
+    Returns:
+        np.ndarray: int64, ``(files, columns)``.
+    """
+    pixel_limit()
+    digest = files_digest(paths)
+    path = None if digest is None else cache_dir / f'{kind}_{digest}.npy'
+    shape = (len(paths), columns)
+    if path is not None and path.is_file():
+        try:
+            if path.stat().st_size <= len(paths) * columns * 8 + _HEADER:
+                rows = np.load(path, allow_pickle=False)
+                if rows.shape == shape and rows.dtype == np.int64 and (rows >= 0).all():
+                    return rows
+        except Exception:  # a file of another origin may raise anything; the files are read anew
+            pass
+    with ThreadPoolExecutor(_READERS) as pool:
+        rows = np.array(list(pool.map(read, paths)), np.int64).reshape(shape)
+    if path is not None:
+        write_cached(path, lambda file: np.save(file, rows))
+    return rows

@@ -22,6 +22,11 @@ TAIL_SHARE = 0.05
 _SHOWN = 8
 
 
+def listed_counts(counts: Mapping[str, int]) -> str:
+    """How often each reason holds, in words for a message."""
+    return '; '.join(f'{count} {reason}' for reason, count in counts.items())
+
+
 class RoleCounts:
     """Images and objects (or pixels) of a role by class, before and after images are left out.
 
@@ -62,7 +67,7 @@ class RoleCounts:
         gone = total - len(selected)
         if not gone:
             return
-        reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+        reasons = listed_counts(self.left_out)
         if not len(selected):
             problem = f'all {gone} images of the role hold objects of other classes ({reasons})'
             if self.unit == 'pixels':
@@ -111,9 +116,10 @@ class RoleCounts:
         unit = 'boxes' if self.unit == 'objects' else self.unit
         text = f'{self.key}: {len(self.used)} images with {total} {unit} of the role'
         if self.left_out:
-            reasons = '; '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+            reasons = listed_counts(self.left_out)
             text += f'; {sum(self.left_out.values())} images left out ({reasons})'
-        text += ''.join(f'; {count} {reason}' for reason, count in self.other.items())
+        if self.other:
+            text += f'; {listed_counts(self.other)}'
         each = [
             f'{name} {c["images_used"]} of {c["images"]} images, {c[f"{self.unit}_used"]} {unit}'
             for name, c in found['classes'].items()

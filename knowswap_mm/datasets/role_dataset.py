@@ -1,4 +1,4 @@
-"""Which samples a run has, as hashes."""
+"""The data set of all roles, its checks, and which samples a run has, as hashes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS
 from knowswap_mm.checks import check_mapping, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
 from knowswap_mm.datasets.host_config import inner_config, inner_sample, refuse_wrapper
-from knowswap_mm.datasets.images import PictureCheck
+from knowswap_mm.datasets.images import ImageCheck
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError, SampleError, SwapError
 
@@ -96,7 +96,7 @@ class RoleView(metaclass=ABCMeta):
         self.label_map = {composed(str(old)): composed(str(new)) for old, new in pairs}
         self.on_bad_sample = on_bad_sample
         self.dataset = dataset
-        self.picture_check = PictureCheck(inner_config(dataset))
+        self.image_check = ImageCheck(inner_config(dataset))
         self.indices = self.selected = np.zeros(0, dtype=np.int64)
         self._reported: set[str] = set()
         self.labels: dict[int, int] = {}
@@ -341,6 +341,6 @@ class RoleView(metaclass=ABCMeta):
 
     def _run_pipeline(self, data_info: dict[str, Any], position: int) -> dict[str, Any] | None:
         if self.own_pipeline is not None or self.cached_pipeline is None:
-            self.picture_check(data_info)
+            self.image_check(data_info)
             return (self.own_pipeline or self.pipeline_at(position))(data_info)
         return self.cached_pipeline(data_info, position)

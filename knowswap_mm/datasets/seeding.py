@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -23,6 +22,8 @@ def seed_all(seed: int) -> None:
     Args:
         seed (int): The seed.
     """
+    import torch  # only now: converters of data sets draw without it
+
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -40,6 +41,8 @@ def seeded_cpu(seed: int, restore: bool = True) -> Iterator[None]:
         restore (bool): Whether the state before is of use to anybody. Bringing it back takes longer
             than the rest.
     """
+    import torch
+
     if restore:
         python_state, numpy_state = random.getstate(), np.random.get_state()
         torch_state = torch.get_rng_state()

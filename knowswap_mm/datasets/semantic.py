@@ -19,7 +19,7 @@ from PIL import Image
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.datasets.host_config import annotation_loaders, type_of
 from knowswap_mm.datasets.image_frame import ImageFrame, check_there, image_headers
-from knowswap_mm.datasets.images import picture_root
+from knowswap_mm.datasets.images import image_root
 from knowswap_mm.datasets.role_counts import RoleCounts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
@@ -120,7 +120,7 @@ class SemanticRoleView(RoleView):
     def _check_listing(self, infos: list[dict[str, Any]]) -> None:
         """The host lists the images of one ending; say what it does not see."""
         folder = self.host.data_prefix.get('img_path') or ''
-        if self.picture_check.remote or os.path.isfile(self.host.ann_file or ''):
+        if self.image_check.remote or os.path.isfile(self.host.ann_file or ''):
             return
         ending = self.host.img_suffix
         seen = {info['img_path'] for info in infos}
@@ -227,7 +227,7 @@ class SemanticRoleView(RoleView):
 
     def _settle_frame(self) -> None:
         """Compare maps with images, and load images as their maps count pixels."""
-        if self.picture_check.remote:
+        if self.image_check.remote:
             return
         images = [self._files[int(index)][0] for index in self.indices]
         check_there(self.key, images, self.on_bad_sample)
@@ -298,7 +298,7 @@ class SemanticRoleView(RoleView):
         loader.pop('reduce_zero_label', None)  # the written maps begin with class 0
         own = [labels[label] for label in self.labels.values() if label in labels]
         infos = [self.data_info(position) for position in range(len(self))]
-        root, names = picture_root([info['img_path'] for info in infos])
+        root, names = image_root([info['img_path'] for info in infos])
         written = []
         for name, info in zip(names, infos, strict=True):
             values = table[load(info)['gt_seg_map']]

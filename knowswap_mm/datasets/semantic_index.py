@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,8 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
-from knowswap_mm.datasets.images import picture_limit
+from knowswap_mm.datasets.images import cached_rows
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import files_digest, write_cached
-
-READERS = 8
-#: Bytes of numpy's header are far fewer.
-_HEADER = 4096
 
 
 class SemanticIndex:
@@ -45,31 +39,8 @@ class SemanticIndex:
         key: str,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
-        picture_limit()
         self.key, self.backend_args = key, backend_args
-        digest = files_digest(paths)
-        path = None if digest is None else cache_dir / f'maps_{digest}.npy'
-        counts = self._cached(path, len(paths))
-        if counts is None:
-            with ThreadPoolExecutor(READERS) as pool:  # decoding leaves the interpreter's lock
-                rows = list(pool.map(self._count, paths))
-            counts = np.stack(rows) if rows else np.zeros((0, 256), np.int64)
-            if path is not None:
-                write_cached(path, lambda file: np.save(file, counts))
-        self.counts: np.ndarray = counts
-
-    @staticmethod
-    def _cached(path: Path | None, maps: int) -> np.ndarray | None:
-        if path is None or not path.is_file():
-            return None
-        try:
-            if path.stat().st_size > maps * 256 * 8 + _HEADER:
-                return None
-            counts = np.load(path, allow_pickle=False)
-            fits = counts.shape == (maps, 256) and counts.dtype == np.int64
-        except Exception:  # a file of another origin may raise anything; the maps are read anew
-            return None
-        return counts if fits and (counts >= 0).all() else None
+        self.counts: np.ndarray = cached_rows('maps', paths, cache_dir, 256, self._count)
 
     def _count(self, path: str) -> np.ndarray:
         fix = 'give the folder of the maps (data_prefix.seg_map_path) and their seg_map_suffix'

@@ -131,15 +131,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]:
-    """Give an empty folder to write to, which becomes ``out`` at the end of the block.
+def write_folder(
+    out: str | os.PathLike,
+    replace: bool = True,
+    resume: Callable[[Path], bool] | None = None,
+) -> Iterator[Path]:
+    """Give a folder to write to, which becomes ``out`` at the end of the block.
 
     A process that dies leaves ``out`` as it was, or absent if it was about to be replaced; what it
-    leaves beside it is removed by the next one that writes there.
+    leaves beside it is removed by the next one that writes there, or gone on with.
 
     Args:
         out (str | PathLike): The folder to be; those above it are made if need be.
         replace (bool): Whether it takes the place of a folder that is there.
+        resume (Callable[[Path], bool] | None): Tells of a folder that a stopped writer left whether
+            to go on with it. A block that fails then leaves what it has written. None: the folder
+            is always empty, and a block that fails leaves nothing.
 
     Raises:
         CheckpointError: If nothing can be written there.
@@ -148,33 +155,44 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
     out = Path(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(out)
-        # Inside of it, so that the folder itself is made with the rights that the user gives.
-        place = out.with_name(f'.{partial_name(out)}')
-        place.mkdir(mode=0o700)
+        place, lock = _take_left(out, resume) or _new_place(out)
     except OSError as error:
         raise CheckpointError(
             f'{out} could not be written ({error.strerror or error}). Fix: make room on the disk '
             'or choose another folder.'
         ) from error
-    lock = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    done = resume is None
     try:
-        try_lock(lock)
         new = place / 'new'
-        new.mkdir()
+        new.mkdir(exist_ok=True)
         yield new
         if os.path.lexists(out):
             if not replace:
                 raise FileExistsError(str(out))
             out.rename(place / 'old')
         new.rename(out)
+        done = True
     finally:
         os.close(lock)
-        shutil.rmtree(place, ignore_errors=True)
+        if done:
+            shutil.rmtree(place, ignore_errors=True)
 
 
-def _remove_stale(out: Path) -> None:
-    """Remove what writers left that were killed; a living one holds a lock."""
+def _new_place(out: Path) -> tuple[Path, int]:
+    """A folder of which nobody else knows the name, and its lock.
+
+    The one to write to lies within, so that it is made with the rights that the user gives.
+    """
+    place = out.with_name(f'.{partial_name(out)}')
+    place.mkdir(mode=0o700)
+    lock = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try_lock(lock)
+    return place, lock
+
+
+def _take_left(out: Path, resume: Callable[[Path], bool] | None) -> tuple[Path, int] | None:
+    """Remove what killed writers left, but for one to go on with; a living one holds a lock."""
+    taken = None
     for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
         if place.is_symlink() or not place.is_dir():
             continue
@@ -182,13 +200,20 @@ def _remove_stale(out: Path) -> None:
             handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # gone already, or of another user
             continue
+        kept = False
         try:
             if is_left(place, handle):
-                shutil.rmtree(place, ignore_errors=True)
+                kept = taken is None and resume is not None and resume(place / 'new')
+                if kept:
+                    taken = place, handle
+                else:
+                    shutil.rmtree(place, ignore_errors=True)
         except OSError:  # gone
             continue
         finally:
-            os.close(handle)
+            if not kept:
+                os.close(handle)
+    return taken
 
 
 def cache_folder(given: str | None = None) -> Path:

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from knowswap_mm.cli.commands.convert import KINDS
+from knowswap_mm.cli.commands.data import DATASETS, TASKS
 from knowswap_mm.cli.main import Command, build_parser, find_commands, main
 from knowswap_mm.converters import TABLES
+from knowswap_mm.data_tools.conversion import SOURCES
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.runs.record import command_line
 from knowswap_mm.version import __version__
@@ -34,9 +37,6 @@ TOOLS = {
     'model_converters/export.py': 'export',
     'model_converters/adapter.py': 'adapter',
     'model_converters/convert_checkpoint.py': 'convert',
-    'dataset_converters/classification.py': 'data-classification',
-    'dataset_converters/detection.py': 'data-detection',
-    'dataset_converters/segmentation.py': 'data-segmentation',
 }
 
 
@@ -52,14 +52,18 @@ def test_every_tool_is_the_command(monkeypatch):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         assert module.main == COMMANDS[name].main, tool
-    assert set(COMMANDS) == {*TOOLS.values(), 'doctor'}
+    assert set(COMMANDS) == {*TOOLS.values(), 'data', 'doctor'}
+    for task, command in TASKS.items():
+        tool = runpy.run_path(str(REPOSITORY / 'tools' / 'dataset_converters' / f'{task}.py'))
+        assert tool['main'] == command.main
 
 
 def test_help_and_parsers_need_no_torch():
     code = (
         'import sys; from knowswap_mm.cli.main import build_parser; '
         'build_parser().format_help(); '
-        'print([name for name in ("torch", "mmcv", "peft", "matplotlib") if name in sys.modules])'
+        'names = ("torch", "mmcv", "peft", "matplotlib", "mmengine", "numpy"); '
+        'print([name for name in names if name in sys.modules])'
     )
     done = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=REPOSITORY
@@ -133,11 +137,31 @@ def test_the_kinds_of_checkpoints_are_all():
     assert list(KINDS) == sorted(TABLES)
 
 
-@pytest.mark.parametrize('task', ['classification', 'detection', 'segmentation'])
-def test_the_data_sets_are_all(task):
-    command = importlib.import_module(f'knowswap_mm.cli.commands.data_{task}')
-    work = importlib.import_module(f'knowswap_mm.data_tools.publishers.convert_{task}')
-    assert list(command.DATASETS) == sorted(work.SOURCES)
+def test_the_data_sets_are_all():
+    assert {task: list(names) for task, names in DATASETS.items()} == {
+        task: sorted(sources) for task, sources in SOURCES.items()
+    }
+    assert list(DATASETS) == list(TASKS)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_older_names_of_the_data_commands(task, monkeypatch, capsys):
+    """They do the same, say so in a line, and manifests name the same words."""
+    found = []
+    monkeypatch.setattr(
+        'knowswap_mm.data_tools.conversion.run_conversion',
+        lambda args, task: found.append((task, vars(args))),
+    )
+    words = [DATASETS[task][0], '--source', 'a', '--out', 'b', '--learn', 'x']
+    for name in (['data', task], [f'data-{task}']):
+        main([*name, *words])
+        note = f'note: `knowswap data-{task}` is now `knowswap data {task}`\n'
+        assert capsys.readouterr().err == (note if len(name) == 1 else '')
+    TASKS[task].main(words)
+    for each in found:
+        each[1].pop('start', None)
+    assert found[0] == found[1] == found[2] and found[0][1]['words'] == words
+    assert found[0][0] == task
 
 
 @pytest.mark.parametrize(

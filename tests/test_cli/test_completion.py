@@ -43,6 +43,8 @@ def complete(line, folder):
         ('knowswap convert official-', ['official-dino', 'official-mask2former', 'official-vit']),
         ('knowswap adapter un', ['unload']),
         ('knowswap doctor --sk', ['--skip']),
+        ('knowswap data seg', ['segmentation']),
+        ('knowswap data detection st', ['stanford-dogs']),
     ],
 )
 def test_what_is_offered(line, offered, tmp_path):

@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.data_tools.publishers import (
-    ClassFolders,
-    Cub,
-    OxfordPet,
-    Picture,
-    PictureTree,
-    SourceError,
-    select_pictures,
-)
+from knowswap_mm.data_tools.images import SourceError, SourceImage
+from knowswap_mm.data_tools.publishers import ClassFolders, Cub, OxfordPet
+from knowswap_mm.data_tools.selection import select_images
+from knowswap_mm.data_tools.trees import ImageTree
 from knowswap_mm.datasets.classes import read_class_names
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'classification.py'
@@ -77,50 +72,50 @@ def by_class(pictures):
 
 
 def test_cub(tmp_path):
-    found = by_class(Cub(write_cub(tmp_path)).pictures())
+    found = by_class(Cub(write_cub(tmp_path)).images())
     names = ('001.Black_footed_Albatross', '002.Laysan_Albatross')
     assert found == {(s, n): c for s, c in (('train', 2), ('val', 1)) for n in names}
 
 
 def test_oxford_pet(tmp_path):
-    found = by_class(OxfordPet(write_pet(tmp_path)).pictures())
+    found = by_class(OxfordPet(write_pet(tmp_path)).images())
     breeds = ('Abyssinian', 'american_bulldog')
     assert found == {(s, n): c for s, c in (('train', 3), ('val', 1)) for n in breeds}
 
 
 def test_class_folders_with_and_without_splits(tmp_path):
-    split = by_class(ClassFolders(write_folders(tmp_path / 'a', ('train', 'val'))).pictures())
+    split = by_class(ClassFolders(write_folders(tmp_path / 'a', ('train', 'val'))).images())
     assert set(split.values()) == {10} and len(split) == 6
     flat = ClassFolders(write_folders(tmp_path / 'b'), val_share=0.3, seed=1)
-    assert by_class(flat.pictures())['val', 'café'] == 3
-    assert flat.pictures() == flat.pictures()
+    assert by_class(flat.images())['val', 'café'] == 3
+    assert flat.images() == flat.images()
     other = ClassFolders(tmp_path / 'b', val_share=0.3, seed=2)
-    assert flat.pictures() != other.pictures()
+    assert flat.images() != other.images()
 
 
 def test_selection(tmp_path):
-    pictures = ClassFolders(write_folders(tmp_path, ('train', 'val'))).pictures()
-    chosen = select_pictures(pictures, ['wood', 'café'], per_class=4)
+    pictures = ClassFolders(write_folders(tmp_path, ('train', 'val'))).images()
+    chosen = select_images(pictures, ['wood', 'café'], per_class=4)
     assert by_class(chosen) == {
         (s, n): c for s, c in (('train', 4), ('val', 10)) for n in ('café', 'wood')
     }
-    assert by_class(select_pictures(pictures, fraction=0.5))['train', 'wood'] == 5
+    assert by_class(select_images(pictures, fraction=0.5))['train', 'wood'] == 5
     # What is drawn of a class does not depend on the others.
-    alone = [p for p in select_pictures(pictures, ['wood'], 4) if p.split == 'train']
+    alone = [p for p in select_images(pictures, ['wood'], 4) if p.split == 'train']
     assert alone == [p for p in chosen if p.class_name == 'wood' and p.split == 'train']
     with pytest.raises(SourceError, match="no class 'x'"):
-        select_pictures(pictures, ['x'])
+        select_images(pictures, ['x'])
     with pytest.raises(SourceError, match='listed twice'):
-        select_pictures(pictures, ['wood', 'wood'])
+        select_images(pictures, ['wood', 'wood'])
     for wrong in (dict(fraction=0), dict(fraction=1.1), dict(per_class=0)):
         with pytest.raises(ValueError, match='must be in'):
-            select_pictures(pictures, **wrong)
+            select_images(pictures, **wrong)
 
 
 @pytest.mark.parametrize('way', ['link', 'copy'])
 def test_tree_is_written_once_and_mended(tmp_path, way):
-    pictures = Cub(write_cub(tmp_path / 'source')).pictures()
-    tree = PictureTree(tmp_path / 'out', tmp_path / 'source')
+    pictures = Cub(write_cub(tmp_path / 'source')).images()
+    tree = ImageTree(tmp_path / 'out', tmp_path / 'source')
     assert tree.write(pictures, dict(seed=0), way, dict(learn=['001.Black_footed_Albatross']))
     out = tmp_path / 'out'
     picture = pictures[0]
@@ -142,49 +137,49 @@ def test_every_damaged_picture_is_named_and_nothing_is_written(tmp_path):
     for number in (2, 5):
         path = root / 'train' / 'wood' / f'wood {number}.png'
         path.write_bytes(path.read_bytes()[:60])
-    pictures = ClassFolders(root).pictures()
+    pictures = ClassFolders(root).images()
     with pytest.raises(SourceError) as caught:
-        PictureTree(tmp_path / 'out', root).write(pictures, {})
+        ImageTree(tmp_path / 'out', root).write(pictures, {})
     assert len(caught.value.problems) == 2
     assert 'wood 2.png' in str(caught.value) and 'wood 5.png' in str(caught.value)
     assert not (tmp_path / 'out').exists()
-    double = [Picture('train', 'a', tmp_path / x / 'same.png') for x in 'xy']
+    double = [SourceImage('train', 'a', tmp_path / x / 'same.png') for x in 'xy']
     with pytest.raises(SourceError, match='two images would be train/a/same.png'):
-        PictureTree(tmp_path / 'out', root).write(double, {})
+        ImageTree(tmp_path / 'out', root).write(double, {})
 
 
 def test_damaged_sources(tmp_path):
     with pytest.raises(SourceError, match='no such folder'):
-        ClassFolders(tmp_path / 'nowhere').pictures()
+        ClassFolders(tmp_path / 'nowhere').images()
     (tmp_path / 'empty' / 'class').mkdir(parents=True)
     with pytest.raises(SourceError, match='no image in class folders'):
-        ClassFolders(tmp_path / 'empty').pictures()
+        ClassFolders(tmp_path / 'empty').images()
     cub = write_cub(tmp_path / 'cub')
     next((cub / 'images').rglob('Bird_0002*')).unlink()
     (cub / 'image_class_labels.txt').write_text('1 1\n2 9\n3 1\n4 2\n5 2\n6 2\n')
     (cub / 'train_test_split.txt').write_text('1 1\n2 1\n3 1\n4 7\n5 1\n')
     with pytest.raises(SourceError) as caught:
-        Cub(cub).pictures()
+        Cub(cub).images()
     text = str(caught.value)
     assert 'image 2' in text and 'has no class' in text
     assert 'Bird_0002_2.jpg is missing' in text and text.count('has no split') == 2
     (cub / 'classes.txt').write_text('1\n')
     with pytest.raises(SourceError, match='too few columns'):
-        Cub(cub).pictures()
+        Cub(cub).images()
     (cub / 'classes.txt').unlink()
     with pytest.raises(SourceError, match=r'classes\.txt cannot be read'):
-        Cub(cub).pictures()
+        Cub(cub).images()
     pet = write_pet(tmp_path / 'pet')
     (pet / 'images' / 'Abyssinian_4.jpg').unlink()
     path = pet / 'annotations' / 'trainval.txt'
     path.write_text(path.read_text().replace('american_bulldog_2 2', 'american_bulldog_2 7'))
     with pytest.raises(SourceError) as caught:
-        OxfordPet(pet).pictures()
+        OxfordPet(pet).images()
     assert 'Abyssinian_4.jpg is missing' in str(caught.value)
     assert 'american_bulldog_2 has class 7, not 2' in str(caught.value)
     path.write_text('')
     with pytest.raises(SourceError, match=r'trainval\.txt is empty'):
-        OxfordPet(pet).pictures()
+        OxfordPet(pet).images()
 
 
 def run_tool(monkeypatch, *arguments):

@@ -11,14 +11,9 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 from scipy.io import savemat
 
-from knowswap_mm.data_tools.publishers import (
-    BoxedObject,
-    BoxedPicture,
-    CocoTree,
-    CubBoxes,
-    SourceError,
-    StanfordDogs,
-)
+from knowswap_mm.data_tools.images import BoxedImage, BoxedObject, SourceError
+from knowswap_mm.data_tools.label_trees import CocoTree
+from knowswap_mm.data_tools.publishers import CubBoxes, StanfordDogs
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'detection.py'
 DOGS = ('n02085620-Chihuahua', 'n02085782-Japanese_spaniel')
@@ -70,18 +65,18 @@ def write_cub(root):
 
 
 def test_dogs(tmp_path):
-    pictures = StanfordDogs(write_dogs(tmp_path)).pictures()
+    pictures = StanfordDogs(write_dogs(tmp_path)).images()
     assert [p.split for p in pictures].count('train') == 6 and len(pictures) == 8
     both = next(p for p in pictures if p.path.stem == 'n02085620_2')
     # Pixels 1 to 20 of the publisher are the first twenty.
     assert [o.box for o in both.objects] == [(0, 0, 20, 10), (4, 5, 56, 25)]
     assert both.class_names == (DOGS[0],)
-    drawn = StanfordDogs(write_dogs(tmp_path / 'b', listed=False), val_share=0.5).pictures()
+    drawn = StanfordDogs(write_dogs(tmp_path / 'b', listed=False), val_share=0.5).images()
     assert [p.split for p in drawn].count('val') == 4
 
 
 def test_cub(tmp_path):
-    pictures = CubBoxes(write_cub(tmp_path)).pictures()
+    pictures = CubBoxes(write_cub(tmp_path)).images()
     assert [p.split for p in pictures] == ['train', 'train', 'val']
     assert pictures[0].objects == (
         BoxedObject('001.Black_footed_Albatross', (3.0, 4.0, 20.0, 15.0)),
@@ -96,20 +91,20 @@ def test_damaged_sources(tmp_path):
     (folder / 'n02085782_2').write_text(XML.format(4, 4, ''))
     (folder / 'n02085782_3').write_text(XML.format(4, 4, '<object></object>'))
     with pytest.raises(SourceError) as caught:
-        StanfordDogs(dogs).pictures()
+        StanfordDogs(dogs).images()
     assert len(caught.value.problems) == 3 and 'has no bndbox' in str(caught.value)
     (dogs / 'train_list.mat').write_bytes(b'no list')
     with pytest.raises(SourceError, match=r'train_list\.mat cannot be read'):
-        StanfordDogs(dogs).pictures()
+        StanfordDogs(dogs).images()
     cub = write_cub(tmp_path / 'cub')
     (cub / 'bounding_boxes.txt').write_text('1 3 4 20 15\n2 3 4 x 15\n')
     with pytest.raises(SourceError) as caught:
-        CubBoxes(cub).pictures()
-    assert [p.split('picture ')[1][0] for p in caught.value.problems] == ['2', '3']
+        CubBoxes(cub).images()
+    assert [p.split('image ')[1][0] for p in caught.value.problems] == ['2', '3']
 
 
 def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
-    pictures = StanfordDogs(write_dogs(tmp_path / 'dogs')).pictures()
+    pictures = StanfordDogs(write_dogs(tmp_path / 'dogs')).images()
     tree = CocoTree(tmp_path / 'out', tmp_path / 'dogs')
     assert tree.write(pictures, IDS, dict(seed=0)) and not tree.write(pictures, IDS, dict(seed=0))
     content = json.loads((tmp_path / 'out/annotations/instances_train.json').read_text())
@@ -117,7 +112,7 @@ def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
     assert [4, 5, 36, 25] in [item['bbox'] for item in content['annotations']]
     (tmp_path / 'out/train' / pictures[0].path.name).unlink()
     assert tree.write(pictures, IDS, dict(seed=0))
-    far = BoxedPicture('train', pictures[0].path, (BoxedObject(DOGS[0], (100, 2, 5, 5)),))
+    far = BoxedImage('train', pictures[0].path, (BoxedObject(DOGS[0], (100, 2, 5, 5)),))
     with pytest.raises(SourceError, match='lies outside'):
         CocoTree(tmp_path / 'far', tmp_path).write([far], IDS, {})
     with pytest.raises(SourceError, match='two images would be'):
@@ -125,7 +120,7 @@ def test_tree_clips_boxes_and_refuses_what_is_wrong(tmp_path):
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(pictures[0].path.read_bytes()[:200])
     with pytest.raises(SourceError, match=r'broken\.jpg'):
-        lost = BoxedPicture('train', broken, pictures[0].objects)
+        lost = BoxedImage('train', broken, pictures[0].objects)
         CocoTree(tmp_path / 'far', tmp_path).write([lost], IDS, {})
     assert not (tmp_path / 'far').exists()
 
@@ -167,7 +162,7 @@ def test_boxes_of_another_size_are_refused(announced, tmp_path):
     exif[0x0112] = 6
     path = tmp_path / 'a.jpg'
     Image.new('RGB', (40, 30)).save(path, exif=exif)
-    picture = BoxedPicture('train', path, (BoxedObject(DOGS[0], (1, 1, 5, 5)),), announced)
+    picture = BoxedImage('train', path, (BoxedObject(DOGS[0], (1, 1, 5, 5)),), announced)
     tree = CocoTree(tmp_path / 'out', tmp_path)
     if announced == (40, 30):
         assert tree.write([picture], IDS, {})

@@ -17,7 +17,7 @@ from knowswap_mm.data_tools.generators import (
     find_source,
     hold_out,
     load_part,
-    make_shape_pictures,
+    make_shape_images,
     make_texture,
     read_idx,
     read_manifest,
@@ -195,21 +195,21 @@ class TestShapes:
         with pytest.raises(ValueError, match='above 0, not 0'):
             shape_mask('disc', (10, 10), (5, 5), 0)
         with pytest.raises(ValueError, match='size is 8'):
-            make_shape_pictures(1, size=8)
+            make_shape_images(1, size=8)
         with pytest.raises(ValueError, match=r"no shapes \['blob'\]"):
-            make_shape_pictures(1, classes=['disc', 'blob'])
+            make_shape_images(1, classes=['disc', 'blob'])
 
     def test_pictures_depend_on_seed_class_and_number_only(self):
-        many = make_shape_pictures(4, 32, seed=5)
+        many = make_shape_images(4, 32, seed=5)
         assert many.images.shape == (64, 32, 32, 3) and many.images.dtype == np.uint8
-        few = make_shape_pictures(2, 32, seed=5, classes=['star', 'disc'])
+        few = make_shape_images(2, 32, seed=5, classes=['star', 'disc'])
         np.testing.assert_array_equal(few.labels, [0, 0, 1, 1])
         for label, name in enumerate(('star', 'disc')):
             start = SHAPE_CLASSES.index(name) * 4
             np.testing.assert_array_equal(
                 few.images[label * 2 : label * 2 + 2], many.images[start : start + 2]
             )
-        other = make_shape_pictures(4, 32, seed=6)
+        other = make_shape_images(4, 32, seed=6)
         assert all((a != b).any() for a, b in zip(many.images, other.images, strict=True))
 
     def test_textures(self):
@@ -290,12 +290,29 @@ class TestImageFolder:
         with pytest.raises(KeyboardInterrupt):
             self.write(root)
         assert not root.exists() and read_manifest(root) is None
-        left = tmp_path / '.tree.partial'
-        (left / 'train' / 'ant' / 'stray.png').write_text('half an image')
+        assert not list(tmp_path.iterdir())
         monkeypatch.undo()
         assert self.write(root)
-        assert not left.exists() and not list(root.glob('**/stray.png'))
         assert read_manifest(root) is not None
+
+    def test_two_writers_of_one_tree_have_places_of_their_own(self, tmp_path):
+        """Also where each would go on with what a stopped one left (issue 25)."""
+        root, places = tmp_path / 'tree', []
+
+        def build(folder):
+            places.append(folder)
+            if len(places) == 1:  # meanwhile another one begins and ends
+                assert write(root)
+            assert not list(folder.glob('own'))
+            (folder / 'own').touch()
+            return dict(files=1)
+
+        def write(root):
+            return image_folder.write_tree(root, {}, build, lambda root: None, resume=True)
+
+        assert write(root) and len(set(places)) == 2
+        assert sorted(path.name for path in root.iterdir()) == ['manifest.json', 'own']
+        assert [path.name for path in tmp_path.iterdir()] == ['tree']
 
     def test_interrupted_replacement_keeps_the_old_tree(self, tmp_path, monkeypatch):
         root = tmp_path / 'tree'

@@ -9,15 +9,10 @@ import pytest
 from PIL import Image
 
 from knowswap_mm.data_tools import inspection
+from knowswap_mm.data_tools.images import BoxedImage, BoxedObject, SourceError, SourceImage
 from knowswap_mm.data_tools.inspection import write_contact_sheet
-from knowswap_mm.data_tools.publishers import (
-    BoxedObject,
-    BoxedPicture,
-    CocoTree,
-    Picture,
-    PictureTree,
-    SourceError,
-)
+from knowswap_mm.data_tools.label_trees import CocoTree
+from knowswap_mm.data_tools.trees import ImageTree
 
 TURNED_LEFT = 6
 
@@ -40,7 +35,7 @@ def turned(path):
 def test_boxes_stay_on_their_objects_in_a_turned_picture(tmp_path, suffix):
     path = turned(tmp_path / f'a.{suffix}')
     assert cv2.imread(str(path)).shape[:2] == (40, 30)  # as the hosts read it
-    boxed = BoxedPicture('train', path, (BoxedObject('corner', (0, 0, 20, 10)),))
+    boxed = BoxedImage('train', path, (BoxedObject('corner', (0, 0, 20, 10)),))
     CocoTree(tmp_path / 'out', tmp_path).write([boxed], dict(corner=1), {})
     written = cv2.imread(str(tmp_path / f'out/train/a.{suffix}'))
     content = json.loads((tmp_path / 'out/annotations/instances_train.json').read_text())
@@ -51,14 +46,14 @@ def test_boxes_stay_on_their_objects_in_a_turned_picture(tmp_path, suffix):
 
 def test_a_turned_picture_of_a_class_stays_as_it_is(tmp_path):
     path = turned(tmp_path / 'a.jpg')
-    PictureTree(tmp_path / 'out', tmp_path).write([Picture('train', 'x', path)], {})
+    ImageTree(tmp_path / 'out', tmp_path).write([SourceImage('train', 'x', path)], {})
     assert (tmp_path / 'out/train/x/a.jpg').samefile(path)
 
 
 def test_sixteen_bits_are_scaled_on_the_contact_sheet(tmp_path):
     values = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / 'deep.png')
-    write_contact_sheet(tmp_path / 'sheet.jpg', [Picture('train', 'x', tmp_path / 'deep.png')])
+    write_contact_sheet(tmp_path / 'sheet.jpg', [SourceImage('train', 'x', tmp_path / 'deep.png')])
     small = np.asarray(Image.open(tmp_path / 'sheet.jpg').convert('L'))[:96, :96]
     assert small[:5].mean() < 40 and 100 < small[46:50].mean() < 150 and small[-5:].mean() > 215
 
@@ -66,8 +61,8 @@ def test_sixteen_bits_are_scaled_on_the_contact_sheet(tmp_path):
 def test_a_stopped_writer_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, '_CHUNK', 2)
     paths = [photo(tmp_path / 'source' / f'{i}.jpg', (40 + i, 30)) for i in range(6)]
-    pictures = [Picture('train', 'x', path) for path in paths]
-    tree = PictureTree(tmp_path / 'out', tmp_path)
+    pictures = [SourceImage('train', 'x', path) for path in paths]
+    tree = ImageTree(tmp_path / 'out', tmp_path)
     looked = []
     load = inspection._note
 
@@ -81,7 +76,7 @@ def test_a_stopped_writer_goes_on_where_it_was(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tree.write(pictures, {})
     assert not (tmp_path / 'out').exists()
-    notes = tmp_path / '.out.partial/.inspected.jsonl'
+    (notes,) = tmp_path.glob('.out.*.partial/new/.inspected.jsonl')
     assert len(notes.read_text().splitlines()) == 4
     with notes.open('a') as file:
         file.write('["cut off')
@@ -95,17 +90,18 @@ def test_a_stopped_writer_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(opened) == 2 + 6  # two not yet looked at, and six for the contact sheet
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names == 'checksums.txt classes.txt contact_sheet.jpg manifest.json splits train'.split()
-    assert not (tmp_path / '.out.partial').exists()
+    assert not list(tmp_path.glob('.out.*'))
 
 
 def test_another_request_does_not_go_on_with_it(tmp_path):
     good, bad = photo(tmp_path / 'good.jpg'), tmp_path / 'bad.jpg'
     bad.write_bytes(good.read_bytes()[:300])
-    tree = PictureTree(tmp_path / 'out', tmp_path)
+    tree = ImageTree(tmp_path / 'out', tmp_path)
     with pytest.raises(SourceError, match=r'bad\.jpg'):
-        tree.write([Picture('train', 'x', bad)], dict(seed=0))
-    assert (tmp_path / '.out.partial').exists() and not (tmp_path / 'out').exists()
-    (tmp_path / '.out.partial' / 'train').mkdir()
-    (tmp_path / '.out.partial' / 'train' / 'left.jpg').touch()
-    assert tree.write([Picture('train', 'x', good)], dict(seed=1))
+        tree.write([SourceImage('train', 'x', bad)], dict(seed=0))
+    (left,) = tmp_path.glob('.out.*.partial/new')
+    assert not (tmp_path / 'out').exists()
+    (left / 'train').mkdir()
+    (left / 'train' / 'left.jpg').touch()
+    assert tree.write([SourceImage('train', 'x', good)], dict(seed=1))
     assert not list((tmp_path / 'out').rglob('left.jpg'))

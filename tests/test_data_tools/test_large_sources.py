@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.publishers import (
     Ade20k,
     Ade20kFull,
@@ -17,7 +18,6 @@ from knowswap_mm.data_tools.publishers import (
     CocoMasks,
     CocoStuff,
     ImageNet,
-    SourceError,
 )
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
@@ -64,23 +64,23 @@ def write_imagenet(root, truth):
 
 @pytest.mark.parametrize('truth', ['folders', 'kaggle', 'devkit'])
 def test_imagenet(tmp_path, truth):
-    pictures = ImageNet(write_imagenet(tmp_path, truth)).pictures()
+    pictures = ImageNet(write_imagenet(tmp_path, truth)).images()
     val = {p.path.stem[-1]: p.class_name for p in pictures if p.split == 'val'}
     assert val == {str(n): WNIDS[(n - 1) % 3] for n in range(1, 7)} and len(pictures) == 15
 
 
 def test_damaged_imagenet(tmp_path):
     with pytest.raises(SourceError, match='train/ is missing'):
-        ImageNet(tmp_path).pictures()
+        ImageNet(tmp_path).images()
     root = write_imagenet(tmp_path / 'a', 'none')
     with pytest.raises(SourceError, match='no list. Fix: put ILSVRC2012_validation'):
-        ImageNet(root).pictures()
+        ImageNet(root).images()
     (root / 'LOC_val_solution.csv').write_text('ImageId,PredictionString\n')
     with pytest.raises(SourceError, match=r'ILSVRC2012_val_00000001\.JPEG has no class'):
-        ImageNet(root).pictures()
+        ImageNet(root).images()
     (root / 'LOC_val_solution.csv').write_text('Id\n1\n')
     with pytest.raises(SourceError, match='list of val/ cannot be read'):
-        ImageNet(root).pictures()
+        ImageNet(root).images()
 
 
 def test_official_layout_of_imagenet(tmp_path, monkeypatch, capsys):
@@ -169,22 +169,22 @@ def test_damaged_coco(tmp_path):
     path.write_text(json.dumps(content))
     (root / 'val2017/000000000001.jpg').unlink()
     with pytest.raises(SourceError) as caught:
-        CocoFolder(root).pictures()
+        CocoFolder(root).images()
     text = str(caught.value)
     assert len(caught.value.problems) == 4 and 'category 5' in text and 'image 5' in text
     assert 'listed twice' in text and 'val2017/000000000001.jpg is missing' in text
     path.write_text(path.read_text()[:-40])
     with pytest.raises(SourceError, match='is no list of COCO'):
-        CocoFolder(root).pictures()
+        CocoFolder(root).images()
     path.unlink()
     with pytest.raises(SourceError, match='one of train and one of val'):
-        CocoFolder(root).pictures()
+        CocoFolder(root).images()
 
 
 def test_coco_masks(tmp_path, monkeypatch):
     root = write_coco(tmp_path / 'coco')
     source = CocoMasks(root)
-    both = next(p for p in source.pictures() if p.path.stem.endswith('2'))
+    both = next(p for p in source.images() if p.path.stem.endswith('2'))
     values = both.read(both.map_path)
     assert values.shape == (16, 20) and set(np.unique(values)) == {-1, 0, 1}
     assert values[12, 0] == 1 and values[4, 4] == 0 and values[15, 19] == -1
@@ -195,7 +195,7 @@ def test_coco_masks(tmp_path, monkeypatch):
     del content['annotations'][0]['segmentation']
     path.write_text(json.dumps(content))
     with pytest.raises(SourceError, match='has no segmentation'):
-        CocoMasks(root).pictures()
+        CocoMasks(root).images()
 
 
 def test_coco_stuff(tmp_path):
@@ -207,14 +207,14 @@ def test_coco_stuff(tmp_path):
         save(tmp_path / 'stuffthingmaps' / split / '1.png', np.full((16, 20), 91))
     source = CocoStuff(tmp_path)
     assert source.classes == ['person', 'banner']
-    first = source.pictures()[0]
+    first = source.images()[0]
     assert (first.read(first.map_path) == 1).all()
     save(first.map_path, np.full((16, 20), 44))
     with pytest.raises(ValueError, match='numbers without a label'):
         first.read(first.map_path)
     (tmp_path / 'val2017/1.jpg').unlink()
     with pytest.raises(SourceError, match=r'val2017/1\.jpg is missing'):
-        source.pictures()
+        source.images()
 
 
 def write_ade(root):
@@ -246,9 +246,9 @@ def test_ade20k(tmp_path, monkeypatch):
     }
     (root / 'annotations/training/ADE_0.png').unlink()
     with pytest.raises(SourceError, match='training/ADE_0.png is missing'):
-        Ade20k(root).pictures()
+        Ade20k(root).images()
     with pytest.raises(SourceError, match='images/training has no images'):
-        Ade20k(tmp_path / 'nowhere').pictures()
+        Ade20k(tmp_path / 'nowhere').images()
 
 
 def test_full_ade20k(tmp_path):
@@ -266,7 +266,7 @@ def test_full_ade20k(tmp_path):
         (folder / 'ADE_1.json').write_bytes(text.encode('latin-1'))
     source = Ade20kFull(tmp_path)
     assert source.classes == ['bird', 'wall']
-    picture = source.pictures()[0]
+    picture = source.images()[0]
     assert picture.read(picture.map_path)[:3, 0].tolist() == [0, 1, -1]
     save(picture.map_path, np.full((16, 20, 3), 33))
     with pytest.raises(ValueError, match='a class that no json file names'):

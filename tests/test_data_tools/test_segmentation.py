@@ -9,7 +9,9 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from knowswap_mm.data_tools.publishers import DeepGlobe, MapTree, PetMaps, SourceError, VocMaps
+from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.data_tools.label_trees import MapTree
+from knowswap_mm.data_tools.publishers import DeepGlobe, PetMaps, VocMaps
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'segmentation.py'
 COLOURS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
@@ -84,7 +86,7 @@ def test_voc(tmp_path):
     out = tmp_path / 'out'
     tree = MapTree(out, source.root)
     chosen = ['dog', 'bird']
-    assert tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
+    assert tree.write(source.images(), source.classes, ids_of(*chosen, first=150), {})
     maps = {p.relative_to(out).as_posix(): ids(p) for p in out.rglob('*.png')}
     assert maps == {
         'train/annotations/2007_0.png': {151, 255},
@@ -92,15 +94,15 @@ def test_voc(tmp_path):
         'val/annotations/2007_3.png': {151, 255},
     }
     assert len(list(out.rglob('2007*.jpg'))) == 3
-    assert not tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
+    assert not tree.write(source.images(), source.classes, ids_of(*chosen, first=150), {})
     (out / 'train' / 'annotations' / '2007_0.png').unlink()
-    assert tree.write(source.pictures(), source.classes, ids_of(*chosen, first=150), {})
+    assert tree.write(source.images(), source.classes, ids_of(*chosen, first=150), {})
 
 
 def test_pet(tmp_path):
     source = PetMaps(write_pet(tmp_path / 'pet'))
     MapTree(tmp_path / 'out', source.root).write(
-        source.pictures(), source.classes, ids_of(*source.classes), {}
+        source.images(), source.classes, ids_of(*source.classes), {}
     )
     assert ids(tmp_path / 'out/train/annotations/Abyssinian_0.png') == {0, 255}
     assert ids(tmp_path / 'out/val/annotations/beagle_1.png') == {1, 255}
@@ -108,8 +110,8 @@ def test_pet(tmp_path):
 
 def test_deepglobe(tmp_path):
     source = DeepGlobe(write_deepglobe(tmp_path / 'land'), val_share=0.3)
-    pictures = source.pictures()
-    assert [p.split for p in pictures].count('val') == 3 and pictures == source.pictures()
+    pictures = source.images()
+    assert [p.split for p in pictures].count('val') == 3 and pictures == source.images()
     values = pictures[0].read(pictures[0].map_path)
     assert values[2, :6].tolist() == [0, 1, 2, 3, 4, 5]
     assert (values[0] == -1).all() and values[1, 0] == 0 and (values[2, 6:] == -1).all()
@@ -117,7 +119,7 @@ def test_deepglobe(tmp_path):
 
 def test_what_is_wrong_is_named_and_nothing_written(tmp_path):
     source = VocMaps(write_voc(tmp_path / 'voc'))
-    pictures, tree = source.pictures(), MapTree(tmp_path / 'out', source.root)
+    pictures, tree = source.images(), MapTree(tmp_path / 'out', source.root)
 
     def refused(match, chosen=('bird',), **options):
         with pytest.raises(SourceError, match=match):
@@ -136,24 +138,24 @@ def test_what_is_wrong_is_named_and_nothing_written(tmp_path):
     assert 'ids go from 0 to 20' in str(caught.value) and '(4, 4) pixels' in str(caught.value)
     pictures[0].path.unlink()
     with pytest.raises(SourceError, match=r'JPEGImages/2007_0\.jpg is missing'):
-        source.pictures()
+        source.images()
     pet = PetMaps(write_pet(tmp_path / 'pet'))
     with pytest.raises(ValueError, match='no trimap'):
         save(tmp_path / 'x.png', np.zeros((3, 3)))
-        pet.pictures()[0].read(tmp_path / 'x.png')
+        pet.images()[0].read(tmp_path / 'x.png')
     (tmp_path / 'pet/annotations/trimaps/beagle_0.png').unlink()
     with pytest.raises(SourceError, match=r'trimaps/beagle_0\.png is missing'):
-        pet.pictures()
+        pet.images()
     land = DeepGlobe(write_deepglobe(tmp_path / 'land'))
     for values, match in ((np.zeros((3, 3)), 'three colours'), ([[[255, 0, 0]]], 'red means no')):
         save(tmp_path / 'y.png', values)
         with pytest.raises(ValueError, match=match):
-            land.pictures()[0].read(tmp_path / 'y.png')
+            land.images()[0].read(tmp_path / 'y.png')
     (tmp_path / 'land/train/3_mask.png').unlink()
     with pytest.raises(SourceError, match='3_mask.png is missing'):
-        land.pictures()
+        land.images()
     with pytest.raises(SourceError, match=r'there is no train/\*_sat\.jpg'):
-        DeepGlobe(tmp_path).pictures()
+        DeepGlobe(tmp_path).images()
 
 
 def test_tool_writes_what_a_role_view_reads(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from knowswap_mm.data_tools.publishers import SourceError, VocBoxes
+from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.data_tools.publishers import VocBoxes
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'detection.py'
 SIZE = '<size><width>{}</width><height>{}</height><depth>3</depth></size>'
@@ -43,7 +44,7 @@ def published(root, lists, folder='Main'):
 
 def splits(root):
     found = {}
-    for picture in VocBoxes(root).pictures():
+    for picture in VocBoxes(root).images():
         found.setdefault(picture.split, []).append(picture.path.stem)
     return found
 
@@ -84,7 +85,7 @@ def test_objects(tmp_path):
         filename='C:\\data\\renamed.jpg', size=None,
     )  # fmt: skip
     write(tmp_path / 'empty.jpg', tmp_path / 'empty.xml')
-    (picture,) = VocBoxes(tmp_path, val_share=0).pictures()
+    (picture,) = VocBoxes(tmp_path, val_share=0).images()
     assert picture.path.name == 'renamed.jpg' and picture.class_names == ('cat', 'dog')
     # Pixels 1 to 20 of the publisher are the first twenty.
     assert [each.box for each in picture.objects] == [(0, 0, 20, 10), (4.5, 5, 35.5, 25)]
@@ -113,7 +114,7 @@ def turned():
 def test_damaged_files_are_named(options, things, problem, tmp_path):
     write(tmp_path / 'a.jpg', tmp_path / 'a.xml', *things, **options)
     with pytest.raises(SourceError, match=rf'a\.xml: .*{problem}'):
-        VocBoxes(tmp_path).pictures()
+        VocBoxes(tmp_path).images()
 
 
 def test_missing_files_are_named(tmp_path):
@@ -121,16 +122,16 @@ def test_missing_files_are_named(tmp_path):
     (root / 'JPEGImages' / 'a.jpg').unlink()
     (root / 'Annotations' / 'b.xml').unlink()
     with pytest.raises(SourceError) as caught:
-        VocBoxes(root).pictures()
+        VocBoxes(root).images()
     assert caught.value.problems == [
         'Annotations/a.xml: there is no image a.* for it',
         'Annotations/b.xml: is missing',
     ]
     (root / 'ImageSets' / 'Main' / 'train.txt').write_text('../../secret\n')
     with pytest.raises(SourceError, match='leads out of the folder'):
-        VocBoxes(root).pictures()
+        VocBoxes(root).images()
     with pytest.raises(SourceError, match='no xml with an object'):
-        VocBoxes(tmp_path / 'nowhere').pictures()
+        VocBoxes(tmp_path / 'nowhere').images()
 
 
 def test_the_tool_writes_coco_json(tmp_path, monkeypatch, capsys):

@@ -233,7 +233,7 @@ def test_only_mixed_pictures_are_an_error(tmp_path, content):
     kept = {i['id'] for i in content['images']}
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
     host = write(tmp_path / 'old', content)
-    with pytest.raises(ConfigError, match=r'roles\.forget\.mixed.*all 1 pictures.*drop_boxes'):
+    with pytest.raises(ConfigError, match=r'roles\.forget\.mixed.*all 1 images.*drop_boxes'):
         make(tmp_path, dict(forget=dict(dataset=host)), dict(CLASSES, learn=[]))
 
 

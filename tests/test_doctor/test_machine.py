@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from knowswap_mm.doctor import deformable_attention
-from knowswap_mm.doctor.checks import Device, Hosts, MmcvOperators, TinySwap, WorkDir, device
+from knowswap_mm.doctor.checks import Device, Hosts, MmcvOperators, TinySwap, WorkDir, machine
 from knowswap_mm.doctor.pip import pip_install
 from tests.helpers.looks import look
 
@@ -75,7 +75,7 @@ def gpu(monkeypatch):
         about = SimpleNamespace(name='Card', total_memory=80 * 2**30)
         monkeypatch.setattr('torch.cuda.get_device_properties', lambda number: about)
         monkeypatch.setattr('torch.version.cuda', built_for)
-        monkeypatch.setattr(device, 'read_driver', lambda: driver)
+        monkeypatch.setattr(machine, 'read_driver', lambda: driver)
 
     return pretend
 
@@ -124,7 +124,7 @@ def test_what_a_gpu_computes(total, state, words, gpu, tmp_path, monkeypatch):
             raise total
         return total
 
-    monkeypatch.setattr(device, 'multiply', multiply)
+    monkeypatch.setattr(machine, 'multiply', multiply)
     states, texts, _ = look(Device, tmp_path)
     assert states == [state] and words in texts
 
@@ -137,7 +137,7 @@ def test_a_real_gpu(tmp_path):
 
 
 def test_multiplication():
-    assert device.multiply('cpu') == 512
+    assert machine.multiply('cpu') == 512
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_driver(script, found, tmp_path, monkeypatch):
         tool.write_text(f'#!/bin/sh\n{script}\n')
         tool.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}')
-    assert device.read_driver() == found
+    assert machine.read_driver() == found
 
 
 # The folder for runs

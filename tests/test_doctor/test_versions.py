@@ -16,7 +16,7 @@ from knowswap_mm.doctor.checks import (
     PythonVersion,
     TorchPair,
     TorchvisionOperators,
-    originals,
+    packages,
 )
 from knowswap_mm.doctor.pip import read_requirements
 from knowswap_mm.version import __version__
@@ -148,7 +148,7 @@ def test_no_original_is_there(tmp_path):
 
 
 def test_an_original_beside_its_fork(tmp_path, monkeypatch):
-    monkeypatch.setattr(originals, 'is_here', lambda name: name == 'mmdet')
+    monkeypatch.setattr(packages, 'is_here', lambda name: name == 'mmdet')
     states, texts, fixes = look(Originals, tmp_path)
     assert states == ['problem'] and 'mmdet overwrites the files of onedl-mmdetection' in texts
     assert 'uninstall -y mmdet && ' in fixes and fixes.endswith('--no-deps onedl-mmdetection')
@@ -161,7 +161,7 @@ def test_an_original_beneath_the_environment_is_hidden(inside, here, tmp_path, m
     monkeypatch.setattr(sys, 'prefix', str(prefix))
     fake = SimpleNamespace(locate_file=lambda name: place)
     monkeypatch.setattr(metadata, 'distribution', lambda name: fake)
-    assert originals.is_here('mmcv') == here
+    assert packages.is_here('mmcv') == here
 
 
 # Torch and torchvision

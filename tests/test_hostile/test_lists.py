@@ -5,7 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from knowswap_mm.data_tools.publishers import CocoFolder, SourceError
+from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.data_tools.publishers import CocoFolder
 from knowswap_mm.data_tools.publishers.coco import draw_map
 from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.datasets.coco_json import CocoJson
@@ -73,11 +74,11 @@ def test_annotations_of_a_publisher(name, tmp_path):
     root = coco_source(tmp_path / 'source', COCO[name])
     is_mask = name.startswith(('mask_', 'runs_'))
     if name in TAKEN or is_mask:
-        pictures = CocoFolder(root).pictures()
+        pictures = CocoFolder(root).images()
         assert len(pictures) == 4
     else:
         with pytest.raises(SourceError, match='instances_|train2017'):
-            CocoFolder(root).pictures()
+            CocoFolder(root).images()
     if is_mask:
         (objects,) = (p.objects for p in pictures if p.path == root / 'train2017' / '2.png')
         with pytest.raises(ValueError, match='the mask of a dog'):

@@ -7,10 +7,10 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.inspection import Inspection
-from knowswap_mm.data_tools.publishers import SourceError
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.images import PictureCheck
+from knowswap_mm.datasets.images import ImageCheck
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.io.text_files import PIXELS
@@ -94,14 +94,14 @@ def test_converters(name, tmp_path):
 def test_a_pipe_is_not_opened(tmp_path):
     PICTURES['pipe.png'](tmp_path / 'a.png')
     with pytest.raises(SampleError, match='is no file'):
-        PictureCheck({})(dict(img_path=str(tmp_path / 'a.png')))
+        ImageCheck({})(dict(img_path=str(tmp_path / 'a.png')))
 
 
 def test_the_limit_can_be_changed(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     Image.new('L', (20, 10)).save(path)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # put back afterwards
-    check = PictureCheck({})
+    check = ImageCheck({})
     check(dict(img_path=str(path)))
     monkeypatch.setenv(PIXELS, '199')
     with pytest.raises(SampleError, match=f'200 pixels.* Set {PIXELS}'):
@@ -116,21 +116,21 @@ def test_the_limit_can_be_raised_above_that_of_pillow(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     path.write_bytes(png(20_000, 10_000))
     with pytest.raises(SampleError, match=PIXELS):
-        PictureCheck({})(dict(img_path=str(path)))
+        ImageCheck({})(dict(img_path=str(path)))
     monkeypatch.setenv(PIXELS, '500000000')
-    PictureCheck({})(dict(img_path=str(path)))
+    ImageCheck({})(dict(img_path=str(path)))
 
 
 def test_an_address_is_fetched_only_if_the_config_has_one():
     record = dict(img_path='http://127.0.0.1:9/a.png')
     with pytest.raises(SampleError, match='is an address, and nothing is fetched'):
-        PictureCheck(dict(data_root='data'))(record)
+        ImageCheck(dict(data_root='data'))(record)
     for dataset in (
         dict(data_root='http://127.0.0.1:9'),
         dict(data_prefix=dict(img_path='s3://bucket')),
         dict(backend_args=dict(backend='petrel')),
     ):
-        PictureCheck(dataset)(record)
+        ImageCheck(dataset)(record)
 
 
 def test_the_host_is_not_asked_for_an_address(tmp_path, monkeypatch):
@@ -155,6 +155,6 @@ def test_a_small_png_of_many_pixels_is_what_it_says(tmp_path):
     """The bombs above are refused for their size, not for their form."""
     (tmp_path / 'a.png').write_bytes(png(4000, 3000, bytes(3000 * 4001)))
     assert (tmp_path / 'a.png').stat().st_size < 20_000
-    PictureCheck({})(dict(img_path=str(tmp_path / 'a.png')))
+    ImageCheck({})(dict(img_path=str(tmp_path / 'a.png')))
     with Image.open(tmp_path / 'a.png') as picture:
         picture.load()

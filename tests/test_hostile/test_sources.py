@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from knowswap_mm.data_tools.generators.fashion_mnist import PARTS, find_source
-from knowswap_mm.data_tools.publishers import Ade20kFull, SourceError, StanfordDogs
+from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.data_tools.publishers import Ade20kFull, StanfordDogs
 from tests.helpers.continual_runs import TOOLS, run_tool
 
 CONVERTERS = TOOLS / 'dataset_converters'
@@ -114,7 +115,7 @@ def test_xml(text, tmp_path):
     (tmp_path / 'Annotation' / 'dog').mkdir(parents=True)
     (tmp_path / 'Annotation' / 'dog' / 'a').write_text(text)
     with pytest.raises(SourceError, match='Annotation/dog/a'):
-        StanfordDogs(tmp_path).pictures()
+        StanfordDogs(tmp_path).images()
 
 
 @pytest.mark.parametrize('text', [

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.data_tools.generators import make_shape_pictures, write_image_folder
+from knowswap_mm.data_tools.generators import make_shape_images, write_image_folder
 from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
 from tests.helpers.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
 from tests.helpers.swap_configs import plain_config_texts
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
         (folder / name).write_text(block.text)
     classes = SHAPE_CLASSES[:10]
     splits = {
-        split: lambda seed=seed: make_shape_pictures(20, 28, seed, classes)
+        split: lambda seed=seed: make_shape_images(20, 28, seed, classes)
         for seed, split in enumerate(('train', 'val', 'test'))
     }
     subsets = {'old7': classes[:7]}

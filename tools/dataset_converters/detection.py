@@ -1,6 +1,8 @@
-"""Converts downloaded data sets: `knowswap data-detection`."""
+"""Converts downloaded data sets: `knowswap data detection`."""
 
-from knowswap_mm.cli.commands.data_detection import main
+from knowswap_mm.cli.commands.data import TASKS
+
+main = TASKS['detection'].main
 
 if __name__ == '__main__':
     main()

@@ -21,6 +21,7 @@ from knowswap_mm.data_tools.generators import (
     load_part,
     write_image_folder,
 )
+from knowswap_mm.errors import SwapError
 
 
 def parse_args() -> argparse.Namespace:
@@ -113,7 +114,7 @@ def main() -> None:
     args = parse_args()
     try:
         write(args)
-    except (OSError, ValueError) as error:
+    except (SwapError, OSError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
 
 

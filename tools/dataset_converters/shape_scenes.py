@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from knowswap_mm.data_tools.generators import SHAPE_CLASSES, write_shape_scenes
+from knowswap_mm.errors import SwapError
 
 OLD = 12
 
@@ -52,7 +53,7 @@ def main() -> None:
     args = parse_args()
     try:
         write(args)
-    except (OSError, ValueError) as error:
+    except (SwapError, OSError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
 
 

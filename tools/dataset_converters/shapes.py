@@ -8,7 +8,8 @@ import argparse
 import sys
 import time
 
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, write_image_folder
+from knowswap_mm.errors import SwapError
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,7 +54,7 @@ def write(args: argparse.Namespace) -> None:
 
     def draw(stream: int, count: int):
         # Three seeds that no other --seed shares.
-        return lambda: make_shape_pictures(count, args.size, 3 * args.seed + stream, classes)
+        return lambda: make_shape_images(count, args.size, 3 * args.seed + stream, classes)
 
     request = dict(
         generator='shapes',
@@ -78,7 +79,7 @@ def main() -> None:
     args = parse_args()
     try:
         write(args)
-    except (OSError, ValueError) as error:
+    except (SwapError, OSError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
 
 

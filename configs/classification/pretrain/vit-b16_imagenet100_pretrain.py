@@ -1,6 +1,6 @@
 # ViT-B/16 on the 100 classes of a swap, from public ImageNet-21k weights: our start, since that of the authors is unknown.
 # Weights: tools/model_converters/convert_checkpoint.py timm-vit FILE --out weights/vit-b16_in21k.pth
-# Data: tools/dataset_converters/classification.py imagenet --source DIR --out data/imagenet100 --classes MY100.txt
+# Data: knowswap data classification imagenet --source DIR --out data/imagenet100 --classes MY100.txt
 # Labels are the lines of data/imagenet100/classes.txt; give that file as --classes for the swap's folders, too.
 # Not measured by us: we cannot ship these images.
 _base_ = ['../../_base_/default_runtime.py']

@@ -93,7 +93,7 @@ def show(work_dir: Path, data: str) -> None:
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
     print(f'report                 {work_dir / HTML_FILE}')
-    print(f'image                {picture}')
+    print(f'image                  {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')
     print(f'adapter (safetensors)  {work_dir / "adapter"}')

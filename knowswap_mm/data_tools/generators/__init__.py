@@ -21,7 +21,7 @@ from knowswap_mm.data_tools.generators.scenes import (
 from knowswap_mm.data_tools.generators.shapes import (
     SHAPE_CLASSES,
     TEXTURE_KINDS,
-    make_shape_pictures,
+    make_shape_images,
     make_texture,
     shape_coverage,
     shape_mask,
@@ -40,7 +40,7 @@ __all__ = [
     'hold_out',
     'load_part',
     'make_scene',
-    'make_shape_pictures',
+    'make_shape_images',
     'make_texture',
     'read_idx',
     'read_manifest',

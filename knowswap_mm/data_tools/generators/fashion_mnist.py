@@ -88,7 +88,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     if len(magic) < 4 or magic[:3] != b'\0\0\x08' or magic[3] not in (1, 3):
         raise ValueError(
             f'{path} begins with {magic.hex() or "nothing"}, not with the idx magic '
-            f'number 00000801 (labels) or 00000803 (pictures); {FIX}.'
+            f'number 00000801 (labels) or 00000803 (images); {FIX}.'
         )
     start = 4 + 4 * magic[3]
     if len(data) < start:

@@ -31,13 +31,13 @@ class Scene:
     """One image and what is in it.
 
     Attributes:
-        picture (np.ndarray): uint8 RGB, (size, size, 3).
+        image (np.ndarray): uint8 RGB, (size, size, 3).
         names (list[str]): Class of each object.
         masks (np.ndarray): Visible pixels of each object, bool (objects, size, size).
         texture (str): Kind of the background.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     names: list[str]
     masks: np.ndarray
     texture: str
@@ -71,7 +71,7 @@ def make_scene(
     """
     kind = TEXTURE_KINDS[rng.integers(len(TEXTURE_KINDS))]
     back, _ = draw_colours(rng)
-    picture = make_texture(kind, (size, size), back, rng)
+    image = make_texture(kind, (size, size), back, rng)
     masks: list[np.ndarray] = []
     areas: list[int] = []
     placed: list[str] = []
@@ -87,17 +87,17 @@ def make_scene(
                 masks = [m & ~mask for m in masks] + [mask]
                 areas.append(np.count_nonzero(mask))
                 placed.append(name)
-                front = _stand_out(picture, mask, rng)
-                picture += (coverage[..., None] * np.float32(1 / 255)) * (front - picture)
+                front = _stand_out(image, mask, rng)
+                image += (coverage[..., None] * np.float32(1 / 255)) * (front - image)
                 break
-    picture += rng.standard_normal((size, size, 1), np.float32) * rng.uniform(0, 12)
-    return Scene(np.clip(picture, 0, 255).astype(np.uint8), placed, np.stack(masks), kind)
+    image += rng.standard_normal((size, size, 1), np.float32) * rng.uniform(0, 12)
+    return Scene(np.clip(image, 0, 255).astype(np.uint8), placed, np.stack(masks), kind)
 
 
-def _stand_out(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _stand_out(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A colour far from what it will cover."""
     candidates = rng.integers(0, 256, (16, 3))
-    covered = picture[mask][::7]
+    covered = image[mask][::7]
     distance = np.abs(candidates[:, None] - covered).sum(-1).min(-1)
     return candidates[distance.argmax()].astype(np.float32)
 
@@ -193,7 +193,7 @@ def _write_chunk(job: tuple) -> list[list[dict[str, Any]]]:
         names = rng.choice(classes, rng.integers(1, MAX_OBJECTS + 1))
         scene = make_scene(names.tolist(), size, rng)
         name = f'{index:05d}.png'
-        Image.fromarray(scene.picture).save(root / split / name, compress_level=1)
+        Image.fromarray(scene.image).save(root / split / name, compress_level=1)
         semantic_map(scene, classes).save(root / MAPS / split / name)
         found.append(
             [
@@ -221,7 +221,7 @@ def semantic_map(scene: Scene, classes: Sequence[str]) -> Image.Image:
         Image.Image: 8-bit grey, one number a pixel.
     """
     numbers = {name: i + 1 for i, name in enumerate((*classes, *STUFF))}
-    values = np.full(scene.picture.shape[:2], numbers.get(scene.texture, 0), np.uint8)
+    values = np.full(scene.image.shape[:2], numbers.get(scene.texture, 0), np.uint8)
     for name, mask in zip(scene.names, scene.masks, strict=True):
         values[mask] = numbers[name]
     return Image.fromarray(values)

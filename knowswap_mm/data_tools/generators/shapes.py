@@ -215,7 +215,7 @@ def draw_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return back, candidates[clear[0] if len(clear) else distance.argmax()]
 
 
-def make_shape_picture(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def make_shape_image(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """One image: random place, size, rotation, colours and texture.
 
     Args:
@@ -231,14 +231,14 @@ def make_shape_picture(name: str, size: int, rng: np.random.Generator) -> np.nda
     angle = rng.uniform(0, 360)
     back, front = draw_colours(rng)
     kind = TEXTURE_KINDS[rng.integers(len(TEXTURE_KINDS))]
-    picture = make_texture(kind, (size, size), back, rng)
+    image = make_texture(kind, (size, size), back, rng)
     coverage = shape_coverage(name, (size, size), tuple(centre), radius, angle)
-    picture += (coverage[..., None] * np.float32(1 / 255)) * (front - picture)
-    picture += rng.standard_normal((size, size, 1), np.float32) * rng.uniform(0, 12)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image += (coverage[..., None] * np.float32(1 / 255)) * (front - image)
+    image += rng.standard_normal((size, size, 1), np.float32) * rng.uniform(0, 12)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def make_shape_pictures(
+def make_shape_images(
     per_class: int, size: int = 28, seed: int = 0, classes: Sequence[str] = SHAPE_CLASSES
 ) -> Split:
     """Images of every class, in class order.
@@ -267,6 +267,6 @@ def make_shape_pictures(
         number = SHAPE_CLASSES.index(name)
         for i in range(per_class):
             rng = np.random.default_rng((seed, number, i))
-            images[label * per_class + i] = make_shape_picture(name, size, rng)
+            images[label * per_class + i] = make_shape_image(name, size, rng)
     names = [f'{i:05d}' for i in range(per_class)] * len(classes)
     return Split(images, np.repeat(np.arange(len(classes)), per_class), names)

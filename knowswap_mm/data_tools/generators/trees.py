@@ -1,9 +1,8 @@
-"""Writes ImageFolder trees: all of a tree or nothing, and only when it is not there yet."""
+"""Trees of data: all of one or nothing, and only when it is not there yet."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from knowswap_mm.io.files import write_folder
 
 MANIFEST = 'manifest.json'
 #: In an unfinished tree: what was asked for.
@@ -60,7 +61,7 @@ def write_tree(
 ) -> bool:
     """Write a tree beside its place and rename it at the end, so that one with a manifest is whole.
 
-    One process at a time may write a root.
+    Several processes may write one root: the last one that ends has it (issue 25).
 
     Args:
         root (str | Path): The folder to write.
@@ -77,6 +78,7 @@ def write_tree(
 
     Raises:
         FileExistsError: If the folder holds something that was not written by this function.
+        CheckpointError: If nothing can be written there.
     """
     root = Path(root).resolve()
     wanted = json.loads(json.dumps(request))
@@ -88,29 +90,20 @@ def write_tree(
             f'{root} holds something that this tool did not write (it has no '
             f'{MANIFEST} of ours); move it or choose another folder (`--out`).'
         )
-    partial, old = (root.with_name(f'.{root.name}.{word}') for word in ('partial', 'old'))
-    started = partial / REQUEST
-    if not (resume and _same(started, wanted)):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        started.write_text(json.dumps(wanted))
-    counts = build(partial)
-    started.unlink()
-    text = json.dumps(dict(request=wanted, counts=counts), indent=2)
-    (partial / MANIFEST).write_text(text + '\n')
-    shutil.rmtree(old, ignore_errors=True)
-    if root.exists():
-        root.rename(old)
-    partial.rename(root)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def is_same(left: Path) -> bool:
+        try:
+            return json.loads((left / REQUEST).read_text()) == wanted
+        except (OSError, ValueError):
+            return False
+
+    with write_folder(root, resume=is_same if resume else None) as folder:
+        (folder / REQUEST).write_text(json.dumps(wanted))
+        counts = build(folder)
+        text = json.dumps(dict(request=wanted, counts=counts), indent=2)
+        (folder / MANIFEST).write_text(text + '\n')
+        (folder / REQUEST).unlink()
     return True
-
-
-def _same(started: Path, wanted: dict) -> bool:
-    try:
-        return json.loads(started.read_text()) == wanted
-    except (OSError, ValueError):
-        return False
 
 
 @dataclass

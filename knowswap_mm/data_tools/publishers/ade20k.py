@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from knowswap_mm.data_tools.images import NONE, MappedPicture, SourceError, positions
+from knowswap_mm.data_tools.images import (
+    GIVE_FOLDER,
+    NONE,
+    MappedImage,
+    Publisher,
+    SourceError,
+    positions,
+    read_pixels,
+)
 from knowswap_mm.io.text_files import read_json
 
 SPLITS = dict(training='train', validation='val')
 
 
-class Ade20k:
+class Ade20k(Publisher):
     """Reads ``ADEChallengeData2016``: ``{images,annotations}/{training,validation}``.
 
-    Classes are named as in mmseg; 0 in a map is no class.
-
-    Args:
-        root (str | Path): The folder with ``images`` and ``annotations``.
-
-    Raises:
-        SourceError: If there are no images, or one has no map.
+    Classes are named as in mmseg; 0 in a map is no class. See :class:`Publisher`.
     """
 
     def __init__(self, root: str | Path) -> None:
         from mmseg.utils import get_classes
 
-        self.root = Path(root)
+        super().__init__(root)
         self.classes = list(dict.fromkeys(name.strip() for name in get_classes('ade20k')))
 
-    def pictures(self) -> list[MappedPicture]:
-        """All images, by split and name."""
-        found, problems = [], []
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[MappedImage]:
         for folder, split in SPLITS.items():
             paths = sorted((self.root / 'images' / folder).glob('*.jpg'))
             if not paths:
-                fix = 'give the folder that the unpacked archive made (--source)'
-                problems.append(f'images/{folder} has no images. Fix: {fix}')
+                refuse(f'images/{folder} has no images. Fix: {GIVE_FOLDER}')
             for path in paths:
                 labels = self.root / 'annotations' / folder / f'{path.stem}.png'
                 if not labels.is_file():
-                    problems.append(f'annotations/{folder}/{labels.name} is missing')
-                found.append(MappedPicture(split, path, labels, read_ade_map))
-        if problems:
-            raise SourceError(self.root, problems)
-        return found
+                    refuse(f'annotations/{folder}/{labels.name} is missing')
+                yield MappedImage(split, path, labels, read_ade_map)
 
 
 def read_ade_map(path: Path) -> np.ndarray:
     """Classes from 0; 0 in the file is none."""
-    with Image.open(path) as opened:
-        values = np.asarray(opened)
+    values = read_pixels(path)
     if values.ndim != 2 or values.max() > 150:
         raise ValueError(f'{path.name} is no map of the ADE20K benchmark: ids go from 0 to 150')
     return positions(values, values > 0, shift=-1)
@@ -63,30 +58,23 @@ def read_ade_map(path: Path) -> np.ndarray:
 _LAST = 25 * 256 + 255
 
 
-class Ade20kFull:
+class Ade20kFull(Publisher):
     """Reads ``ADE20K_2021_17_01``: a ``.jpg``, ``.json`` and ``_seg.png`` an image.
 
     They lie below ``images/ADE/{training,validation}``. Classes and their numbers come from the
     json files; the publisher's index is a pickle, which is not read. Objects count, parts of
-    objects do not.
-
-    Args:
-        root (str | Path): The folder with ``images``.
-
-    Raises:
-        SourceError: If there are no images, or one lacks a file.
+    objects do not. See :class:`Publisher`.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        super().__init__(root)
         problems: list[str] = []
         names: dict[int, str] = {}
         self._paths: list[tuple[str, Path]] = []
         for folder, split in SPLITS.items():
             paths = sorted((self.root / 'images' / 'ADE' / folder).rglob('*.jpg'))
             if not paths:
-                fix = 'give the folder that the unpacked archive made (--source)'
-                problems.append(f'images/ADE/{folder} has no images. Fix: {fix}')
+                problems.append(f'images/ADE/{folder} has no images. Fix: {GIVE_FOLDER}')
             for path in paths:
                 self._paths.append((split, path))
                 if not path.with_name(f'{path.stem}_seg.png').is_file():
@@ -104,13 +92,10 @@ class Ade20kFull:
         for number, name in names.items():
             self._table[number] = place[name]
 
-    def pictures(self) -> list[MappedPicture]:
-        """All images, by split and name."""
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[MappedImage]:
         read = partial(read_full_map, table=self._table)
-        return [
-            MappedPicture(split, path, path.with_name(f'{path.stem}_seg.png'), read)
-            for split, path in self._paths
-        ]
+        for split, path in self._paths:
+            yield MappedImage(split, path, path.with_name(f'{path.stem}_seg.png'), read)
 
 
 def _read_names(path: Path) -> dict[int, str]:
@@ -124,8 +109,7 @@ def _read_names(path: Path) -> dict[int, str]:
 
 def read_full_map(path: Path, table: np.ndarray) -> np.ndarray:
     """Classes by number, which is ``red // 10 * 256 + green``; 0 is none."""
-    with Image.open(path) as opened:
-        values = np.asarray(opened)
+    values = read_pixels(path)
     if values.ndim != 3 or values.shape[2] != 3:
         raise ValueError(f'{path.name} is no map of ADE20K: it is not in three colours')
     numbers = values[..., 0].astype(np.int32) // 10 * 256 + values[..., 1]

@@ -4,51 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
-from knowswap_mm.data_tools.images import Picture, SourceError
+from knowswap_mm.data_tools.images import Publisher, SourceImage
 from knowswap_mm.datasets.images import OTHER_IMAGES, is_image_name, is_junk
-from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError
 
 
-class ClassFolders:
-    """Reads ``<root>/<split>/<class>/<picture>``, or ``<root>/<class>/<picture>`` without splits.
+class ClassFolders(Publisher):
+    """Reads ``<root>/<split>/<class>/<image>``, or ``<root>/<class>/<image>`` without splits.
 
-    Without splits a share of each class, drawn by the seed, becomes ``val``.
-
-    Args:
-        root (str | Path): The folder.
-        val_share (float): Share of each class in ``val``, where the publisher has no splits.
-        seed (int): Seed of that draw.
+    Without splits a share of each class, drawn by the seed, becomes ``val``. See
+    :class:`Publisher` for the arguments.
 
     Raises:
         ConfigError: If the share is none.
-        SourceError: If the folder is missing, or holds no images in class folders.
     """
 
     def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
         if not 0 <= val_share < 1:
             raise ConfigError('--val-share', val_share, 'not in [0, 1)', 'e.g. 0.2')
-        self.root, self.val_share, self.seed = Path(root), val_share, seed
+        super().__init__(root, val_share, seed)
 
-    def pictures(self) -> list[Picture]:
-        """All images, by split, class and name."""
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[SourceImage]:
         if not self.root.is_dir():
-            raise SourceError(self.root, ['no such folder. Fix: give the unpacked one (--source)'])
+            refuse('no such folder. Fix: give the unpacked one (--source)')
+            return
         splits = [name for name in ('train', 'val', 'test') if (self.root / name).is_dir()]
-        found = [p for split in splits for p in self._read(self.root / split, split)]
+        found = [image for split in splits for image in self._read(self.root / split, split)]
         if not splits:
             found = self._hold_out(self._read(self.root, 'train'))
         if not found:
-            fix = 'the folders below must hold a folder a class'
-            raise SourceError(self.root, [f'no image in class folders. Fix: {fix}'])
-        return found
+            refuse('no image in class folders. Fix: the folders below must hold a folder a class')
+        yield from found
 
     @staticmethod
-    def _read(folder: Path, split: str) -> list[Picture]:
+    def _read(folder: Path, split: str) -> list[SourceImage]:
         classes = sorted(p for p in folder.iterdir() if p.is_dir() and not is_junk(p.name))
         found = []
         for each in classes:
@@ -60,18 +52,17 @@ class ClassFolders:
                 counts = ', '.join(f'{n} {suffix}' for suffix, n in sorted(other.items()) if suffix)
                 if set(other) & set(OTHER_IMAGES):
                     print(f'{each}: left out, because no host reads it: {counts}', file=sys.stderr)
-            found += [Picture(split, each.name, each / path) for path in images]
+            found += [SourceImage(split, each.name, each / path) for path in images]
         return found
 
-    def _hold_out(self, pictures: list[Picture]) -> list[Picture]:
-        by_class: dict[str, list[Picture]] = {}
-        for picture in pictures:
-            by_class.setdefault(picture.class_name, []).append(picture)
+    def _hold_out(self, images: list[SourceImage]) -> list[SourceImage]:
+        by_class: dict[str, list[SourceImage]] = {}
+        for image in images:
+            by_class.setdefault(image.class_name, []).append(image)
         result = []
         for name, members in by_class.items():
-            rng = np.random.default_rng(derive_seed('hold out', self.seed, name))
-            held = set(rng.permutation(len(members))[: round(len(members) * self.val_share)])
-            for number, picture in enumerate(members):
+            held = self._held_out(len(members), name)
+            for number, image in enumerate(members):
                 split = 'val' if number in held else 'train'
-                result.append(Picture(split, picture.class_name, picture.path))
-        return sorted(result, key=lambda picture: picture.split)
+                result.append(SourceImage(split, name, image.path))
+        return sorted(result, key=lambda image: image.split)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from knowswap_mm.data_tools.images import NONE, MappedPicture, SourceError
-from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.data_tools.images import NONE, MappedImage, Publisher, read_pixels
 
 _COLOURS = dict(
     urban_land=(0, 255, 255),
@@ -20,50 +19,32 @@ _COLOURS = dict(
 )
 
 
-class DeepGlobe:
+class DeepGlobe(Publisher):
     """Reads ``train/<n>_sat.jpg`` and ``train/<n>_mask.png``; a share, drawn, becomes ``val``.
 
     The publisher keeps the maps of its own ``valid`` and ``test``. Colours are read as it says: a
-    channel counts as 255 from 128 on. Black (unknown) is no class.
-
-    Args:
-        root (str | Path): The folder with ``train``.
-        val_share (float): Share of the images in ``val``.
-        seed (int): Seed of that draw.
-
-    Raises:
-        SourceError: If there are no images, or one has no map.
+    channel counts as 255 from 128 on. Black (unknown) is no class. See :class:`Publisher`.
     """
 
     classes = list(_COLOURS)
 
-    def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
-        self.root, self.val_share, self.seed = Path(root), val_share, seed
-
-    def pictures(self) -> list[MappedPicture]:
-        """All images, by name."""
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[MappedImage]:
         paths = sorted((self.root / 'train').glob('*_sat.jpg'))
         if not paths:
             fix = 'give the folder that holds train/ (--source)'
-            raise SourceError(self.root, [f'there is no train/*_sat.jpg. Fix: {fix}'])
-        rng = np.random.default_rng(derive_seed('hold out', self.seed, 'deepglobe'))
-        held = set(rng.permutation(len(paths))[: round(len(paths) * self.val_share)].tolist())
-        found, problems = [], []
+            refuse(f'there is no train/*_sat.jpg. Fix: {fix}')
+        held = self._held_out(len(paths), 'deepglobe')
         for number, path in enumerate(paths):
             labels = path.with_name(path.name.replace('_sat.jpg', '_mask.png'))
             if not labels.is_file():
-                problems.append(f'train/{labels.name} is missing')
+                refuse(f'train/{labels.name} is missing')
             split = 'val' if number in held else 'train'
-            found.append(MappedPicture(split, path, labels, read_land_map))
-        if problems:
-            raise SourceError(self.root, problems)
-        return found
+            yield MappedImage(split, path, labels, read_land_map)
 
 
 def read_land_map(path: Path) -> np.ndarray:
     """Classes by colour."""
-    with Image.open(path) as opened:
-        values = np.asarray(opened)
+    values = read_pixels(path)
     if values.ndim != 3 or values.shape[2] != 3:
         raise ValueError(f'{path.name} is no map of DeepGlobe: it is not in three colours')
     bits = (values >= 128) @ np.array([4, 2, 1], np.uint8)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from knowswap_mm.data_tools.images import Picture, SourceError
+from knowswap_mm.data_tools.images import Publisher, SourceError, SourceImage
 from knowswap_mm.data_tools.publishers.class_folders import ClassFolders
 from knowswap_mm.datasets.images import is_junk
 from knowswap_mm.io.text_files import read_text
@@ -15,42 +16,36 @@ _KAGGLE = 'LOC_val_solution.csv'
 _TRUTH = 'ILSVRC2012_validation_ground_truth.txt'
 
 
-class ImageNet:
+class ImageNet(Publisher):
     """Reads ``train/<wnid>/`` and ``val/``, with a folder a class or as the publisher ships it.
 
     A ``val`` without folders needs, in the same folder or below, the publisher's
     ``ILSVRC2012_validation_ground_truth.txt`` with ``meta.mat``, or Kaggle's
-    ``LOC_val_solution.csv``.
-
-    Args:
-        root (str | Path): The folder with ``train`` and ``val``.
-
-    Raises:
-        SourceError: If a folder or the list is missing, or an image is not in it.
+    ``LOC_val_solution.csv``. See :class:`Publisher`.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
-    def pictures(self) -> list[Picture]:
-        """All images, by split, class and name."""
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[SourceImage]:
         lost = [name for name in ('train', 'val') if not (self.root / name).is_dir()]
         if lost:
             fix = 'give the folder that holds train/ and val/ (--source)'
             raise SourceError(self.root, [f'{name}/ is missing. Fix: {fix}' for name in lost])
-        found = ClassFolders(self.root).pictures()
-        if any(picture.split == 'val' for picture in found):
-            return found
+        found = ClassFolders(self.root).images()
+        yield from found
+        if any(image.split == 'val' for image in found):
+            return
         flat = sorted(
             path
             for path in (self.root / 'val').iterdir()
             if path.is_file() and not is_junk(path.name)
         )
         classes = self._truth(flat)
-        problems = [f'val/{path.name} has no class' for path in flat if path.stem not in classes]
-        if problems or not flat:
-            raise SourceError(self.root, problems or ['val/ is empty'])
-        return found + [Picture('val', classes[path.stem], path) for path in flat]
+        if not flat:
+            refuse('val/ is empty')
+        for path in flat:
+            if path.stem not in classes:
+                refuse(f'val/{path.name} has no class')
+            else:
+                yield SourceImage('val', classes[path.stem], path)
 
     def _truth(self, flat: list[Path]) -> dict[str, str]:
         """The class of each validation image by its name."""

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from knowswap_mm.data_tools.images import BoxedObject, BoxedPicture, SourceError
+from knowswap_mm.data_tools.images import BoxedImage, BoxedObject, Publisher, SourceError
 from knowswap_mm.data_tools.publishers.class_folders import ClassFolders
 
 
-class StanfordDogs:
+class StanfordDogs(Publisher):
     """Reads ``Images/`` and ``Annotation/`` (VOC xml), and the split of ``train_list.mat``.
 
     Without ``train_list.mat`` a share of each class becomes ``val``. Classes are named as the
-    folders are, ``n02085620-Chihuahua``. Images without an object are left out.
-
-    Args:
-        root (str | Path): The folder with ``Images`` and ``Annotation``.
-        val_share (float): Share of each class in ``val``, where the list is missing.
-        seed (int): Seed of that draw.
-
-    Raises:
-        SourceError: If an annotation is missing or damaged.
+    folders are, ``n02085620-Chihuahua``. Images without an object are left out. See
+    :class:`Publisher`.
     """
 
-    def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
-        self.root, self.val_share, self.seed = Path(root), val_share, seed
-
-    def pictures(self) -> list[BoxedPicture]:
-        """All images, by split, class and name."""
-        pictures = ClassFolders(self.root / 'Images', self.val_share, self.seed).pictures()
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[BoxedImage]:
+        images = ClassFolders(self.root / 'Images', self.val_share, self.seed).images()
         training = self._training_list()
-        found, problems = [], []
-        for picture in pictures:
-            name = f'{picture.class_name}/{picture.path.name}'
-            split = picture.split
+        for image in images:
+            name = f'{image.class_name}/{image.path.name}'
+            split = image.split
             if training is not None:
                 split = 'train' if name in training else 'val'
-            path = self.root / 'Annotation' / picture.class_name / picture.path.stem
+            path = self.root / 'Annotation' / image.class_name / image.path.stem
             try:
-                objects = _read_objects(path, picture.class_name)
+                objects = _read_objects(path, image.class_name)
             except (OSError, ElementTree.ParseError, ValueError) as error:
-                problems.append(f'Annotation/{picture.class_name}/{path.name}: {error}')
+                refuse(f'Annotation/{image.class_name}/{path.name}: {error}')
                 continue
             if objects:
-                found.append(BoxedPicture(split, picture.path, objects))
-        if problems:
-            raise SourceError(self.root, problems)
-        return found
+                yield BoxedImage(split, image.path, objects)
 
     def _training_list(self) -> set[str] | None:
         path = self.root / 'train_list.mat'

@@ -1,8 +1,8 @@
-"""Pascal VOC with its semantic maps."""
+"""Pascal VOC: its boxes, and its semantic maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,15 +11,16 @@ import numpy as np
 from PIL import Image
 
 from knowswap_mm.data_tools.images import (
+    BoxedImage,
     BoxedObject,
-    BoxedPicture,
-    MappedPicture,
+    MappedImage,
+    Publisher,
     SourceError,
     positions,
+    read_pixels,
     read_table,
 )
 from knowswap_mm.datasets.images import name_problem
-from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import FileError
 from knowswap_mm.io.text_files import read_bytes
 
@@ -28,7 +29,7 @@ _SPLITS = dict(train=('train', 'trainval', 'training'), val=('val', 'valid', 'va
 _TEST = 'test'
 
 
-class VocBoxes:
+class VocBoxes(Publisher):
     """Reads boxes from VOC xml, in the publisher's layout or in folders.
 
     The publisher's: ``Annotations/*.xml``, ``JPEGImages`` and ``ImageSets/Main/<split>.txt``.
@@ -37,38 +38,30 @@ class VocBoxes:
     split without ``val`` is taken for it.
 
     ``difficult`` objects become crowd, which metrics and training ignore. Corners count pixels from
-    1, and belong to the box. Images without an object are left out.
-
-    Args:
-        root (str | Path): The folder.
-        val_share (float): Share of the images in ``val``, where there are no splits.
-        seed (int): Seed of that draw.
-
-    Raises:
-        SourceError: If a file is missing or damaged, or an image has another size than its xml.
+    1, and belong to the box. Images without an object are left out; an image of another size than
+    its xml is a problem. See :class:`Publisher`.
     """
 
     def __init__(self, root: str | Path, val_share: float = 0.2, seed: int = 0) -> None:
-        self.root, self.val_share, self.seed = Path(root), val_share, seed
-        self._images: dict[Path, dict[str, Path]] = {}
+        super().__init__(root, val_share, seed)
+        self._files: dict[Path, dict[str, Path]] = {}
 
-    def pictures(self) -> list[BoxedPicture]:
+    def images(self) -> list[BoxedImage]:
         """All images with an object, by split and name."""
-        found, problems = [], []
+        if found := super().images():
+            return found
+        fix = 'give the folder with Annotations, or with xml files beside images (--source)'
+        raise SourceError(self.root, [f'there is no xml with an object. Fix: {fix}'])
+
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[BoxedImage]:
         for split, path in self._listed():
             try:
-                picture = self._read(split, path)
+                image = self._read(split, path)
             except (ValueError, ElementTree.ParseError, FileError) as error:
-                problems.append(f'{path.relative_to(self.root)}: {error}')
+                refuse(f'{path.relative_to(self.root)}: {error}')
                 continue
-            if picture.objects:
-                found.append(picture)
-        if problems:
-            raise SourceError(self.root, problems)
-        if not found:
-            fix = 'give the folder with Annotations, or with xml files beside images (--source)'
-            raise SourceError(self.root, [f'there is no xml with an object. Fix: {fix}'])
-        return found
+            if image.objects:
+                yield image
 
     def _listed(self) -> list[tuple[str, Path]]:
         """Split and xml file of each image."""
@@ -102,43 +95,41 @@ class VocBoxes:
         return chosen
 
     def _hold_out(self, paths: list[Path]) -> list[tuple[str, Path]]:
-        rng = np.random.default_rng(derive_seed('hold out', self.seed, 'voc'))
-        held = set(rng.permutation(len(paths))[: round(len(paths) * self.val_share)].tolist())
-        pairs = [('val' if i in held else 'train', path) for i, path in enumerate(paths)]
-        return sorted(pairs)
+        held = self._held_out(len(paths), 'voc')
+        return sorted(('val' if i in held else 'train', path) for i, path in enumerate(paths))
 
-    def _read(self, split: str, path: Path) -> BoxedPicture:
+    def _read(self, split: str, path: Path) -> BoxedImage:
         if not path.is_file():
             raise ValueError('is missing')
         tree = ElementTree.fromstring(read_bytes(path))
-        picture = self._image_of(path, tree.findtext('filename') or '')
-        if picture is None:
+        image = self._image_of(path, tree.findtext('filename') or '')
+        if image is None:
             raise ValueError(f'there is no image {path.stem}.* for it')
         size = [_whole(tree.findtext(f'size/{name}')) for name in ('width', 'height')]
         try:
-            with Image.open(picture) as opened:
+            with Image.open(image) as opened:
                 stored = list(opened.size)
         except OSError as error:
-            raise ValueError(f'{picture.name} cannot be read ({error})') from None
+            raise ValueError(f'{image.name} cannot be read ({error})') from None
         # Some tools write no size, or 0.
         if all(size) and size != stored:
             turned = ', turned by EXIF' if size == stored[::-1] else ''
             raise ValueError(
-                f'its size is {size[0]} x {size[1]}, that of {picture.name} '
+                f'its size is {size[0]} x {size[1]}, that of {image.name} '
                 f'{stored[0]} x {stored[1]}{turned}: boxes would lie elsewhere'
             )
-        return BoxedPicture(split, picture, tuple(_objects(tree)))
+        return BoxedImage(split, image, tuple(_objects(tree)))
 
     def _image_of(self, path: Path, name: str) -> Path | None:
         """The image of an xml file: of its stem, else of the name in it."""
         known = Image.registered_extensions()
         for folder in (self.root / 'JPEGImages', self.root / 'images', path.parent):
-            if folder not in self._images:
+            if folder not in self._files:
                 there = sorted(folder.iterdir()) if folder.is_dir() else []
                 there = [each for each in there if each.suffix.lower() in known]
-                self._images[folder] = {each.stem: each for each in there}
+                self._files[folder] = {each.stem: each for each in there}
             for stem in (path.stem, Path(name.replace('\\', '/')).stem):
-                if found := self._images[folder].get(stem):
+                if found := self._files[folder].get(stem):
                     return found
         return None
 
@@ -188,16 +179,11 @@ def _members(annotations: Path, path: Path) -> list[Path]:
 _BACKGROUND, _BORDER = 0, 255
 
 
-class VocMaps:
+class VocMaps(Publisher):
     """Reads ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{train,val}.txt``.
 
-    Background and borders are no class.
-
-    Args:
-        root (str | Path): The folder of a year, ``VOCdevkit/VOC2012``.
-
-    Raises:
-        SourceError: If a list is missing or names what is not there.
+    Background and borders are no class. The root is the folder of a year, ``VOCdevkit/VOC2012``;
+    see :class:`Publisher`.
     """
 
     classes = (
@@ -205,29 +191,21 @@ class VocMaps:
         'person pottedplant sheep sofa train tvmonitor'
     ).split()
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
-    def pictures(self) -> list[MappedPicture]:
-        """All images, in the order of the lists."""
-        found, problems = [], []
+    def _images(self, refuse: Callable[[str], object]) -> Iterator[MappedImage]:
         for split in ('train', 'val'):
             path = self.root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
             for name, *_ in read_table(path, self.root, 1):
-                picture = self.root / 'JPEGImages' / f'{name}.jpg'
+                image = self.root / 'JPEGImages' / f'{name}.jpg'
                 labels = self.root / 'SegmentationClass' / f'{name}.png'
-                missing = [p for p in (picture, labels) if not p.is_file()]
-                problems += [f'{p.relative_to(self.root)} is missing' for p in missing]
-                found.append(MappedPicture(split, picture, labels, read_voc_map))
-        if problems:
-            raise SourceError(self.root, problems)
-        return found
+                for path in (image, labels):
+                    if not path.is_file():
+                        refuse(f'{path.relative_to(self.root)} is missing')
+                yield MappedImage(split, image, labels, read_voc_map)
 
 
 def read_voc_map(path: Path) -> np.ndarray:
     """Classes from 0; background (0) and border (255) are none."""
-    with Image.open(path) as opened:
-        values = np.asarray(opened)
+    values = read_pixels(path)
     inside = values != _BORDER
     if values.ndim != 2 or (values[inside] > len(VocMaps.classes)).any():
         raise ValueError(f'{path.name} is no map of VOC: ids go from 0 to 20, and 255')

@@ -112,7 +112,7 @@ class SampleCache:
             declared = any(is_declared(step, self.declared) for step in steps)
             every = view.host.pipeline.transforms
             view.cached_pipeline = CachedPipeline(
-                every, len(steps), pack, name, declared, view.picture_check
+                every, len(steps), pack, name, declared, view.image_check
             )
             kept = ', '.join(type(step).__name__ for step in steps)
             text = f'{view.key}: results of {kept} are kept ({self.where}, '

@@ -1,15 +1,14 @@
-"""Checks of an installation; one file each."""
+"""Checks of an installation."""
 
-from knowswap_mm.doctor.checks.device import Device
-from knowswap_mm.doctor.checks.hosts import Hosts
-from knowswap_mm.doctor.checks.mmcv_operators import MmcvOperators
-from knowswap_mm.doctor.checks.originals import Originals
-from knowswap_mm.doctor.checks.packages import Packages
-from knowswap_mm.doctor.checks.python_version import PythonVersion
-from knowswap_mm.doctor.checks.tiny_swap import TinySwap
-from knowswap_mm.doctor.checks.torch_pair import TorchPair
-from knowswap_mm.doctor.checks.torchvision_operators import TorchvisionOperators
-from knowswap_mm.doctor.checks.work_dir import WorkDir
+from knowswap_mm.doctor.checks.libraries import (
+    Hosts,
+    MmcvOperators,
+    TorchPair,
+    TorchvisionOperators,
+)
+from knowswap_mm.doctor.checks.machine import Device, WorkDir
+from knowswap_mm.doctor.checks.packages import Originals, Packages, PythonVersion
+from knowswap_mm.doctor.checks.swap import TinySwap
 
 __all__ = [
     'Device',

@@ -1,14 +1,47 @@
-"""Versions of the packages that ours builds on."""
+"""What is installed: Python, the packages that ours builds on, and none that overwrites them."""
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from knowswap_mm.doctor.examination import Check, Finding
-from knowswap_mm.doctor.pip import installed_version, pip_install, read_requirements
+from knowswap_mm.doctor.pip import installed_version, pip_command, pip_install, read_requirements
 from knowswap_mm.registry import DOCTOR_CHECKS
+from knowswap_mm.version import __version__
+
+
+@DOCTOR_CHECKS.register_module()
+class PythonVersion(Check):
+    """Python fits, and the package is installed in the version that is imported."""
+
+    name, order = 'python', 10
+
+    def findings(self) -> Iterator[Finding]:
+        """See the class."""
+        again = 'run `make setup` or `pip install --no-build-isolation .` in its repository'
+        try:
+            about = metadata.metadata('knowswap_mm')
+        except metadata.PackageNotFoundError:
+            yield Finding('problem', 'knowswap_mm is imported, but not installed', again)
+            return
+        found, wanted = platform.python_version(), about['Requires-Python']
+        if SpecifierSet(wanted).contains(found, prereleases=True):
+            yield Finding('ok', f'Python {found}')
+        else:
+            fix = f'make a virtual environment with a Python {wanted} and install again'
+            yield Finding('problem', f'Python {found} is not supported ({wanted})', fix)
+        if about['Version'] == __version__:
+            yield Finding('ok', f'knowswap_mm {__version__}')
+        else:
+            text = f'knowswap_mm {__version__} is imported, {about["Version"]} is installed'
+            yield Finding('warning', text, again)
 
 
 @DOCTOR_CHECKS.register_module()
@@ -33,3 +66,46 @@ class Packages(Check):
             return Finding('ok', f'{requirement.name} {found}{purpose}')
         text = f'{requirement.name} {found} is not supported, {requirement.specifier} is{purpose}'
         return Finding('problem', text, fix)
+
+
+#: Originals, by the fork whose files each would overwrite.
+ORIGINALS = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmcv-lite': 'onedl-mmcv',
+    'mmcv-full': 'onedl-mmcv',
+    'mmpretrain': 'onedl-mmpretrain',
+    'mmdet': 'onedl-mmdetection',
+    'mmsegmentation': 'onedl-mmsegmentation',
+}
+
+
+def is_here(name: str) -> bool:
+    """Tell whether a distribution is installed in this very environment.
+
+    Those of a system beneath a virtual environment are hidden by the forks in it.
+    """
+    try:
+        place = metadata.distribution(name).locate_file('')
+    except metadata.PackageNotFoundError:
+        return False
+    return Path(sys.prefix).resolve() in Path(place).resolve().parents
+
+
+@DOCTOR_CHECKS.register_module()
+class Originals(Check):
+    """No original stands beside its fork."""
+
+    name, order = 'originals', 30
+
+    def findings(self) -> Iterator[Finding]:
+        """See the class."""
+        found = [name for name in ORIGINALS if is_here(name)]
+        if not found:
+            yield Finding('ok', 'no original of OpenMMLab stands in the way of its fork')
+        for name in found:
+            fork = ORIGINALS[name]
+            again = pip_install(fork, options=('--force-reinstall', '--no-deps'))
+            remove = pip_command('uninstall', '-y', name)
+            text = f'{name} overwrites the files of {fork}'
+            yield Finding('problem', text, f'{remove} && {again}')

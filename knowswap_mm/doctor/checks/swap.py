@@ -1,13 +1,20 @@
-"""The swap with which ``knowswap doctor`` tries an installation."""
+"""A tiny swap of one step a phase."""
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.cli.options import command_of
+from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, write_image_folder
+from knowswap_mm.doctor.examination import Check, Finding
+from knowswap_mm.io.files import write_text
+from knowswap_mm.registry import DOCTOR_CHECKS
 
-CLASSES, OLD, SIZE, PICTURES = SHAPE_CLASSES[:4], 3, 16, 8
+CLASSES, OLD, SIZE, IMAGES = SHAPE_CLASSES[:4], 3, 16, 8
 
 
 def write_tiny_swap(folder: Path) -> Path:
@@ -16,9 +23,7 @@ def write_tiny_swap(folder: Path) -> Path:
     Args:
         folder (Path): A folder that is there.
     """
-    from knowswap_mm.io.files import write_text  # only now: it brings torch
-
-    draw = lambda seed: lambda: make_shape_pictures(PICTURES, SIZE, seed, CLASSES)  # noqa: E731
+    draw = lambda seed: lambda: make_shape_images(IMAGES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'
     write_image_folder(data, CLASSES, dict(train=draw(0), val=draw(1)), dict(generator='doctor'))
     path = folder / 'doctor_swap.py'
@@ -31,13 +36,13 @@ def tiny_swap(data: Path) -> dict[str, Any]:
     """A ViT of two blocks that learns one class and forgets another, one step each."""
 
     def loader(split: str, sampler: dict[str, Any], batch_size: int) -> dict[str, Any]:
-        pictures = dict(
+        images = dict(
             type='CustomDataset',
             data_root=str(data),
             data_prefix=split,
             pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
         )
-        roles = {role: dict(dataset=pictures) for role in ('learn', 'forget', 'retain')}
+        roles = {role: dict(dataset=images) for role in ('learn', 'forget', 'retain')}
         return dict(
             batch_size=batch_size,
             num_workers=0,
@@ -102,3 +107,46 @@ def tiny_swap(data: Path) -> dict[str, Any]:
         env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
         randomness=dict(seed=0),
     )
+
+
+SECONDS = 300
+#: What a swap leaves behind.
+WANTED = ('phase1_learn.pth', 'phase2_forget.pth', 'swap_results.json', 'adapter/manifest.json')
+
+
+@DOCTOR_CHECKS.register_module()
+class TinySwap(Check):
+    """A tiny ViT swaps classes of drawn shapes, one step a phase.
+
+    It does so in a process and a temporary folder of its own.
+    """
+
+    name, order = 'swap', 100
+    needs = ('python', 'packages', 'originals', 'torch', 'torchvision', 'hosts', 'mmcv')
+
+    def findings(self) -> Iterator[Finding]:
+        """See the class."""
+        with tempfile.TemporaryDirectory(prefix='knowswap_doctor_') as folder:
+            run = Path(folder) / 'run'
+            command = command_of('train', write_tiny_swap(Path(folder)), '--work-dir', run)
+            fix = (
+                'fix what the message says; if that is unclear, open an issue with the output of '
+                '`knowswap doctor --json`'
+            )
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                text = f'a swap of two steps did not end within {SECONDS} s'
+                yield Finding(
+                    'problem', text, 'stop what else keeps the machine busy, and try again'
+                )
+                return
+            missing = [name for name in WANTED if not (run / name).is_file()]
+        last = ' | '.join(line for line in done.stderr.splitlines()[-3:] if line.strip())
+        if done.returncode:
+            text = f'a swap of two steps failed with code {done.returncode}: {last}'
+            yield Finding('problem', text, fix)
+        elif missing:
+            yield Finding('problem', f'a swap of two steps did not write {missing}: {last}', fix)
+        else:
+            yield Finding('ok', 'a swap of two steps works, from images to the adapter')

@@ -1,0 +1,130 @@
+"""``knowswap data``: a sub-command a task."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from knowswap_mm.cli.main import Command, add_commands
+
+#: What each task reads: the keys of ``SOURCES`` of the conversion, which takes long to import.
+DATASETS = dict(
+    classification=('class-folders', 'cub', 'imagenet', 'oxford-pet'),
+    detection=('coco', 'cub', 'stanford-dogs', 'voc'),
+    segmentation=(
+        'ade20k', 'ade20k-full', 'coco', 'coco-stuff', 'deepglobe', 'oxford-pet', 'voc',
+    ),
+)  # fmt: skip
+
+
+def _add_common(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
+    add = parser.add_argument
+    add('dataset', choices=datasets, help='whose layout the source has')
+    add('--source', type=Path, required=True, help='the unpacked download')
+    add('--out', type=Path, required=True, help='folder to write')
+    add('--classes', nargs='+', help='classes to take; all by default')
+    add('--learn', nargs='+', help='classes to take, and to list as learn')
+    add('--forget', nargs='+', help='classes to list as forget; the others: retain')
+    add('--per-class', type=int, help='training images of a class at most')
+    add('--fraction', type=float, default=1.0, help='share of the training images')
+    add('--seed', type=int, default=0, help='of what is drawn by chance')
+    add('--copy', action='store_true', help='copy images instead of linking them')
+    add(
+        '--layout',
+        choices=['one-tree', 'official'],
+        default='one-tree',
+        help='one folder with lists of classes, or folders named as the official code does',
+    )
+
+
+def _add_classification(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, DATASETS['classification'])
+    parser.add_argument(
+        '--val-share', type=float, default=0.2, help='where the publisher has no splits'
+    )
+
+
+def _add_detection(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, DATASETS['detection'])
+
+
+def _add_segmentation(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, DATASETS['segmentation'])
+    parser.add_argument('--first-id', type=int, help='id of the first class; 0 by default')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert and say what was written."""
+    from knowswap_mm.data_tools.conversion import run_conversion
+
+    if args.words[:1] == [args.task]:  # a manifest keeps what stands after it, as ever
+        del args.words[0]
+    run_conversion(args, args.task)
+
+
+def _task(task: str, add_arguments: object, help: str, text: str, *examples: str) -> Command:
+    def add(parser: argparse.ArgumentParser) -> None:
+        add_arguments(parser)
+        parser.set_defaults(task=task)
+
+    return Command(help, tuple(f'knowswap data {task} {e}' for e in examples), add, run, text=text)
+
+
+TASKS = dict(
+    classification=_task(
+        'classification',
+        _add_classification,
+        'Turn a downloaded data set into class folders that configs read.',
+        """
+`imagenet` reads train/<wnid>/ and val/, `class-folders` <source>/<split>/<class>/ (the official
+<k>_<wnid> folders) and <source>/<class>/ (RESISC45, PlantVillage; a share of each class becomes
+val). Lists are names or a file with one a line. Images are checked, then linked. `<out>` has
+class folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a manifest and a contact
+sheet. `--layout official` calls val `test`; with --forget it writes `<out>/forget` and
+`<out>/retain`, with folders named <number>_<class>.
+""",
+        'cub --source CUB_200_2011 --out data/cub --learn learn.txt',
+        'oxford-pet --source oxford-iiit-pet --out data/pet',
+        'imagenet --source in1k --out in100 --classes my100.txt',
+    ),
+    detection=_task(
+        'detection',
+        _add_detection,
+        'Turn a downloaded data set with boxes into COCO format.',
+        """
+Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
+from 1 in the order of `--learn` or `--classes`. `<out>` has images by split,
+`annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
+official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
+images with a class to forget, and its boxes alone) and `<out>/retain` (the images without).
+`voc` reads Pascal VOC xml: `Annotations`, `JPEGImages` and `ImageSets/Main`, or xml beside images.
+""",
+        'cub --source CUB_200_2011 --out data/cub --learn learn.txt',
+        'coco --source coco --out coco_small --forget cat --fraction 0.1',
+        'voc --source VOCdevkit/VOC2012 --out data/voc --forget cat dog',
+    ),
+    segmentation=_task(
+        'segmentation',
+        _add_segmentation,
+        'Turn a downloaded data set with semantic maps into a tree that configs read.',
+        """
+Ids in the maps follow the order of `--learn` or `--classes` (names, or a file with one a line),
+else that of the publisher, from `--first-id` on. `<out>` has `<split>/{images,annotations}`,
+`roles/`, checksums, a manifest and a contact sheet. `--layout official` numbers classes to learn
+from 150 on and calls val `test`; with --forget it writes `<out>/forget` and `<out>/retain` with
+`{images,annotations_detectron2}/{training,validation}`, where the classes of the other role are
+unlabelled. `ade20k-full` and `coco-stuff` have more classes than ids: choose some.
+""",
+        'voc --source VOCdevkit/VOC2012 --out data/voc --learn bird cat',
+        'ade20k --source ADEChallengeData2016 --out ade --forget sky',
+    ),
+)
+COMMAND = Command(
+    help='Turn a downloaded data set into files that configs read, for one of the three tasks.',
+    examples=tuple(command.examples[0] for command in TASKS.values()),
+    add_arguments=lambda parser: add_commands(parser, TASKS, required=True),
+    run=run,
+    order=120,
+)
+main = COMMAND.main
