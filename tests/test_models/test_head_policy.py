@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.helpers.tiny_hosts import (
+from tiny_hosts import (
     OLD,
     TOTAL,
     batch,

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from tests.helpers.tiny_hosts import (
+from tiny_hosts import (
     OLD,
     TOTAL,
     build_host,

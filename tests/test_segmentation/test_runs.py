@@ -6,7 +6,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 
 from knowswap_mm.errors import ConfigError
-from tests.helpers.runs import (
+from tests.runs import (
     PHASES,
     check_equal_ends,
     check_hosts_own_tool,
@@ -14,7 +14,7 @@ from tests.helpers.runs import (
     train,
     train_in_two_processes,
 )
-from tests.helpers.segmentation_configs import NEW, OLD, segmentation_config
+from tests.segmentation_configs import NEW, OLD, segmentation_config
 
 pytestmark = pytest.mark.slow
 

@@ -1,1 +1,0 @@
-"""What tests of several folders share: small hosts, configs, runs and files."""
