@@ -50,7 +50,7 @@ def picture_tree(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def host(picture_tree, tmp_path_factory):
     """A plain checkpoint of the host, trained on the old classes."""
-    from tests.swap_configs import pretrain_host  # only now: it imports the host library
+    from tests.helpers.swap_configs import pretrain_host  # only now: it imports the host library
 
     return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
 

@@ -1,5 +1,5 @@
 import pytest
-from tiny_hosts import build_swapper
+from tests.helpers.tiny_hosts import build_swapper
 
 from knowswap_mm.acceleration import DEFAULTS, accelerate
 from knowswap_mm.registry import ACCELERATIONS

@@ -3,8 +3,8 @@ import warnings
 
 import pytest
 import torch
-from steps import EXPAND, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+from tests.helpers.steps import EXPAND, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     batch,
     build_swapper,
     changed,

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models.utils import ShiftWindowMSA as MMPretrainMSA
 from mmpretrain.models.utils import WindowMSAV2
 from mmseg.models.backbones.swin import ShiftWindowMSA as MMSegMSA
-from tiny_hosts import build_host, dino_host, randomise, resnet_host
+from tests.helpers.tiny_hosts import build_host, dino_host, randomise, resnet_host
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration import FusedWindowAttention

@@ -3,8 +3,8 @@ import warnings
 
 import pytest
 import torch
-from steps import EXPAND, FORGET, LEARN, ROLES, assert_same, step
-from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
+from tests.helpers.steps import EXPAND, FORGET, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
 from torch.nn.parallel import DistributedDataParallel
 
 from knowswap_mm.acceleration import GraphedBackbone

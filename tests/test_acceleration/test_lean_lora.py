@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from peft.functional import inject_adapter_in_model, set_adapter
 from peft.tuners import lora
-from tiny_hosts import build_host, randomise, resnet_host, vit_host
+from tests.helpers.tiny_hosts import build_host, randomise, resnet_host, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import LeanLoRA

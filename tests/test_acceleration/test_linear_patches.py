@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_hosts import build_host, resnet_host, swin_host, vit_host
+from tests.helpers.tiny_hosts import build_host, resnet_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import LinearPatches

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from stacks import TARGETS, first_swap, second_swapper, train
-from steps import EXPAND, JOINT, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+from tests.helpers.stacks import TARGETS, first_swap, second_swapper, train
+from tests.helpers.steps import EXPAND, JOINT, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     batch,
     build_swapper,
     changed,

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
     learn,

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.audit_models import FORGOTTEN, NEW, OLD, train_host, write_pictures
-from tests.swap_configs import plain_config_texts
+from tests.helpers.audit_models import FORGOTTEN, NEW, OLD, train_host, write_pictures
+from tests.helpers.swap_configs import plain_config_texts
 
 KEPT = tuple(name for name in (*OLD, *NEW) if name not in FORGOTTEN)
 

@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import PhaseHook
 from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError
-from tests.swap_configs import learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import learn, swap_config, train, weights_of
 
 
 def test_weights_that_are_no_numbers_stop_the_run(picture_tree, host, tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import detection_configs, segmentation_configs
-from tests.exports import predictions, save_swapped
-from tests.runs import PHASES
-from tests.swap_configs import (
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.exports import predictions, save_swapped
+from tests.helpers.runs import PHASES
+from tests.helpers.swap_configs import (
     plain_config_texts,
     pretrain_host,
     swap_config,

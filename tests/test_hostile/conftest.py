@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.registry import RUNNERS
 
-from tests.swap_configs import plain_config_texts, swap_config, write_config
+from tests.helpers.swap_configs import plain_config_texts, swap_config, write_config
 
 sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
 

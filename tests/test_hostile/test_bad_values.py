@@ -12,7 +12,7 @@ import mmpretrain.evaluation  # noqa: F401
 import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS, Registry, init_default_scope
-from tiny_hosts import build_swapper, vit_backbone, vit_host
+from tests.helpers.tiny_hosts import build_swapper, vit_backbone, vit_host
 
 from knowswap_mm import registry
 from knowswap_mm.datasets import RoleDataset

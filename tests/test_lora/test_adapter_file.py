@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft.functional import inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from tiny_hosts import (
+from tests.helpers.tiny_hosts import (
     OLD,
     SIZE,
     batch,

@@ -8,8 +8,8 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stacks import FIRST, SECOND, TARGETS, base, first_swap, second_swapper, train, two_swaps
-from tiny_hosts import OLD, SIZE, batch, build_host, changed, snapshot, trainable, vit_host
+from tests.helpers.stacks import FIRST, SECOND, TARGETS, base, first_swap, second_swapper, train, two_swaps
+from tests.helpers.tiny_hosts import OLD, SIZE, batch, build_host, changed, snapshot, trainable, vit_host
 
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting import ExportedHost

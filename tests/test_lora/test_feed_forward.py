@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.registry import MODELS
-from tiny_hosts import build_host, dino_host, swin_host, vit_host
+from tests.helpers.tiny_hosts import build_host, dino_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.lora import LoRAInjector

@@ -1,6 +1,6 @@
 import pytest
 from mmengine.registry import MODELS
-from tiny_hosts import build_host, dino_host, swin_host, vit_host
+from tests.helpers.tiny_hosts import build_host, dino_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError

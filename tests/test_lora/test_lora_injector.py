@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny_hosts import batch, build_host, swin_host, trainable, vit_host
+from tests.helpers.tiny_hosts import batch, build_host, swin_host, trainable, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peft.functional import inject_adapter_in_model
-from tiny_hosts import (
+from tests.helpers.tiny_hosts import (
     batch,
     build_host,
     build_swapper,

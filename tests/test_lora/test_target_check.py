@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmpretrain.models.utils import BEiTAttention, WindowMSAV2
-from tiny_hosts import build_host, new_swapper, resnet_host, swin_host, vit_host
+from tests.helpers.tiny_hosts import build_host, new_swapper, resnet_host, swin_host, vit_host
 from torch import nn
 from torch.nn import functional as F
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import (
+from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
     batch,

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters, vit_host
+from tests.helpers.tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters, vit_host
 
 from knowswap_mm.models import DistillationForgettingLoss
 from knowswap_mm.schedule import SwapSchedule

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters
+from tests.helpers.tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import lora_layers

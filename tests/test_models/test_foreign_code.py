@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import new_swapper, vit_host
+from tests.helpers.tiny_hosts import new_swapper, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError

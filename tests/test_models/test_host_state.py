@@ -6,7 +6,7 @@ import mmdet.models  # noqa: F401  registers the hosts
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import OLD, TOTAL, build_host, new_swapper, randomise, swin_host, vit_host
+from tests.helpers.tiny_hosts import OLD, TOTAL, build_host, new_swapper, randomise, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError

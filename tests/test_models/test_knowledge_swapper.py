@@ -7,8 +7,8 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS as MMPRETRAIN
-from steps import EXPAND, FORGET, JOINT, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+from tests.helpers.steps import EXPAND, FORGET, JOINT, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     SIZE,
     batch,
     build_host,

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from tiny_hosts import (
+from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
     build_host,

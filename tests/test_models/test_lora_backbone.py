@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import (
+from tests.helpers.tiny_hosts import (
     batch,
     build_host,
     build_swapper,

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import TOTAL, vit_host
+from tests.helpers.tiny_hosts import TOTAL, vit_host
 from torch import nn
 
 from knowswap_mm.lora.row_layout import RowLayout

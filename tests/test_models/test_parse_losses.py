@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.model import BaseModel
-from tiny_hosts import batch, build_swapper
+from tests.helpers.tiny_hosts import batch, build_swapper
 
 from knowswap_mm.models.losses.host_losses import parse_losses
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import OLD, TOTAL, batch, build_host, build_swapper, randomise_adapters, vit_host
+from tests.helpers.tiny_hosts import OLD, TOTAL, batch, build_host, build_swapper, randomise_adapters, vit_host
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from knowswap_mm.errors import ConfigError

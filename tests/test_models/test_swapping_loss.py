@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
+from tests.helpers.tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector

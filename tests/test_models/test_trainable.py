@@ -9,8 +9,8 @@ import torch
 from mmengine.registry import MODELS
 from mmpretrain.models import LinearClsHead, VisionTransformer
 from mmpretrain.registry import MODELS as MMPRETRAIN
-from steps import LEARN, step
-from tiny_hosts import batch, build_swapper, swin_backbone, swin_host, trainable, vit_host
+from tests.helpers.steps import LEARN, step
+from tests.helpers.tiny_hosts import batch, build_swapper, swin_backbone, swin_host, trainable, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.segmentation_configs import write_host, write_scenes
-from tests.swap_configs import plain_config_texts
+from tests.helpers.segmentation_configs import write_host, write_scenes
+from tests.helpers.swap_configs import plain_config_texts
 
 
 @pytest.fixture(scope='session')

@@ -11,8 +11,8 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.data_tools.generators import make_shape_pictures, write_image_folder
 from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
-from tests.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
-from tests.swap_configs import plain_config_texts
+from tests.helpers.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
+from tests.helpers.swap_configs import plain_config_texts
 
 FILES = {block.file: block for block in blocks_of(DOCS / 'extend.md') if block.file}
 RECIPES = [name for name in FILES if name.endswith('_swap.py')]

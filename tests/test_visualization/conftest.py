@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     forget,
     learn,
     plain_config_texts,
