@@ -28,6 +28,14 @@ COLOURS = {
 PICTURES = dict(train=12, val=6)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def fast_configs():
+    """Configs are written unformatted: yapf takes a second each time, several times a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        yield
+
+
 @pytest.fixture(scope='session')
 def picture_tree(tmp_path_factory) -> Path:
     """Root of ``{train,val}/<class>/<nn>.png``: 16x16 images, each class with its own colour.

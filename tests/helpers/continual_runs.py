@@ -11,7 +11,7 @@ from PIL import Image
 
 from knowswap_mm.cli.main import main
 from knowswap_mm.cli.options import command_of
-from tests.helpers.swap_configs import OLD, forget, learn, plain_config_texts, swap_config, write_config
+from tests.helpers.swap_configs import OLD, forget, learn, swap_config, write_config
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 #: What each swap learns, forgets and retains; the second forgets what the first learned.
@@ -63,7 +63,7 @@ def write_configs(tree: Path, folder: Path, host: Path, iters: tuple[int, int]) 
 
 def run_tool(tool: Path, *arguments: object) -> None:
     """Run a tool in this process: a new one would import for seconds."""
-    with pytest.MonkeyPatch.context() as patch, plain_config_texts():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', [str(tool), *map(str, arguments)])
         runpy.run_path(str(tool), run_name='__main__')
 
@@ -71,7 +71,7 @@ def run_tool(tool: Path, *arguments: object) -> None:
 def run_command(command: list[str]) -> list[str]:
     """Run in this process what a command of ours would start; returns it without its Python."""
     assert command[:3] == command_of('')[:3]
-    with pytest.MonkeyPatch.context() as patch, plain_config_texts():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['knowswap', *command[3:]])
         main(command[3:])
     return command[3:]

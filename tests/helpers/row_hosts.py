@@ -1,6 +1,7 @@
 """Tiny hosts whose classes have several rows, lie on another axis, or have no rows at all."""
 
 from mmengine.config import Config, ConfigDict
+
 from tests.helpers.tiny_hosts import swin_host
 
 SIZE = 64

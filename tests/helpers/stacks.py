@@ -1,9 +1,9 @@
 """Two swaps on one tiny base, as the tests of stacks need them."""
 
 import torch
-from tests.helpers.tiny_hosts import OLD, build_host, new_swapper, vit_host
 
 from knowswap_mm.lora import AdapterFile
+from tests.helpers.tiny_hosts import OLD, build_host, new_swapper, vit_host
 
 FIRST, SECOND = 7, 9  # classes after the first swap and after the second
 TARGETS = dict(rank=2, alpha=4, targets=r'.*layers\.1\.ffn\.layers\.(0\.0|1)')

@@ -1,6 +1,7 @@
 """One training step of a swapper, and how two of them are compared."""
 
 import torch
+
 from tests.helpers.tiny_hosts import trainable
 
 #: The phases of ``tiny_hosts.swap_schedule``, and the roles in a batch of each.

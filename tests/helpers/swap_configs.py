@@ -8,13 +8,10 @@ seconds and accuracies say something.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mmcv
-import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -302,11 +299,3 @@ def assert_same_weights(
             torch.testing.assert_close(tensor, right[name], rtol=0, atol=tolerance, msg=name)
         else:
             assert torch.equal(tensor, right[name]), name
-
-
-@contextmanager
-def plain_config_texts() -> Iterator[None]:
-    """Configs are written unformatted: yapf takes a second each time, several times a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
-        yield

@@ -14,7 +14,13 @@ from mmengine.registry import HOOKS, RUNNERS
 from knowswap_mm.distributed.process_group import GRACE, TIMEOUT, with_timeout
 from knowswap_mm.engine.hooks.stall import EXIT_CODE
 from tests.helpers.processes import free_port, join, start, train_together
-from tests.helpers.swap_configs import assert_same_weights, learn, swap_config, weights_of, write_config
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    learn,
+    swap_config,
+    weights_of,
+    write_config,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 3

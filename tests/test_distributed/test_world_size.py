@@ -8,7 +8,14 @@ import torch
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.schedule import ScheduleChange, SwapSchedule
 from tests.helpers.processes import train_together
-from tests.helpers.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 PHASES = [
     learn(epochs=1),

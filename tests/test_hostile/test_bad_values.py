@@ -12,13 +12,13 @@ import mmpretrain.evaluation  # noqa: F401
 import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS, Registry, init_default_scope
-from tests.helpers.tiny_hosts import build_swapper, vit_backbone, vit_host
 
 from knowswap_mm import registry
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
+from tests.helpers.tiny_hosts import build_swapper, vit_backbone, vit_host
 
 #: Values that are neither.
 NO_FLAG = [None, 0, 1, 'True', []]

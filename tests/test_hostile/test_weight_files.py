@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
-from tests.helpers.tiny_hosts import OLD, build_swapper
 
 from knowswap_mm.audit.models import ModelFile
 from knowswap_mm.cli.commands import adapter, convert
@@ -21,6 +20,7 @@ from tests.helpers.hostile_files.broken_weights import BROKEN_WEIGHTS
 from tests.helpers.hostile_files.pickles import PICKLES
 from tests.helpers.hostile_files.unfit_weights import UNFIT_WEIGHTS
 from tests.helpers.swap_configs import plain_config, swap_config, weights_of, write_config
+from tests.helpers.tiny_hosts import OLD, build_swapper
 
 CONVERTERS = TOOLS / 'model_converters'
 UNREADABLE = {**PICKLES, **BROKEN_WEIGHTS}

@@ -5,6 +5,10 @@ import pytest
 import torch
 from peft.functional import inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora import AdapterFile, AdapterManifest
+from knowswap_mm.models import unload_all
 from tests.helpers.tiny_hosts import (
     OLD,
     SIZE,
@@ -18,10 +22,6 @@ from tests.helpers.tiny_hosts import (
     vit_backbone,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError
-from knowswap_mm.lora import AdapterFile, AdapterManifest
-from knowswap_mm.models import unload_all
 
 ADAPTER, ROWS, MANIFEST = 'adapter_model.safetensors', 'class_rows.safetensors', 'manifest.json'
 START, CONFIG = 'start_rows.safetensors', 'adapter_config.json'

@@ -1,6 +1,10 @@
 import pytest
 import torch
 from peft.functional import inject_adapter_in_model
+
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora import AdapterFile, LoRAInjector, merge_adapters
+from knowswap_mm.lora.injector import lora_layers
 from tests.helpers.tiny_hosts import (
     batch,
     build_host,
@@ -10,10 +14,6 @@ from tests.helpers.tiny_hosts import (
     swin_host,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError
-from knowswap_mm.lora import AdapterFile, LoRAInjector, merge_adapters
-from knowswap_mm.lora.injector import lora_layers
 
 PICTURES = batch(['learn'])[0]['learn']
 

@@ -3,6 +3,9 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
+
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.models import ClassRows, KnowledgeSwapper
 from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
@@ -16,9 +19,6 @@ from tests.helpers.tiny_hosts import (
     swin_host,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.models import ClassRows, KnowledgeSwapper
 
 HEADS = {'vit': (vit_host, 'head.layers.head'), 'swin': (swin_host, 'head.fc')}
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,

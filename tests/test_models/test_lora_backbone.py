@@ -4,6 +4,10 @@ import math
 import pytest
 import torch
 from mmengine.registry import MODELS
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora import merge_adapters
+from knowswap_mm.lora.injector import lora_layers
 from tests.helpers.tiny_hosts import (
     batch,
     build_host,
@@ -16,10 +20,6 @@ from tests.helpers.tiny_hosts import (
     trainable,
     vit_host,
 )
-
-from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora import merge_adapters
-from knowswap_mm.lora.injector import lora_layers
 
 PICTURES, SAMPLES = (part['retain'] for part in batch(['retain']))
 HOSTS = [vit_host(), swin_host()]

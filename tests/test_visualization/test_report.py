@@ -8,8 +8,8 @@ import pytest
 from knowswap_mm.audit.attacks.similarity import TITLE
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.visualization.report import Report
-from tests.helpers.swap_configs import train
 from tests.helpers.pages import Page
+from tests.helpers.swap_configs import train
 
 SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'data', 'cost', 'configuration']
 
