@@ -55,18 +55,6 @@ def test_every_tool_is_the_command(monkeypatch):
     assert set(COMMANDS) == {*TOOLS.values(), 'doctor'}
 
 
-def test_help_and_parsers_need_no_torch():
-    code = (
-        'import sys; from knowswap_mm.cli.main import build_parser; '
-        'build_parser().format_help(); '
-        'print([name for name in ("torch", "mmcv", "peft", "matplotlib") if name in sys.modules])'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
-    assert done.stdout.strip() == '[]'
-
-
 def test_help_lists_every_command_in_order(capsys):
     with pytest.raises(SystemExit) as caught:
         main(['--help'])
