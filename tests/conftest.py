@@ -28,6 +28,14 @@ COLOURS = {
 PICTURES = dict(train=12, val=6)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def fast_configs():
+    """Configs are written unformatted: yapf takes a second each time, several times a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        yield
+
+
 @pytest.fixture(scope='session')
 def picture_tree(tmp_path_factory) -> Path:
     """Root of ``{train,val}/<class>/<nn>.png``: 16x16 images, each class with its own colour.
@@ -50,7 +58,7 @@ def picture_tree(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def host(picture_tree, tmp_path_factory):
     """A plain checkpoint of the host, trained on the old classes."""
-    from tests.swap_configs import pretrain_host  # only now: it imports the host library
+    from tests.helpers.swap_configs import pretrain_host  # only now: it imports the host library
 
     return pretrain_host(picture_tree, tmp_path_factory.mktemp('host') / 'host.pth')
 

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from tests.swap_configs import pretrain_host
+from tests.helpers.swap_configs import pretrain_host
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / 'README.md', *sorted((REPOSITORY / 'docs').rglob('*.md'))]

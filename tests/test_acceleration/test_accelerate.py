@@ -1,8 +1,8 @@
 import pytest
-from tiny_hosts import build_swapper
 
 from knowswap_mm.acceleration import DEFAULTS, accelerate
 from knowswap_mm.registry import ACCELERATIONS
+from tests.helpers.tiny_hosts import build_swapper
 
 
 @pytest.fixture

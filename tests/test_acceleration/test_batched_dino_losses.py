@@ -19,14 +19,14 @@ from knowswap_mm.acceleration.matching import assignment as normalisers
 from knowswap_mm.acceleration.matching.assignment import assign
 from knowswap_mm.acceleration.matching.box_losses import BoxObjects, box_costs
 from knowswap_mm.acceleration.matching.dino import BatchedDeformableDETRHead, BatchedDINOHead
-from tests.accelerated_steps import (
+from tests.helpers.accelerated_steps import (
     assert_same_steps,
     build_detector,
     detection_batch,
     random_objects,
     step,
 )
-from tests.sync_counter import SyncCounter
+from tests.helpers.sync_counter import SyncCounter
 
 CLASSES, LAYERS = 5, 3
 COSTS = [

@@ -25,9 +25,9 @@ from knowswap_mm.acceleration.matching.mask_losses import (
     mask_costs,
 )
 from knowswap_mm.acceleration.matching.semantic_mask2former import BatchedSemanticMask2FormerHead
-from tests.accelerated_steps import assert_same_steps, build_segmentor, semantic_batch, step
-from tests.segmentation_configs import host_config
-from tests.sync_counter import SyncCounter
+from tests.helpers.accelerated_steps import assert_same_steps, build_segmentor, semantic_batch, step
+from tests.helpers.segmentation_configs import host_config
+from tests.helpers.sync_counter import SyncCounter
 
 CLASSES, SETS, POINTS = 5, 3, 20
 COSTS = [

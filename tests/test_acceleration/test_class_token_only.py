@@ -2,11 +2,18 @@ import copy
 
 import pytest
 import torch
-from steps import LEARN, ROLES, assert_same, step
-from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
 
 from knowswap_mm.acceleration import ClassTokenOnly
 from knowswap_mm.acceleration.class_token_only import ClassTokenBlock
+from tests.helpers.steps import LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    randomise_adapters,
+    swin_host,
+    vit_backbone,
+    vit_host,
+)
 
 DATA = batch(ROLES[LEARN])
 PICTURES = DATA[0]['learn']

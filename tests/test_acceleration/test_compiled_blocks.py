@@ -3,8 +3,13 @@ import warnings
 
 import pytest
 import torch
-from steps import EXPAND, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+from torch._dynamo import register_backend
+
+from knowswap_mm.acceleration import CompiledBlocks
+from knowswap_mm.acceleration.compiled_blocks import CompiledBlock
+from knowswap_mm.models import merged_host
+from tests.helpers.steps import EXPAND, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     batch,
     build_swapper,
     changed,
@@ -14,11 +19,6 @@ from tiny_hosts import (
     vit_backbone,
     vit_host,
 )
-from torch._dynamo import register_backend
-
-from knowswap_mm.acceleration import CompiledBlocks
-from knowswap_mm.acceleration.compiled_blocks import CompiledBlock
-from knowswap_mm.models import merged_host
 
 DATA = batch(ROLES[LEARN])
 PICTURES = DATA[0]['learn']

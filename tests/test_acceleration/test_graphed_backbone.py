@@ -3,12 +3,19 @@ import warnings
 
 import pytest
 import torch
-from steps import EXPAND, FORGET, LEARN, ROLES, assert_same, step
-from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
 from torch.nn.parallel import DistributedDataParallel
 
 from knowswap_mm.acceleration import GraphedBackbone
 from knowswap_mm.acceleration.graphed_backbone import GraphedModule, call_key, own_leaves
+from tests.helpers.steps import EXPAND, FORGET, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    randomise_adapters,
+    swin_host,
+    vit_backbone,
+    vit_host,
+)
 
 SWITCH = dict(type='knowswap_mm.GraphedBackbone', after=1)
 

@@ -1,8 +1,15 @@
 import torch
-from steps import LEARN, ROLES, assert_same, step
-from tiny_hosts import batch, build_swapper, randomise_adapters, swin_host, vit_backbone, vit_host
 
 from knowswap_mm.acceleration import HalfResiduals
+from tests.helpers.steps import LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    randomise_adapters,
+    swin_host,
+    vit_backbone,
+    vit_host,
+)
 
 DATA = batch(ROLES[LEARN])
 PICTURES = DATA[0]['learn']

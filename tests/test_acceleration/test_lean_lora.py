@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from peft.functional import inject_adapter_in_model, set_adapter
 from peft.tuners import lora
-from tiny_hosts import build_host, randomise, resnet_host, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import LeanLoRA
 from knowswap_mm.acceleration import lean_lora as lean_lora_linear
 from knowswap_mm.acceleration.lean_lora import LeanLoRALinear, low_rank_linear
 from knowswap_mm.lora import LoRAInjector, drop_adapter, merge_adapters
+from tests.helpers.tiny_hosts import build_host, randomise, resnet_host, vit_host
 
 IN, OUT = 12, 20
 

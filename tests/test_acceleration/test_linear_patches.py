@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_hosts import build_host, resnet_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import LinearPatches
 from knowswap_mm.acceleration.linear_patches import PatchConvolution
+from tests.helpers.tiny_hosts import build_host, resnet_host, swin_host, vit_host
 
 
 @given(

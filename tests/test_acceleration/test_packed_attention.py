@@ -3,10 +3,10 @@ import copy
 import pytest
 import torch
 from mmpretrain.models.utils import MultiheadAttention, WindowMSA
-from tiny_hosts import build_swapper, randomise, vit_host
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from knowswap_mm.acceleration import PackedAttention
+from tests.helpers.tiny_hosts import build_swapper, randomise, vit_host
 
 
 def pair(**settings):

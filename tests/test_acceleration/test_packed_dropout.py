@@ -4,12 +4,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from steps import LEARN, ROLES, assert_same, step
-from tiny_hosts import batch, build_swapper, randomise_adapters, vit_backbone, vit_host
 from torch import nn
 
 from knowswap_mm.acceleration import PackedDropout
 from knowswap_mm.acceleration.dropouts import PackedDropoutModule, drop_by_packed_draws
+from tests.helpers.steps import LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    randomise_adapters,
+    vit_backbone,
+    vit_host,
+)
 
 SHAPE = (500, 399)  # no multiple of four
 COUNT = 500 * 399

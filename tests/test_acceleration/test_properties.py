@@ -4,9 +4,13 @@ import copy
 
 import pytest
 import torch
-from stacks import TARGETS, first_swap, second_swapper, train
-from steps import EXPAND, JOINT, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+
+from knowswap_mm.acceleration import accelerate
+from knowswap_mm.lora import AdapterFile
+from knowswap_mm.models import merged_host, original_host, unload_all, unload_newest
+from tests.helpers.stacks import TARGETS, first_swap, second_swapper, train
+from tests.helpers.steps import EXPAND, JOINT, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     batch,
     build_swapper,
     changed,
@@ -16,10 +20,6 @@ from tiny_hosts import (
     trainable,
     vit_host,
 )
-
-from knowswap_mm.acceleration import accelerate
-from knowswap_mm.lora import AdapterFile
-from knowswap_mm.models import merged_host, original_host, unload_all, unload_newest
 
 HOSTS = dict(vit=vit_host(), swin=swin_host())
 PICTURES = batch(['learn'])[0]['learn']

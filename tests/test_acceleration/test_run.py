@@ -2,11 +2,10 @@
 
 import torch
 
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
     learn,
-    plain_config_texts,
     pretrain_host,
     swap_config,
     train,
@@ -28,13 +27,12 @@ def test_a_run_ends_as_without_and_can_be_resumed(picture_tree, tmp_path):
         made.model.accelerations = accelerations
         return made
 
-    with plain_config_texts():
-        _, plain = train(config('plain', []))
-        runner, whole = train(config('whole', NAMES))
-        assert runner.model.accelerated == dict(LeanLoRA=4, PackedAttention=2)
-        again = config('again', NAMES)
-        again.resume, again.load_from = True, str(tmp_path / 'whole' / 'iter_4.pth')
-        train(again)
+    _, plain = train(config('plain', []))
+    runner, whole = train(config('whole', NAMES))
+    assert runner.model.accelerated == dict(LeanLoRA=4, PackedAttention=2)
+    again = config('again', NAMES)
+    again.resume, again.load_from = True, str(tmp_path / 'whole' / 'iter_4.pth')
+    train(again)
     for column in ('samples', 'phases', 'trainable', 'lr'):
         assert whole.column(column) == plain.column(column)
     ends = [weights_of(tmp_path / n / 'phase2_forget.pth') for n in ('plain', 'whole', 'again')]

@@ -1,7 +1,6 @@
 import pytest
 
-from tests.audit_models import FORGOTTEN, NEW, OLD, train_host, write_pictures
-from tests.swap_configs import plain_config_texts
+from tests.helpers.audit_models import FORGOTTEN, NEW, OLD, train_host, write_pictures
 
 KEPT = tuple(name for name in (*OLD, *NEW) if name not in FORGOTTEN)
 
@@ -20,10 +19,3 @@ def models(pictures, tmp_path_factory):
         path = folder / f'retrained{seed}.pth'
         found[f'retrained{seed}'] = train_host(pictures, path, KEPT, seed)
     return found
-
-
-@pytest.fixture(scope='module', autouse=True)
-def fast_configs():
-    """No formatting of config texts."""
-    with plain_config_texts():
-        yield

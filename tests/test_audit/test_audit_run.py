@@ -13,8 +13,8 @@ from knowswap_mm.audit.models import ModelFile
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.models import merged_host, original_host
 from knowswap_mm.registry import EVALUATORS
-from tests.audit_models import FORGOTTEN, NEW, OLD, audit_config
-from tests.swap_configs import forget, train, write_config
+from tests.helpers.audit_models import FORGOTTEN, NEW, OLD, audit_config
+from tests.helpers.swap_configs import forget, train, write_config
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'audit.py'
 RELEARNING = dict(type='knowswap_mm.Relearning', lr=1e-3, steps=64, samples=80)

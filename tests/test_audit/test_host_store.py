@@ -10,8 +10,8 @@ from knowswap_mm.audit import models as model_file
 from knowswap_mm.audit.models import HostStore, ModelFile
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.registry import EVALUATORS
-from tests.audit_models import audit_config
-from tests.swap_configs import assert_same_weights, train
+from tests.helpers.audit_models import audit_config
+from tests.helpers.swap_configs import assert_same_weights, train
 
 
 @pytest.fixture(autouse=True)

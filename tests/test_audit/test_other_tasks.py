@@ -9,8 +9,8 @@ from knowswap_mm.audit.data import TEST, TRAIN, AuditData
 from knowswap_mm.audit.models import ModelFile, Subject, read_units
 from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
 from knowswap_mm.registry import EVALUATORS
-from tests import detection_configs, segmentation_configs
-from tests.runs import PHASES
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.runs import PHASES
 
 TASKS = dict(
     mmdet=(detection_configs, 'detection_config', DetectionReader),

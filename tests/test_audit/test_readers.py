@@ -15,8 +15,8 @@ from mmseg.structures import SegDataSample
 from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
 from knowswap_mm.audit.readers.reader import LastCall, queries_at
 from knowswap_mm.errors import ConfigError
-from tests import detection_configs, segmentation_configs
-from tests.test_models.tiny_hosts import randomise
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.tiny_hosts import randomise
 
 BOXES = torch.tensor([[4.0, 4, 24, 20], [30, 24, 46, 40], [2, 28, 20, 38]])
 LABELS = torch.tensor([2, 0, 2])

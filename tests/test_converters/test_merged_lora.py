@@ -16,7 +16,7 @@ from knowswap_mm.converters.lora import (
 )
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.checkpoints import safe_load
-from tests.official_layouts import modules
+from tests.helpers.official_layouts import modules
 
 RANK = 4
 

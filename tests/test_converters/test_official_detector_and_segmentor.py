@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.conversion import parse_rows, select_rows
 from knowswap_mm.converters.lora import fill_adapters, split_lora
-from tests.official_layouts import modules
-from tests.official_layouts.dino import dino
-from tests.official_layouts.mask2former import mask2former
+from tests.helpers.official_layouts import modules
+from tests.helpers.official_layouts.dino import dino
+from tests.helpers.official_layouts.mask2former import mask2former
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DETECTOR = 'detection/dino-4scale_swin-l_coco-cub_learn-forget_parity.py'

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.lora import merge_lora, split_lora
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
-from tests.official_layouts import modules
+from tests.helpers.official_layouts import modules
 
 REPOSITORY = Path(__file__).parents[2]
 TOOL = REPOSITORY / 'tools' / 'model_converters' / 'convert_checkpoint.py'

@@ -12,8 +12,8 @@ from mmseg.structures import SegDataSample
 
 from knowswap_mm.converters import TABLES
 from knowswap_mm.models.host_fixes.dino_reference_points import KEY, widen
-from tests.official_layouts.dino import dino
-from tests.official_layouts.mask2former import mask2former
+from tests.helpers.official_layouts.dino import dino
+from tests.helpers.official_layouts.mask2former import mask2former
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DEPTHS, HEADS, WINDOW = (2, 2, 2, 1), (1, 2, 4, 8), 4

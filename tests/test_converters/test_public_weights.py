@@ -17,9 +17,9 @@ from transformers import (
 from knowswap_mm.converters import TABLES
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.checkpoints import safe_load
-from tests.official_layouts import modules
-from tests.official_layouts.parts import linear
-from tests.official_layouts.swin import swin
+from tests.helpers.official_layouts import modules
+from tests.helpers.official_layouts.parts import linear
+from tests.helpers.official_layouts.swin import swin
 from tests.test_converters import test_official_vit as vit
 
 DEPTHS, HEADS, WINDOW, CLASSES = (2, 2, 1, 1), (1, 2, 4, 8), 4, 5

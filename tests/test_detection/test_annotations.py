@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 
 import knowswap_mm.datasets.coco as coco_role_view
 from knowswap_mm.errors import ConfigError
-from tests.coco_data import (
+from tests.helpers.coco_data import (
     BOX,
     SQUARE,
     changed,

@@ -5,7 +5,7 @@ import pytest
 from mmengine.registry import DefaultScope
 
 from knowswap_mm.errors import ConfigError
-from tests.coco_data import content, make, write
+from tests.helpers.coco_data import content, make, write
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from knowswap_mm.errors import ConfigError
-from tests.coco_data import content, make, measure, write
+from tests.helpers.coco_data import content, make, measure, write
 
 
 @pytest.fixture(autouse=True)

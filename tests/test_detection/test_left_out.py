@@ -9,7 +9,7 @@ from knowswap_mm.datasets import RoleDataset, SwapSampler
 from knowswap_mm.datasets.role_dataset import data_manifest
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.schedule import SwapSchedule
-from tests.coco_data import CLASSES, content, make, write
+from tests.helpers.coco_data import CLASSES, content, make, write
 
 
 @pytest.fixture(autouse=True)

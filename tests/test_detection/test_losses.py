@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.schedule import SwapSchedule
-from tests.detection_configs import NEW, OLD, SIZE, host_config, swapper_config
+from tests.helpers.detection_configs import NEW, OLD, SIZE, host_config, swapper_config
 
 PHASES = [
     dict(kind='learn', iters=5, weights=dict(learn=0.9, retain=1.0, sparsity=0.01)),

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from knowswap_mm.errors import ConfigError
-from tests.detection_configs import NEW, OLD, detection_config
-from tests.runs import (
+from tests.helpers.detection_configs import NEW, OLD, detection_config
+from tests.helpers.runs import (
     PHASES,
     check_equal_ends,
     check_hosts_own_tool,

@@ -12,7 +12,7 @@ import torch
 from knowswap_mm.doctor import deformable_attention
 from knowswap_mm.doctor.checks import Device, Hosts, MmcvOperators, TinySwap, WorkDir, machine
 from knowswap_mm.doctor.pip import pip_install
-from tests.test_doctor.looks import look
+from tests.helpers.looks import look
 
 # Hosts
 

@@ -20,7 +20,7 @@ from knowswap_mm.doctor.checks import (
 )
 from knowswap_mm.doctor.pip import read_requirements
 from knowswap_mm.version import __version__
-from tests.test_doctor.looks import look
+from tests.helpers.looks import look
 
 
 @pytest.fixture

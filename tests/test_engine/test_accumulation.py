@@ -10,7 +10,14 @@ from mmengine.registry import HOOKS, RUNNERS
 
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.runs.checkpoints import latest_checkpoint
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 PHASES = [learn(iters=5), forget(iters=4, merge_learned=True)]
 WRAPPERS = ['OptimWrapper', 'knowswap_mm.SwapOptimWrapper']

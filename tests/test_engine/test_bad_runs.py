@@ -1,15 +1,12 @@
 """What a run refuses, and when it stops."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine import PhaseHook
 from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError
-from tests.swap_configs import learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import learn, swap_config, train, weights_of
 
 
 def test_weights_that_are_no_numbers_stop_the_run(picture_tree, host, tmp_path):
@@ -93,14 +90,3 @@ def test_bad_configs_are_named(change, key, picture_tree, host, tmp_path):
     assert caught.value.key == key
     assert 'Fix: ' in str(caught.value)
     assert not list(tmp_path.glob('*.pth'))
-
-
-@pytest.mark.slow
-def test_import_is_light():
-    code = (
-        'import sys, knowswap_mm; '
-        "heavy = {'mmdet', 'mmseg', 'mmpretrain', 'peft', 'transformers', 'mmcv'}; "
-        'sys.exit(" ".join(sorted(heavy & set(sys.modules))) or knowswap_mm.__version__ == "")'
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

@@ -8,7 +8,14 @@ import torch
 
 from knowswap_mm.engine import FisherHook
 from knowswap_mm.errors import ConfigError, PhaseError
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 UNBOUNDED = [learn(iters=3), forget(iters=3, bound='none', merge_learned=True)]
 RANDOM = 'knowswap_mm.RandomLabelRoleView'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train
+from tests.helpers.swap_configs import assert_same_weights, forget, learn, swap_config, train
 
 
 @pytest.mark.parametrize('workers', [0, 2])

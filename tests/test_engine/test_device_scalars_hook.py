@@ -10,7 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine.log import DeviceScalars
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, weights_of
+from tests.helpers.swap_configs import assert_same_weights, forget, learn, swap_config, weights_of
 
 PHASES = [learn(iters=7), forget(iters=8, merge_learned=True)]
 HOOKS = dict(theirs='RuntimeInfoHook', ours='knowswap_mm.DeviceScalarsHook')

@@ -15,8 +15,8 @@ from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.files import remove_partial, write_atomic
 from knowswap_mm.runs import checkpoints as latest_checkpoint_module
 from knowswap_mm.runs.checkpoints import latest_checkpoint, write_latest
-from tests.faults import FaultHook
-from tests.swap_configs import (
+from tests.helpers.faults import FaultHook
+from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
     learn,

@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from knowswap_mm.audit.models import ModelFile
-from tests.swap_configs import assert_same_weights, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import assert_same_weights, learn, swap_config, train, weights_of
 
 PHASES = [learn(iters=4, weights=dict(learn=1.0, retain=1.0, sparsity=0.0))]
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from knowswap_mm.errors import ConfigError
-from tests.swap_configs import forget, learn, swap_config, train
+from tests.helpers.swap_configs import forget, learn, swap_config, train
 
 COSINE = dict(type='CosineAnnealingLR', eta_min=1e-5)
 PARITY = [1.000e-2, 9.05e-3, 6.55e-3, 3.46e-3, 9.64e-4]

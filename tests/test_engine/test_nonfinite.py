@@ -10,8 +10,15 @@ from mmengine.registry import HOOKS, RUNNERS, TRANSFORMS
 
 from knowswap_mm.engine import NonfiniteHook
 from knowswap_mm.errors import ConfigError, PhaseError
-from tests.processes import join, start, train_together
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.processes import join, start, train_together
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 PHASES = [learn(iters=5), forget(iters=5)]
 

@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.tensors import is_adapter_key
-from tests.swap_configs import forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import forget, learn, swap_config, train, weights_of
 
 HEAD = ['host.head.layers.head.weight', 'host.head.layers.head.bias']
 

@@ -16,7 +16,7 @@ from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import name_types, type_name
-from tests.swap_configs import swap_config
+from tests.helpers.swap_configs import swap_config
 
 #: Modules of the classes that the config below names.
 IMPORTS = """
@@ -167,7 +167,7 @@ class TestOutsideOfARun:
 
 @pytest.mark.slow
 def test_browse_dataset_of_mmdet(tmp_path, monkeypatch):
-    from tests.detection_configs import detection_config, write_scenes
+    from tests.helpers.detection_configs import detection_config, write_scenes
 
     write_scenes(tmp_path / 'scenes')
     config = detection_config(tmp_path / 'scenes', tmp_path / 'run', tmp_path, [])

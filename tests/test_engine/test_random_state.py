@@ -10,8 +10,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 
 from knowswap_mm.datasets.seeding import seed_all
-from tests.processes import train_together
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.processes import train_together
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 PHASES = [learn(iters=4), forget(iters=4)]
 END = 'phase2_forget.pth'

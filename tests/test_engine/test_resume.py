@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.errors import CheckpointError
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
     learn,

@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS, RUNNERS
 
 from knowswap_mm.engine.foreign_hooks import _REFUSED
 from knowswap_mm.errors import ConfigError, SwapError
-from tests.swap_configs import assert_same_weights, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import assert_same_weights, learn, swap_config, train, weights_of
 
 GONE = object()
 SAVE_BEST, STOPPING = 'default_hooks.checkpoint.save_best', 'custom_hooks.EarlyStoppingHook.monitor'

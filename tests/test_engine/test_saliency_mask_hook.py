@@ -9,7 +9,14 @@ from mmengine.registry import RUNNERS
 from knowswap_mm.engine import SaliencyMaskHook
 from knowswap_mm.engine.hooks.importance import top_share
 from knowswap_mm.errors import CheckpointError
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 PHASES = [learn(iters=3), forget(iters=4, merge_learned=True)]
 

@@ -13,8 +13,8 @@ from knowswap_mm.engine.saved_weights import follow_from_the_start
 from knowswap_mm.errors import CheckpointError, PhaseError
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.adapter import AdapterContents
-from tests.processes import train_together
-from tests.swap_configs import (
+from tests.helpers.processes import train_together
+from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
     learn,

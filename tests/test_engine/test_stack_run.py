@@ -6,8 +6,8 @@ from mmengine.config import Config
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.runs.results import SwapResults
-from tests.continual_runs import TOOLS, run_tool, write_configs
-from tests.swap_configs import assert_same_weights, train, weights_of
+from tests.helpers.continual_runs import TOOLS, run_tool, write_configs
+from tests.helpers.swap_configs import assert_same_weights, train, weights_of
 
 
 @pytest.fixture(scope='module')

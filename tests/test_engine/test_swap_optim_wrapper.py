@@ -13,7 +13,14 @@ from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from torch import nn
 
 from knowswap_mm.engine import SwapOptimWrapper
-from tests.swap_configs import assert_same_weights, forget, learn, swap_config, train, weights_of
+from tests.helpers.swap_configs import (
+    assert_same_weights,
+    forget,
+    learn,
+    swap_config,
+    train,
+    weights_of,
+)
 
 _numbers = itertools.count()
 CLIPS = [

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from safetensors.torch import load_file
 
 from knowswap_mm.lora.tensors import is_adapter_key, plain_key
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     OLD,
     assert_same_weights,
     forget,

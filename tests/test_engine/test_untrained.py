@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from knowswap_mm.engine.hooks.untrained import AdapterGradients, by_chance, patterns_of
 from knowswap_mm.errors import ConfigError, PhaseError
-from tests.processes import join, start
-from tests.swap_configs import forget, learn, swap_config, train
+from tests.helpers.processes import join, start
+from tests.helpers.swap_configs import forget, learn, swap_config, train
 
 FIRST = 'backbone.layers.0.ffn.layers.0.0, backbone.layers.0.ffn.layers.1'
 

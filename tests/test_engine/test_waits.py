@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop
 
-from tests.swap_configs import forget, learn, swap_config
-from tests.waits import waits
+from tests.helpers.swap_configs import forget, learn, swap_config
+from tests.helpers.waits import waits
 
 PHASES = [
     learn(iters=9),

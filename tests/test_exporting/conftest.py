@@ -7,23 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import detection_configs, segmentation_configs
-from tests.exports import predictions, save_swapped
-from tests.runs import PHASES
-from tests.swap_configs import (
-    plain_config_texts,
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.exports import predictions, save_swapped
+from tests.helpers.runs import PHASES
+from tests.helpers.swap_configs import (
     pretrain_host,
     swap_config,
     train,
     write_config,
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def fast_configs():
-    """No formatting of config texts."""
-    with plain_config_texts():
-        yield
 
 
 @pytest.fixture(scope='session')
@@ -34,9 +26,8 @@ def classifier(picture_tree, tmp_path_factory):
     host = pretrain_host(root, folder / 'host.pth')
     config = swap_config(root, folder / 'run', host=host)
     config.test_evaluator.metric.append(dict(type='knowswap_mm.PerClassAccuracy'))
-    with plain_config_texts():
-        train(config)
-        return config, write_config(config, folder / 'config.py'), folder / 'run/phase2_forget.pth'
+    train(config)
+    return config, write_config(config, folder / 'config.py'), folder / 'run/phase2_forget.pth'
 
 
 @pytest.fixture(scope='session')
@@ -49,11 +40,10 @@ def detector(tmp_path_factory):
     for role in config.test_dataloader.dataset.roles.values():
         role.mixed = 'drop_boxes'
     names = [*detection_configs.OLD, *detection_configs.NEW]
-    with plain_config_texts():
-        checkpoint = save_swapped(config, names, folder / 'swap.pth')
-        found = predictions(config, checkpoint)
-        _show_boxes(root, found, names)
-        return config, write_config(config, folder / 'config.py'), checkpoint
+    checkpoint = save_swapped(config, names, folder / 'swap.pth')
+    found = predictions(config, checkpoint)
+    _show_boxes(root, found, names)
+    return config, write_config(config, folder / 'config.py'), checkpoint
 
 
 def _show_boxes(root, found, names):
@@ -86,11 +76,10 @@ def segmentor(tmp_path_factory):
     host = segmentation_configs.write_host(folder / 'host.pth')
     config = segmentation_configs.segmentation_config(root, folder / 'run', host, PHASES)
     names = [*segmentation_configs.OLD, *segmentation_configs.NEW]
-    with plain_config_texts():
-        checkpoint = save_swapped(config, names, folder / 'swap.pth')
-        for sample in predictions(config, checkpoint):
-            _show_map(sample, names, config.test_dataloader.dataset.roles)
-        return config, write_config(config, folder / 'config.py'), checkpoint
+    checkpoint = save_swapped(config, names, folder / 'swap.pth')
+    for sample in predictions(config, checkpoint):
+        _show_map(sample, names, config.test_dataloader.dataset.roles)
+    return config, write_config(config, folder / 'config.py'), checkpoint
 
 
 def _show_map(sample, names, roles):

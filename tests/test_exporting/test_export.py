@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.exporting import ExportedHost
-from tests.exports import export, save_swapped
-from tests.swap_configs import FORGOTTEN, NEW, OLD, host_config, pretrain_host, swap_config
-from tests.swap_configs import write_config as write_swap
+from tests.helpers.exports import export, save_swapped
+from tests.helpers.swap_configs import FORGOTTEN, NEW, OLD, host_config, pretrain_host, swap_config
+from tests.helpers.swap_configs import write_config as write_swap
 
 CLASSES = [*OLD, *NEW]
 

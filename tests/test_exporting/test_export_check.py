@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.exporting import ExportCheck, ExportedHost
 from knowswap_mm.exporting.check import _in_order, _mean_deviation
-from tests.exports import own_runner
+from tests.helpers.exports import own_runner
 
 
 @pytest.fixture(params=['detector', 'segmentor'])

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.exports import export
-from tests.swap_configs import FORGOTTEN, forget, learn, swap_config, train, write_config
+from tests.helpers.exports import export
+from tests.helpers.swap_configs import FORGOTTEN, forget, learn, swap_config, train, write_config
 
 
 def test_what_was_forgotten_is_learnt_again(classifier, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.exports import export, own_runner, predictions, stock
-from tests.swap_configs import FORGOTTEN, NEW, OLD
+from tests.helpers.exports import export, own_runner, predictions, stock
+from tests.helpers.swap_configs import FORGOTTEN, NEW, OLD
 
 pytestmark = pytest.mark.slow
 ROLES = ('learn', 'forget', 'retain')

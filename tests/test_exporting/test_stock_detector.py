@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from tests.detection_configs import FORGOTTEN, NEW, OLD
-from tests.exports import export, own_runner, predictions, stock
+from tests.helpers.detection_configs import FORGOTTEN, NEW, OLD
+from tests.helpers.exports import export, own_runner, predictions, stock
 
 ROLES = ('learn', 'forget', 'retain')
 CLASSES = [*OLD, *NEW]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.exports import export, own_runner, predictions, stock
-from tests.segmentation_configs import FORGOTTEN, NEW, OLD
+from tests.helpers.exports import export, own_runner, predictions, stock
+from tests.helpers.segmentation_configs import FORGOTTEN, NEW, OLD
 
 ROLES = ('learn', 'forget', 'retain')
 CLASSES = [*OLD, *NEW]

@@ -1,21 +1,9 @@
 """Fixtures of the tests with files and values from elsewhere."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from mmengine.registry import RUNNERS
 
-from tests.swap_configs import plain_config_texts, swap_config, write_config
-
-sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
-
-
-@pytest.fixture(scope='module', autouse=True)
-def fast_configs():
-    """No formatting of config texts."""
-    with plain_config_texts():
-        yield
+from tests.helpers.swap_configs import swap_config, write_config
 
 
 @pytest.fixture(scope='module')

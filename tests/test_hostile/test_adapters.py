@@ -6,13 +6,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from tiny_hosts import build_swapper, changed, randomise_adapters, snapshot
 
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.adapter import AdapterContents, describe_adapter
-from tests.continual_runs import TOOLS, run_tool
-from tests.hostile_files.adapters import ADAPTERS
+from tests.helpers.continual_runs import TOOLS, run_tool
+from tests.helpers.hostile_files.adapters import ADAPTERS
+from tests.helpers.tiny_hosts import build_swapper, changed, randomise_adapters, snapshot
 
 TOOL = TOOLS / 'model_converters' / 'adapter.py'
 

@@ -9,7 +9,7 @@ import runpy
 
 import pytest
 
-from tests.continual_runs import TOOLS, run_tool
+from tests.helpers.continual_runs import TOOLS, run_tool
 
 DATA, MODELS = 'dataset_converters', 'model_converters'
 

@@ -11,9 +11,9 @@ from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.cache.pack_file import ALIGN, _record
 from knowswap_mm.datasets.semantic_index import SemanticIndex
-from tests.cached_data import addresses, classification, kept_pack, read
-from tests.hostile_files.kept_samples import KEPT_SAMPLES
-from tests.hostile_files.pickles import touch
+from tests.helpers.cached_data import addresses, classification, kept_pack, read
+from tests.helpers.hostile_files.kept_samples import KEPT_SAMPLES
+from tests.helpers.hostile_files.pickles import touch
 
 
 @pytest.fixture(autouse=True)

@@ -23,9 +23,9 @@ from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.models import swapper as knowledge_swapper
 from knowswap_mm.models.host_config import without_pretrained
 from knowswap_mm.runs.record import RunRecord
-from tests import detection_configs, segmentation_configs
-from tests.hostile_files.pickles import touch
-from tests.swap_configs import learn, pretrain_host, swap_config
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.hostile_files.pickles import touch
+from tests.helpers.swap_configs import learn, pretrain_host, swap_config
 
 PHASES = [learn(iters=1)]
 

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as masks
 from safetensors.torch import save as safetensors_bytes
-from tiny_hosts import build_swapper, randomise_adapters
 
 from knowswap_mm.datasets.classes import ClassRoles, read_class_names
 from knowswap_mm.datasets.coco_json import CocoJson
@@ -30,7 +29,8 @@ from knowswap_mm.lora.adapter import AdapterContents, describe_adapter
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.schedule import SwapSchedule
-from tests.hostile_files import lists
+from tests.helpers.hostile_files import lists
+from tests.helpers.tiny_hosts import build_swapper, randomise_adapters
 
 JSON = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 PLAIN = (

@@ -16,9 +16,9 @@ from knowswap_mm.io.text_files import ANNOTATION_BYTES, JSON_BYTES, limit_of, re
 from knowswap_mm.runs.checkpoints import LATEST_FILE, latest_checkpoint
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import SwapResults
-from tests.continual_runs import TOOLS, run_tool
-from tests.hostile_files import lists
-from tests.hostile_files.lists import CLASS_LISTS, COCO
+from tests.helpers.continual_runs import TOOLS, run_tool
+from tests.helpers.hostile_files import lists
+from tests.helpers.hostile_files.lists import CLASS_LISTS, COCO
 
 KEY = 'swap.classes.old'
 ANN_FILE = 'dataset.roles.forget.dataset.ann_file'

@@ -14,7 +14,7 @@ from knowswap_mm.datasets.images import ImageCheck
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.io.text_files import PIXELS
-from tests.hostile_files.pictures import PICTURES, png
+from tests.helpers.hostile_files.pictures import PICTURES, png
 
 ROOM = 1 << 30
 

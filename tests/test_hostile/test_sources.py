@@ -11,7 +11,7 @@ from PIL import Image
 from knowswap_mm.data_tools.generators.fashion_mnist import PARTS, find_source
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.publishers import Ade20kFull, StanfordDogs
-from tests.continual_runs import TOOLS, run_tool
+from tests.helpers.continual_runs import TOOLS, run_tool
 
 CONVERTERS = TOOLS / 'dataset_converters'
 

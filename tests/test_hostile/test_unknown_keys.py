@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.checks import arguments_of, did_you_mean, nearest_name
 from knowswap_mm.errors import ConfigError
-from tests.swap_configs import forget, learn, swap_config
+from tests.helpers.swap_configs import forget, learn, swap_config
 
 #: Dicts that belong to a host, or hold names that a user chooses.
 NOT_OURS = (

@@ -10,17 +10,17 @@ import pytest
 import torch
 from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
-from tiny_hosts import OLD, build_swapper
 
 from knowswap_mm.audit.models import ModelFile
 from knowswap_mm.cli.commands import adapter, convert
 from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of, use_data_only_loader
-from tests.continual_runs import TOOLS, run_tool
-from tests.hostile_files.broken_weights import BROKEN_WEIGHTS
-from tests.hostile_files.pickles import PICKLES
-from tests.hostile_files.unfit_weights import UNFIT_WEIGHTS
-from tests.swap_configs import plain_config, swap_config, weights_of, write_config
+from tests.helpers.continual_runs import TOOLS, run_tool
+from tests.helpers.hostile_files.broken_weights import BROKEN_WEIGHTS
+from tests.helpers.hostile_files.pickles import PICKLES
+from tests.helpers.hostile_files.unfit_weights import UNFIT_WEIGHTS
+from tests.helpers.swap_configs import plain_config, swap_config, weights_of, write_config
+from tests.helpers.tiny_hosts import OLD, build_swapper
 
 CONVERTERS = TOOLS / 'model_converters'
 UNREADABLE = {**PICKLES, **BROKEN_WEIGHTS}

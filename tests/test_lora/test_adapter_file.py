@@ -5,7 +5,11 @@ import pytest
 import torch
 from peft.functional import inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from tiny_hosts import (
+
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora import AdapterFile, AdapterManifest
+from knowswap_mm.models import unload_all
+from tests.helpers.tiny_hosts import (
     OLD,
     SIZE,
     batch,
@@ -18,10 +22,6 @@ from tiny_hosts import (
     vit_backbone,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError
-from knowswap_mm.lora import AdapterFile, AdapterManifest
-from knowswap_mm.models import unload_all
 
 ADAPTER, ROWS, MANIFEST = 'adapter_model.safetensors', 'class_rows.safetensors', 'manifest.json'
 START, CONFIG = 'start_rows.safetensors', 'adapter_config.json'

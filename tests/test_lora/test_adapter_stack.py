@@ -8,14 +8,32 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stacks import FIRST, SECOND, TARGETS, base, first_swap, second_swapper, train, two_swaps
-from tiny_hosts import OLD, SIZE, batch, build_host, changed, snapshot, trainable, vit_host
 
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting import ExportedHost
 from knowswap_mm.lora import AdapterFile, AdapterManifest
 from knowswap_mm.lora.tensors import is_adapter_key
 from knowswap_mm.models import original_host, unload_all, unload_newest
+from tests.helpers.stacks import (
+    FIRST,
+    SECOND,
+    TARGETS,
+    base,
+    first_swap,
+    second_swapper,
+    train,
+    two_swaps,
+)
+from tests.helpers.tiny_hosts import (
+    OLD,
+    SIZE,
+    batch,
+    build_host,
+    changed,
+    snapshot,
+    trainable,
+    vit_host,
+)
 
 PICTURES = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
 POLICIES = ['frozen', 'new_rows', 'all']

@@ -8,12 +8,12 @@ import pytest
 import torch
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.registry import MODELS
-from tiny_hosts import build_host, dino_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import lora_layers
 from knowswap_mm.lora.targets import FFN_LINEARS, find_feed_forward
+from tests.helpers.tiny_hosts import build_host, dino_host, swin_host, vit_host
 
 
 def names_by_pattern(model):

@@ -2,10 +2,10 @@ import copy
 
 import pytest
 import torch
-from tiny_hosts import build_host, randomise_adapters, vit_host
 
 from knowswap_mm.lora import GroupSparsity, LoRAGroups, LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters
+from tests.helpers.tiny_hosts import build_host, randomise_adapters, vit_host
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import pytest
 from mmengine.registry import MODELS
-from tiny_hosts import build_host, dino_host, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAGroups, LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters
+from tests.helpers.tiny_hosts import build_host, dino_host, swin_host, vit_host
 
 
 def adapted(config):

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from tiny_hosts import batch, build_host, swin_host, trainable, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
+from tests.helpers.tiny_hosts import batch, build_host, swin_host, trainable, vit_host
 
 VIT_FFN = [f'backbone.layers.{i}.ffn.layers.{j}' for i in range(2) for j in ('0.0', '1')]
 SWIN_FFN = [

@@ -1,7 +1,11 @@
 import pytest
 import torch
 from peft.functional import inject_adapter_in_model
-from tiny_hosts import (
+
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.lora import AdapterFile, LoRAInjector, merge_adapters
+from knowswap_mm.lora.injector import lora_layers
+from tests.helpers.tiny_hosts import (
     batch,
     build_host,
     build_swapper,
@@ -10,10 +14,6 @@ from tiny_hosts import (
     swin_host,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError
-from knowswap_mm.lora import AdapterFile, LoRAInjector, merge_adapters
-from knowswap_mm.lora.injector import lora_layers
 
 PICTURES = batch(['learn'])[0]['learn']
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
-from stacks import train
-from tiny_hosts import dino_host
 
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.models import KnowledgeSwapper, unload_all, unload_newest
-from tests.segmentation_configs import host_config as mask2former_host
+from tests.helpers.segmentation_configs import host_config as mask2former_host
+from tests.helpers.stacks import train
+from tests.helpers.tiny_hosts import dino_host
 
 HOSTS = dict(dino=('mmdet', dino_host), mask2former=('mmseg', mask2former_host))
 HEAD = dict(policy='new_rows', new_rows_init='host')

@@ -8,13 +8,13 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmpretrain.models.utils import BEiTAttention, WindowMSAV2
-from tiny_hosts import build_host, new_swapper, resnet_host, swin_host, vit_host
 from torch import nn
 from torch.nn import functional as F
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import lora_layers
+from tests.helpers.tiny_hosts import build_host, new_swapper, resnet_host, swin_host, vit_host
 
 
 class Model(nn.Module):

@@ -3,7 +3,10 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import (
+
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.models import ClassRows, KnowledgeSwapper
+from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
     batch,
@@ -16,9 +19,6 @@ from tiny_hosts import (
     swin_host,
     vit_host,
 )
-
-from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.models import ClassRows, KnowledgeSwapper
 
 HEADS = {'vit': (vit_host, 'head.layers.head'), 'swin': (swin_host, 'head.fc')}
 

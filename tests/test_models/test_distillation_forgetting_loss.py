@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters, vit_host
 
 from knowswap_mm.models import DistillationForgettingLoss
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.tiny_hosts import OLD, TOTAL, batch, build_swapper, randomise_adapters, vit_host
 
 NAME = 'knowswap_mm.DistillationForgettingLoss'
 WEIGHTS = dict(learn=0.5, retain=0.25, forget=2.0)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import new_swapper, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import LoRABackbone
 from knowswap_mm.models.foreign_code import no_foreign_code
+from tests.helpers.tiny_hosts import new_swapper, vit_host
 
 
 class Call:

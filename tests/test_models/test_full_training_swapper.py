@@ -3,11 +3,11 @@
 import pytest
 import torch
 from mmengine.registry import MODELS as HOST_MODELS
-from tiny_hosts import OLD, batch, new_swapper, randomise, resnet_host, vit_host
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.models import FullTrainingSwapper
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.tiny_hosts import OLD, batch, new_swapper, randomise, resnet_host, vit_host
 
 KIND = 'knowswap_mm.FullTrainingSwapper'
 PLAIN = dict(type='knowswap_mm.WeightedSumLoss')

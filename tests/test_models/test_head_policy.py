@@ -1,6 +1,7 @@
 import pytest
 import torch
-from tiny_hosts import (
+
+from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
     batch,

@@ -5,10 +5,10 @@ import pytest
 from mmengine.config import ConfigDict
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
-from tiny_hosts import build_swapper, vit_host
 
 from knowswap_mm.models import host_config
 from knowswap_mm.models.host_config import without_pretrained
+from tests.helpers.tiny_hosts import build_swapper, vit_host
 
 URL = 'https://nowhere.invalid/weights.pth'
 PRETRAINED = dict(type='Pretrained', checkpoint=URL)

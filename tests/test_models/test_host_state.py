@@ -6,7 +6,6 @@ import mmdet.models  # noqa: F401  registers the hosts
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import OLD, TOTAL, build_host, new_swapper, randomise, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
@@ -15,6 +14,15 @@ from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.lora.tensors import is_adapter_key
 from knowswap_mm.models import original_host
 from knowswap_mm.models.host_state import prepare_state
+from tests.helpers.tiny_hosts import (
+    OLD,
+    TOTAL,
+    build_host,
+    new_swapper,
+    randomise,
+    swin_host,
+    vit_host,
+)
 
 
 def swin_v2_host(classes=TOTAL):

@@ -7,8 +7,13 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS as MMPRETRAIN
-from steps import EXPAND, FORGET, JOINT, LEARN, ROLES, assert_same, step
-from tiny_hosts import (
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.registry import MODELS
+from tests.helpers.steps import EXPAND, FORGET, JOINT, LEARN, ROLES, assert_same, step
+from tests.helpers.tiny_hosts import (
     SIZE,
     batch,
     build_host,
@@ -22,11 +27,6 @@ from tiny_hosts import (
     trainable,
     vit_host,
 )
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from knowswap_mm.errors import ConfigError, PhaseError
-from knowswap_mm.models import KnowledgeSwapper
-from knowswap_mm.registry import MODELS
 
 PICTURES = batch(['learn'])[0]['learn']
 

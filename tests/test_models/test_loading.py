@@ -2,7 +2,11 @@ import copy
 
 import pytest
 import torch
-from tiny_hosts import (
+
+from knowswap_mm.lora.tensors import is_adapter_key, plain_key
+from knowswap_mm.models import SwappingLoss
+from knowswap_mm.registry import MODELS
+from tests.helpers.tiny_hosts import (
     OLD,
     TOTAL,
     build_host,
@@ -16,10 +20,6 @@ from tiny_hosts import (
     vit_backbone,
     vit_host,
 )
-
-from knowswap_mm.lora.tensors import is_adapter_key, plain_key
-from knowswap_mm.models import SwappingLoss
-from knowswap_mm.registry import MODELS
 
 HOSTS = {
     'vit': (vit_host, {}),

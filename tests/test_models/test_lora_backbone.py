@@ -4,7 +4,11 @@ import math
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import (
+
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora import merge_adapters
+from knowswap_mm.lora.injector import lora_layers
+from tests.helpers.tiny_hosts import (
     batch,
     build_host,
     build_swapper,
@@ -16,10 +20,6 @@ from tiny_hosts import (
     trainable,
     vit_host,
 )
-
-from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora import merge_adapters
-from knowswap_mm.lora.injector import lora_layers
 
 PICTURES, SAMPLES = (part['retain'] for part in batch(['retain']))
 HOSTS = [vit_host(), swin_host()]

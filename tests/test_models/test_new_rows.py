@@ -3,13 +3,13 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import TOTAL, vit_host
 from torch import nn
 
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.models import ClassRows
 from knowswap_mm.models.class_rows import ClassTensor
 from knowswap_mm.models.head import NewRows
+from tests.helpers.tiny_hosts import TOTAL, vit_host
 
 ROWS_OLD, ROWS_TOTAL, ROWS = 3, 5, 6  # the last row is no class, as Mask2Former's no-object row
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.models import KnowledgeSwapper, original_host
-from tests.swap_configs import host_config
+from tests.helpers.swap_configs import host_config
 
 
 @pytest.fixture(params=['frozen', 'new_rows', 'all'])

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.model import BaseModel
-from tiny_hosts import batch, build_swapper
 
 from knowswap_mm.models.losses.host_losses import parse_losses
+from tests.helpers.tiny_hosts import batch, build_swapper
 
 NAMES = ['loss', 'loss_cls', 'd0.loss_bbox', 'acc', 'learn/raw', 'lossless']
 SHAPES = [(), (1,), (1, 1), (3,), (2, 2)]

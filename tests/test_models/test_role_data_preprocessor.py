@@ -1,12 +1,20 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_hosts import OLD, TOTAL, batch, build_host, build_swapper, randomise_adapters, vit_host
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import RoleDataPreprocessor
 from knowswap_mm.models.preprocessor import role_spans
+from tests.helpers.tiny_hosts import (
+    OLD,
+    TOTAL,
+    batch,
+    build_host,
+    build_swapper,
+    randomise_adapters,
+    vit_host,
+)
 
 ROLES = ('learn', 'forget', 'retain')
 

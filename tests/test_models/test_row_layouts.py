@@ -10,8 +10,6 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from mmpretrain.models import LinearClsHead
-from row_hosts import MAKERS, SIZE, san
-from tiny_hosts import build_host, snapshot, swin_host, vit_host
 from torch import nn
 
 from knowswap_mm.engine.old_outputs import ROUNDING, compare_old_outputs, report_old_outputs
@@ -21,7 +19,9 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.row_layout import RowLayout, possible_layouts
 from knowswap_mm.models import ClassRows, KnowledgeSwapper, class_rows, original_host, unload_all
 from knowswap_mm.models.count_keys import one_count, replace_counts
-from tests.segmentation_configs import host_config as mask2former_host
+from tests.helpers.row_hosts import MAKERS, SIZE, san
+from tests.helpers.segmentation_configs import host_config as mask2former_host
+from tests.helpers.tiny_hosts import build_host, snapshot, swin_host, vit_host
 
 OLD, TOTAL, LATER = 5, 7, 8
 #: Axis, groups, rows of a class in a group, rest before, rest behind.

@@ -4,10 +4,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny_hosts import batch, build_swapper, swap_schedule, swin_host, trainable, vit_host
 
 from knowswap_mm.engine import SwapOptimWrapper
-from tests.waits import waits
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    swap_schedule,
+    swin_host,
+    trainable,
+    vit_host,
+)
+from tests.helpers.waits import waits
 
 KINDS = ('learn', 'forget', 'joint')
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters
 from knowswap_mm.models import SwappingLoss
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
 #: The official objectives: weights by phase (learn, retain, forget, alpha of S) and the bound.
 OFFICIAL = {

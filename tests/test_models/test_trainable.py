@@ -9,14 +9,21 @@ import torch
 from mmengine.registry import MODELS
 from mmpretrain.models import LinearClsHead, VisionTransformer
 from mmpretrain.registry import MODELS as MMPRETRAIN
-from steps import LEARN, step
-from tiny_hosts import batch, build_swapper, swin_backbone, swin_host, trainable, vit_host
 from torch import nn
 
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 from knowswap_mm.models import FullTrainingSwapper
 from knowswap_mm.models.trainable import check_trainable
+from tests.helpers.steps import LEARN, step
+from tests.helpers.tiny_hosts import (
+    batch,
+    build_swapper,
+    swin_backbone,
+    swin_host,
+    trainable,
+    vit_host,
+)
 
 ADAPTED = dict(lora=dict(rank=2, dropout=0.1))
 

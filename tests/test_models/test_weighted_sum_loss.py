@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from tiny_hosts import build_host, randomise_adapters, vit_host
 
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters
 from knowswap_mm.models import GradientAscentLoss, WeightedSumLoss
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.tiny_hosts import build_host, randomise_adapters, vit_host
 
 KINDS = dict(learn=('learn', 'retain'), forget=('forget', 'retain'))
 KINDS['joint'] = ('learn', 'forget', 'retain')

@@ -1,7 +1,6 @@
 import pytest
 
-from tests.segmentation_configs import write_host, write_scenes
-from tests.swap_configs import plain_config_texts
+from tests.helpers.segmentation_configs import write_host, write_scenes
 
 
 @pytest.fixture(scope='session')
@@ -12,10 +11,3 @@ def scenes(tmp_path_factory):
 @pytest.fixture(scope='session')
 def host(tmp_path_factory):
     return write_host(tmp_path_factory.mktemp('segmentor') / 'host.pth')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def fast_configs():
-    """No formatting of config texts."""
-    with plain_config_texts():
-        yield

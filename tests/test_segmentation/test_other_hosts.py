@@ -7,10 +7,10 @@ import pytest
 from mmengine.config import ConfigDict
 from mmengine.registry import RUNNERS
 
-from tests.detection_configs import NEW as NEW_SHAPES
-from tests.detection_configs import OLD as OLD_SHAPES
-from tests.detection_configs import detection_config
-from tests.segmentation_configs import NEW, OLD, host_config, segmentation_config
+from tests.helpers.detection_configs import NEW as NEW_SHAPES
+from tests.helpers.detection_configs import OLD as OLD_SHAPES
+from tests.helpers.detection_configs import detection_config
+from tests.helpers.segmentation_configs import NEW, OLD, host_config, segmentation_config
 
 PHASES = [
     dict(kind='learn', iters=2, weights=dict(sparsity=0.01)),

@@ -9,8 +9,8 @@ from PIL import Image
 
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
-from tests.segmentation_configs import NEW, OLD
-from tests.segmentation_configs import scenes as scenes_config
+from tests.helpers.segmentation_configs import NEW, OLD
+from tests.helpers.segmentation_configs import scenes as scenes_config
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 # Ids 1, 2, 3 are a, b, c; 0 is unlabelled. The two rows of an image are alike.

@@ -6,7 +6,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 
 from knowswap_mm.errors import ConfigError
-from tests.runs import (
+from tests.helpers.runs import (
     PHASES,
     check_equal_ends,
     check_hosts_own_tool,
@@ -14,7 +14,7 @@ from tests.runs import (
     train,
     train_in_two_processes,
 )
-from tests.segmentation_configs import NEW, OLD, segmentation_config
+from tests.helpers.segmentation_configs import NEW, OLD, segmentation_config
 
 pytestmark = pytest.mark.slow
 

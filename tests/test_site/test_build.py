@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from knowswap_mm import registry
-from tests.doc_blocks import DOCS, REPOSITORY
+from tests.helpers.doc_blocks import DOCS, REPOSITORY
 
 pytest.importorskip('sphinx', reason='`make docs` or `make test` installs requirements/docs.txt')
 pytest.importorskip('myst_parser')

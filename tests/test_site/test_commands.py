@@ -9,8 +9,8 @@ import pytest
 from mmengine.config import DictAction
 
 from knowswap_mm.engine.config import open_config
-from tests.doc_blocks import REPOSITORY, blocks_of
-from tests.doc_commands import PYTHON, commands_of, parser_of, tools
+from tests.helpers.doc_blocks import REPOSITORY, blocks_of
+from tests.helpers.doc_commands import PYTHON, commands_of, parser_of, tools
 
 PAGES = [
     REPOSITORY / 'README.md',

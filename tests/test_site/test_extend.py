@@ -11,8 +11,7 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.data_tools.generators import make_shape_images, write_image_folder
 from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
-from tests.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
-from tests.swap_configs import plain_config_texts
+from tests.helpers.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
 
 FILES = {block.file: block for block in blocks_of(DOCS / 'extend.md') if block.file}
 RECIPES = [name for name in FILES if name.endswith('_swap.py')]
@@ -50,9 +49,8 @@ def train(folder, monkeypatch):
             config.merge_from_dict(
                 {f'{loader}.num_workers': 0, f'{loader}.persistent_workers': False}
             )
-        with plain_config_texts():
-            runner = RUNNERS.build(config)
-            runner.train()
+        runner = RUNNERS.build(config)
+        runner.train()
         return runner
 
     return run

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tests.doc_blocks import DOCS, REPOSITORY
+from tests.helpers.doc_blocks import DOCS, REPOSITORY
 
 sys.path.insert(0, str(DOCS / 'scripts'))
 import host_list  # noqa: E402

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.doc_blocks import DOCS, REPOSITORY
+from tests.helpers.doc_blocks import DOCS, REPOSITORY
 
 WEIGHTS = REPOSITORY / 'weights'
 

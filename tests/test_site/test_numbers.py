@@ -11,7 +11,7 @@ from knowswap_mm.datasets import classes as class_roles
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.schedule import parser as phase_parser
 from knowswap_mm.schedule import schedule as swap_schedule
-from tests.doc_blocks import DOCS, REPOSITORY, tables_of
+from tests.helpers.doc_blocks import DOCS, REPOSITORY, tables_of
 
 RESULTS = REPOSITORY / 'benchmarks' / 'results'
 MEASUREMENTS = DOCS / 'measurements'

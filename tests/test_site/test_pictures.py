@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.doc_blocks import DOCS, REPOSITORY
+from tests.helpers.doc_blocks import DOCS, REPOSITORY
 
 PAGES = [REPOSITORY / 'README.md', *sorted(DOCS.rglob('*.md'))]
 IMAGES = sorted(path for path in (DOCS / 'images').iterdir())

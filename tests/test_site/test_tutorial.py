@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.doc_blocks import DOCS, REPOSITORY, blocks_of, stand_in_for_a_clone, tables_of
+from tests.helpers.doc_blocks import DOCS, REPOSITORY, blocks_of, stand_in_for_a_clone, tables_of
 
 #: A machine that is busy with other work may need minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

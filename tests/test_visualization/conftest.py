@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.swap_configs import (
+from tests.helpers.swap_configs import (
     forget,
     learn,
-    plain_config_texts,
     swap_config,
     train,
 )
@@ -23,13 +22,6 @@ HOOKS = {
     'pictures': 'RolePicturesHook',
     'report': 'ReportHook',
 }
-
-
-@pytest.fixture(scope='module', autouse=True)
-def fast_configs():
-    """No formatting of config texts."""
-    with plain_config_texts():
-        yield
 
 
 @pytest.fixture(scope='session')
@@ -56,8 +48,7 @@ def seen_config(picture_tree, host):
 def run(seen_config, tmp_path_factory):
     """Folder of a finished swap. Copy it before you change it."""
     folder = tmp_path_factory.mktemp('seen') / 'run'
-    with plain_config_texts():
-        train(seen_config(folder))
+    train(seen_config(folder))
     return folder
 
 

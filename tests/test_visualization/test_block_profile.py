@@ -12,8 +12,8 @@ from knowswap_mm.engine.hooks.block_profile import BlockProfile
 from knowswap_mm.lora import merge_adapters
 from knowswap_mm.lora.groups import BlockNorms
 from knowswap_mm.lora.injector import lora_layers
-from tests.swap_configs import forget, learn, swap_config, train
-from tests.waits import waits
+from tests.helpers.swap_configs import forget, learn, swap_config, train
+from tests.helpers.waits import waits
 
 PHASES = [learn(iters=6), forget(iters=5, merge_learned=True)]
 

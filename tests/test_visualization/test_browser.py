@@ -11,7 +11,7 @@ import pytest
 
 from knowswap_mm.visualization.report import Report
 
-SCRIPT = Path(__file__).parents[1] / 'browser.py'
+SCRIPT = Path(__file__).parents[1] / 'helpers' / 'browser.py'
 #: Another interpreter may have the browser.
 PYTHON = os.environ.get('BROWSER_PYTHON', sys.executable)
 THERE = PYTHON != sys.executable or importlib.util.find_spec('PyQt6') is not None

@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 
 from knowswap_mm.engine.log import describe_position
 from knowswap_mm.schedule import SwapSchedule
-from tests.swap_configs import train
+from tests.helpers.swap_configs import train
 
 SIZES = dict(learn=10, forget=10, retain=10)
 

@@ -10,8 +10,8 @@ import pytest
 from knowswap_mm.audit.attacks.similarity import TITLE
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.visualization.report import Report
-from tests.swap_configs import train
-from tests.test_visualization.pages import Page
+from tests.helpers.pages import Page
+from tests.helpers.swap_configs import train
 
 SECTIONS = ['answer', 'phases', 'samples', 'losses', 'where', 'data', 'cost', 'configuration']
 
@@ -218,8 +218,8 @@ def test_a_resumed_run_has_one_report(run, seen_config, tmp_path):
     folder = tmp_path / 'run'
     config = seen_config(folder)
     config.default_hooks.checkpoint.interval = 4
-    config.custom_hooks = [dict(type='tests.stops.StopAt', iteration=9)]
-    config.custom_imports.imports.append('tests.stops')
+    config.custom_hooks = [dict(type='tests.helpers.stops.StopAt', iteration=9)]
+    config.custom_imports.imports.append('tests.helpers.stops')
     with pytest.raises(KeyboardInterrupt):
         train(config)
     assert not (folder / 'report.html').exists()

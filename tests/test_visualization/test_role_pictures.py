@@ -18,8 +18,8 @@ from knowswap_mm.visualization.images import (
     SegmentationDrawer,
 )
 from knowswap_mm.visualization.images.drawer import SIZE, class_colour
-from tests import detection_configs, segmentation_configs
-from tests.swap_configs import train
+from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers.swap_configs import train
 
 CLASSES = ('disc', 'star', 'bar')
 

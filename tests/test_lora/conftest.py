@@ -1,6 +1,0 @@
-import sys
-from pathlib import Path
-
-# site-packages holds a package named `tests`, so the shared helpers are imported by their own name.
-sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
-sys.path.append(str(Path(__file__).parent))
