@@ -105,7 +105,7 @@ class ClusterRunner(TidyRunner):
         meeting = None
         if self.launcher == 'slurm':
             set_slurm_variables()
-            self._launcher = 'pytorch'  # mmengine's own start of Slurm's processes needs CUDA
+            self.use_launcher('pytorch')  # mmengine's own start of Slurm's processes needs CUDA
         if self.launcher == 'pytorch':
             env_cfg, meeting = with_meeting(env_cfg, self.timeout)
             start_gloo(env_cfg)

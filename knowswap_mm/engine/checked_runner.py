@@ -22,6 +22,7 @@ from knowswap_mm.engine.saved_weights import SavedWeights, follow_from_the_start
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.runs.checkpoints import save_latest
+from knowswap_mm.runs.files import iteration_file
 from knowswap_mm.schedule import SwapSchedule
 
 #: Events at which a hook finds out that it does not fit the run.
@@ -86,9 +87,9 @@ class CheckedRunner(ClusterRunner):
         if fn_name == 'before_save_checkpoint' and self.swap_schedule is not None:
             self._seal(checkpoint, changed)
         elif fn_name == 'after_load_checkpoint' and isinstance(checkpoint.get('swap'), dict):
-            if self._resume and not changed:
+            if self.resumes and not changed:
                 _refuse_averages(checkpoint)
-            elif not self._resume:  # what is tested, or begun with, is what was saved
+            elif not self.resumes:  # what is tested, or begun with, is what was saved
                 checkpoint['state_dict'].update({key: marks[key][0] for key in changed})
 
     def load_or_resume(self) -> None:
@@ -107,7 +108,7 @@ class CheckedRunner(ClusterRunner):
         """Save what was trained, if anything was."""
         if self.iter and not window_is_open(self.optim_wrapper):
             meta = dict(iter=self.iter, epoch=self.epoch)
-            save_latest(self, f'iter_{self.iter}.pth', meta=meta)
+            save_latest(self, iteration_file(self.iter), meta=meta)
 
     def _seal(self, checkpoint: dict[str, Any], changed: dict[str, Any]) -> None:
         state = checkpoint.setdefault('swap', {})
@@ -157,17 +158,17 @@ class CheckedRunner(ClusterRunner):
 
     def build_train_loop(self, loop: Any) -> Any:
         """Build the training loop."""
-        with _named('train_cfg', loop, 'train_dataloader', self._train_dataloader):
+        with _named('train_cfg', loop, 'train_dataloader', self.loader_config('train')):
             return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: Any) -> Any:
         """Build the loop of evaluations in training."""
-        with _named('val_cfg', loop, 'val_dataloader', self._val_dataloader):
+        with _named('val_cfg', loop, 'val_dataloader', self.loader_config('val')):
             return super().build_val_loop(loop)
 
     def build_test_loop(self, loop: Any) -> Any:
         """Build the loop of a test."""
-        with _named('test_cfg', loop, 'test_dataloader', self._test_dataloader):
+        with _named('test_cfg', loop, 'test_dataloader', self.loader_config('test')):
             return super().build_test_loop(loop)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook, ParamSchedulerHook
-from mmengine.optim import _ParamScheduler
 
+from knowswap_mm.compat import ParamScheduler
 from knowswap_mm.errors import ConfigError
 
 _PIPELINES = 'put the pipeline that you want into train_dataloader.dataset.roles'
@@ -71,7 +71,7 @@ def check_hooks(runner: Any, total: int) -> None:
         problem = 'param_scheduler is given, and nothing would apply it'
         fix = "leave it out, or write dict(type='ParamSchedulerHook')"
         raise ConfigError('default_hooks.param_scheduler', None, problem, fix)
-    if runner._val_loop is None:
+    if not runner.evaluates:
         for key, name in monitored(runner):
             fix = 'give val_dataloader, val_evaluator and val_cfg, or leave it out'
             raise ConfigError(key, name, 'the run has no evaluation to find it in', fix)
@@ -91,7 +91,7 @@ def monitored(runner: Any) -> list[tuple[str, str]]:
         elif isinstance(hook, EarlyStoppingHook):
             found.append(('custom_hooks.EarlyStoppingHook.monitor', hook.monitor))
     for scheduler in runner.param_schedulers or []:
-        if isinstance(scheduler, _ParamScheduler) and hasattr(scheduler, 'monitor'):
+        if isinstance(scheduler, ParamScheduler) and hasattr(scheduler, 'monitor'):
             found.append(('param_scheduler.monitor', scheduler.monitor))
     return found
 

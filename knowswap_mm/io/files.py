@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: What :func:`write_atomic` calls files of a run, and of its adapters, for :func:`remove_partial`.
-OURS = tuple(f'{place}*.????????-????????????' for place in ('', 'adapter/', 'adapters/*/'))
-
-
 def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under another name, and give it its name when it lies on the disk.
 

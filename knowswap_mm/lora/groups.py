@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from knowswap_mm.checks import check_texts
+from knowswap_mm.compat import children_of, norms_of
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import lora_layers
 
@@ -111,7 +112,7 @@ def list_elements(model: nn.Module) -> set[str]:
     elements = set()
     for name, module in model.named_modules():
         if isinstance(module, (nn.ModuleList, nn.Sequential)):
-            names = [f'{name}.{child}' if name else child for child in module._modules]
+            names = [f'{name}.{child}' if name else child for child in children_of(module)]
             several = isinstance(module, nn.Sequential)
             elements.update(each for each in names if not several or layers[each] > 1)
     return elements
@@ -156,7 +157,7 @@ class GroupNorms(torch.autograd.Function):
         Returns:
             Tensor: Norms, ``(groups,)``, in fp32.
         """
-        squares = torch.stack(torch._foreach_norm(matrices)).float().square()
+        squares = torch.stack(norms_of(matrices)).float().square()
         norms = (membership @ squares + epsilon).sqrt()
         ctx.save_for_backward(membership, owners, norms, *matrices)
         return norms
@@ -247,7 +248,7 @@ class BlockNorms:
         found = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
         if found:  # an expand phase has none
             positions, gradients = zip(*found, strict=True)
-            for position, norm in zip(positions, torch._foreach_norm(gradients), strict=True):
+            for position, norm in zip(positions, norms_of(gradients), strict=True):
                 norms[position] = norm.float()
         return (self._of_parameters @ torch.stack(norms).square()).sqrt()
 

@@ -21,8 +21,8 @@ from knowswap_mm.distributed.process_group import of_rank_0
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.io.checkpoints import safe_load
 from knowswap_mm.io.files import write_atomic
+from knowswap_mm.runs.files import CHECKPOINTS, LATEST_FILE, RECORD_FILE
 from knowswap_mm.runs.launch import process_name
-from knowswap_mm.runs.record import RECORD_FILE
 
 #: Bytes that are compared at both ends; the end of a checkpoint holds checksums of all its parts.
 _END = 1 << 16
@@ -98,11 +98,6 @@ def _mark(path: str | os.PathLike) -> str:
     return f'sha256 {size} {hashlib.sha256(content).hexdigest()}'
 
 
-LATEST_FILE = 'last_checkpoint'
-#: Names of a run's checkpoints.
-CHECKPOINTS = ('iter_*.pth', 'phase*.pth')
-
-
 def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
     """Note a checkpoint that is whole as the last one.
 
@@ -149,25 +144,9 @@ def last_of_run(runner: Runner) -> Path | None:
         named = Path(note.read_text(encoding='utf-8', errors='replace').strip())
         if note.stat().st_mtime_ns >= runner.began_ns and named.is_file():
             return named
-    point = runner._resume_point
+    point = runner.resume_point
     found = point is not None and point.resumes and Path(point.path).is_file()
     return Path(point.path) if found else None
-
-
-def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """Find the newest checkpoint of a run that can be read, see :func:`read_latest`.
-
-    Args:
-        folder (str | PathLike): The folder of the run.
-
-    Returns:
-        Path | None: The checkpoint; None if there is none at all.
-
-    Raises:
-        CheckpointError: If there are checkpoints, but none of them is whole.
-    """
-    found = read_latest(folder)
-    return None if found is None else found[0]
 
 
 def read_latest(

@@ -20,9 +20,9 @@ from mmengine.logging import print_log
 
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.io.partial_file import age, open_partial, try_lock
+from knowswap_mm.runs.files import LOCK_FILE
 from knowswap_mm.runs.launch import lives, process_name
 
-LOCK_FILE = 'run.lock'
 #: Seconds between two signs of life of a run.
 BEAT = 10.0
 #: Seconds that a start waits for a run that lives: it may be about to end.

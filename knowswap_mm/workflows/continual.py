@@ -16,11 +16,11 @@ from mmengine.config import Config
 from knowswap_mm.cli.options import command_of
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.engine.config import check_place, open_config
-from knowswap_mm.engine.hooks.phase import ADAPTER_FOLDER
 from knowswap_mm.errors import ConfigError, FileError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.runs.files import ADAPTER_FOLDER
 from knowswap_mm.runs.reader import read_schedule
 
 START = 'start'

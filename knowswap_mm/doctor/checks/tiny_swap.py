@@ -10,10 +10,11 @@ from pathlib import Path
 from knowswap_mm.cli.options import command_of
 from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.registry import DOCTOR_CHECKS
+from knowswap_mm.runs.files import ADAPTER_FOLDER, RESULTS_FILE
 
 SECONDS = 300
 #: What a swap leaves behind.
-WANTED = ('phase1_learn.pth', 'phase2_forget.pth', 'swap_results.json', 'adapter/manifest.json')
+WANTED = ('phase1_learn.pth', 'phase2_forget.pth', RESULTS_FILE, f'{ADAPTER_FOLDER}/manifest.json')
 
 
 @DOCTOR_CHECKS.register_module()

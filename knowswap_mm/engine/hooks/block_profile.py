@@ -15,9 +15,9 @@ from knowswap_mm.checks import check_whole
 from knowswap_mm.io.files import write_atomic
 from knowswap_mm.lora.groups import BlockNorms
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import PROFILE_FILE
 from knowswap_mm.schedule import SwapPhase
 
-PROFILE_FILE = 'block_profile.json'
 _SUMS = ('gradient', 'share')
 
 
@@ -216,5 +216,5 @@ class BlockProfileHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the profile of the run that is resumed until the blocks are known."""
-        if runner._resume and 'block_profile' in checkpoint:
+        if runner.resumes and 'block_profile' in checkpoint:
             self._resumed = checkpoint['block_profile']

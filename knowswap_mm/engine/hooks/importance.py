@@ -131,7 +131,7 @@ class SaliencyMaskHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the masks of the run that is resumed."""
-        if runner._resume and _KEY in checkpoint:
+        if runner.resumes and _KEY in checkpoint:
             self._phase, self.masks = checkpoint[_KEY]['phase'], dict(checkpoint[_KEY]['masks'])
             self._held = {}
 

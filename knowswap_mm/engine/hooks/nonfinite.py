@@ -18,6 +18,7 @@ from knowswap_mm.engine.training_step import GRADIENT_NORM, TrainingStep, fetch
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.io.files import write_json
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import nonfinite_file
 
 ACTIONS = ('stop', 'skip')
 _KEY = 'swap.nonfinite'
@@ -200,11 +201,11 @@ class NonfiniteHook(Hook):
         """Write what is known of a bad step, if it was bad here; gives the message for people."""
         phase, rank = runner.swap_schedule.phase_at(step.iteration), get_rank()
         where = f'Iteration {step.iteration} in {phase.name}'
-        path = Path(runner.work_dir) / f'nonfinite_iter_{step.iteration}_rank{ranks[0]}.json'
+        path = Path(runner.work_dir) / nonfinite_file(step.iteration, ranks[0])
         who = 'rank ' + ', '.join(map(str, ranks))
         if rank not in ranks:
             return f'{where}: the loss is not finite on {who}; see {path}.'
-        path = path.with_name(f'nonfinite_iter_{step.iteration}_rank{rank}.json')
+        path = path.with_name(nonfinite_file(step.iteration, rank))
         content = dict(
             iteration=step.iteration,
             phase=phase.name,

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from knowswap_mm.checks import check_flag, check_texts, check_whole
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import AUDIT_FOLDER
 from knowswap_mm.runs.record import RunLog
 from knowswap_mm.runs.results import START
 
@@ -49,7 +50,7 @@ class AuditHook(Hook):
 
             auditor = build_auditor(self.auditor or runner.cfg.get('audit'))
             report = auditor.audit(runner.cfg, runner.swapper, self.references)
-            page = report.write(Path(runner.work_dir) / 'audit')
+            page = report.write(Path(runner.work_dir) / AUDIT_FOLDER)
             runner.logger.info(f'{report.headline()} The audit is in {page}.')
         barrier()
 

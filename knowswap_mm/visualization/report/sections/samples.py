@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.files import IMAGES_FOLDER
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph
@@ -60,4 +61,4 @@ class Samples(Section):
             ]
             for number in chosen
         ]
-        return Gallery(f'Samples of the role {role}', record.folder / 'pictures', rows)
+        return Gallery(f'Samples of the role {role}', record.folder / IMAGES_FOLDER, rows)
