@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,20 +37,46 @@ def check_whole(key: str, value: Any, least: int = 1, example: int | None = None
         raise ConfigError(key, value, f'not an integer >= {least}', f'e.g. {shown}')
 
 
-def check_between(key: str, value: Any, low: float, high: float, example: float) -> None:
-    """Require a number above ``low`` and not above ``high``.
+def check_number(key: str, value: Any, limits: str, example: float | str) -> None:
+    """Require a finite number within limits.
 
     Args:
         key (str): Config key.
         value: What was received.
-        low (float): Does not fit itself.
-        high (float): Fits itself, unless it is infinite.
-        example (float): What the message shows.
+        limits (str): As the message shows them: ``> 0``, ``>= 0``, ``in (0, 1]``, ``in [0, 1)``.
+        example (float | str): What the message shows; a text is the whole of the fix.
+
+    Raises:
+        ConfigError: If it is none.
     """
-    number = type(value) in (int, float) and not math.isnan(value)
-    if not number or not low < value <= high or abs(value) == math.inf:
-        limits = f'> {low:g}' if high == math.inf else f'in ({low:g}, {high:g}]'
-        raise ConfigError(key, value, f'not a finite number {limits}', f'e.g. {example:g}')
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not _within(value, limits):
+        fix = example if isinstance(example, str) else f'e.g. {example:g}'
+        raise ConfigError(key, value, f'not a finite number {limits}', fix)
+
+
+def _within(value: float, limits: str) -> bool:
+    word, *bounds = re.sub(r'[\[(,\])]', '', limits).split()
+    low, high = (float(bound) for bound in (*bounds, 'inf')[:2])
+    above = value >= low if word == '>=' or '[' in limits else value > low
+    return above and (value < high if limits.endswith(')') else value <= high)
+
+
+def check_choice(key: str, value: Any, known: Iterable[str], what: str = 'choice') -> None:
+    """Require one of a few names.
+
+    Args:
+        key (str): Config key.
+        value: What was received.
+        known (Iterable[str]): The names.
+        what (str): What the message calls them.
+
+    Raises:
+        ConfigError: If it is another one.
+    """
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(key, value, f'unknown {what}', f'use one of {known}')
 
 
 def check_text(key: str, value: Any, example: str) -> None:
@@ -75,6 +102,23 @@ def check_texts(key: str, value: Any, example: str) -> None:
     listed = isinstance(value, (list, tuple))
     if not listed or not all(isinstance(each, str) and each for each in value):
         raise ConfigError(key, value, 'no list of texts', f'e.g. [{example!r}]')
+
+
+def check_patterns(key: str, value: Any) -> None:
+    """Require a list of regular expressions.
+
+    Args:
+        key (str): Config key.
+        value: What was received.
+    """
+    check_texts(key, value, 'decoder')
+    for pattern in value:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problem = f'{pattern!r} is no regular expression ({error})'
+            fix = "use a list of them, e.g. ['decoder']"
+            raise ConfigError(key, list(value), problem, fix) from None
 
 
 def check_mapping(key: str, value: Any, example: str) -> None:

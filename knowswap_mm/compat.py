@@ -54,7 +54,7 @@ class OpenRunner(Runner):
         self._has_loaded = value
 
     def loader_config(self, split: str) -> Any:
-        """Config of a data loader; the loader once it was built.
+        """Config of a data loader; None if the run has none.
 
         Args:
             split (str): ``train``, ``val`` or ``test``.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_pictures, write_image_folder
+from knowswap_mm.io.files import write_text
 
 CLASSES, OLD, SIZE, PICTURES = SHAPE_CLASSES[:4], 3, 16, 8
 
@@ -16,8 +17,6 @@ def write_tiny_swap(folder: Path) -> Path:
     Args:
         folder (Path): A folder that is there.
     """
-    from knowswap_mm.io.files import write_text  # only now: it brings torch
-
     draw = lambda seed: lambda: make_shape_pictures(PICTURES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'
     write_image_folder(data, CLASSES, dict(train=draw(0), val=draw(1)), dict(generator='doctor'))

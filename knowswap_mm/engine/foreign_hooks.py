@@ -78,11 +78,7 @@ def check_hooks(runner: Any, total: int) -> None:
 
 
 def monitored(runner: Any) -> list[tuple[str, str]]:
-    """The metrics that hooks and schedulers of a run wait for, each with its config key.
-
-    Args:
-        runner (Runner): The runner.
-    """
+    """The metrics that hooks and schedulers of a run wait for, each with its config key."""
     found = []
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:

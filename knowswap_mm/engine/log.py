@@ -74,11 +74,7 @@ class DeviceHistory(HistoryBuffer):
         self._fetch = fetch
 
     def record(self, value: bool | int | float) -> None:
-        """Add a value that came from the device.
-
-        Args:
-            value (bool | int | float): The value.
-        """
+        """Add a value that came from the device."""
         if len(self.data[0]):
             super().update(value)
         else:  # as the message hub begins a buffer: the first value decides on its dtype
@@ -154,11 +150,7 @@ class DeviceScalars:
 
     @classmethod
     def of(cls, hub: MessageHub) -> DeviceScalars:
-        """The one of a hub.
-
-        Args:
-            hub (MessageHub): The hub.
-        """
+        """The one of a hub."""
         if hub not in cls._known:
             cls._known[hub] = cls(hub)
         return cls._known[hub]

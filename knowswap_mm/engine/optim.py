@@ -102,11 +102,7 @@ class SwapOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass, on the device of the model.
-
-        Args:
-            model (nn.Module): The model.
-        """
+        """Autocast around the forward pass, on the device of the model."""
         with super().optim_context(model):
             if self.dtype is None:
                 yield
@@ -170,9 +166,6 @@ class PhaseSchedulers:
 
     def configs(self, phase: SwapPhase) -> list[dict[str, Any]]:
         """Scheduler configs for the schedule that runs in a phase.
-
-        Args:
-            phase (SwapPhase): The phase.
 
         Returns:
             list[dict]: Configs for ``Runner.build_param_scheduler``.

@@ -18,11 +18,7 @@ Marks = dict[str, tuple[Tensor, int]]
 
 
 def marks_of(state: Mapping[str, Any]) -> Marks:
-    """Remember the tensors of a state dict, so that :func:`replaced` finds what hooks changed.
-
-    Args:
-        state (Mapping): The state dict.
-    """
+    """Remember the tensors of a state dict, so that :func:`replaced` finds what hooks changed."""
     return {k: (v, version_of(v)) for k, v in state.items() if isinstance(v, Tensor)}
 
 
@@ -93,11 +89,7 @@ class SavedWeights:
 
 
 def fingerprint(swapper: nn.Module) -> str:
-    """Hash of all weights that a model has now.
-
-    Args:
-        swapper (nn.Module): The model.
-    """
+    """Hash of all weights that a model has now."""
     return hash_tensors(swapper.state_dict())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
-from knowswap_mm.checks import check_between, check_mapping, check_text
+from knowswap_mm.checks import check_keys, check_mapping, check_number, check_text
 from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
@@ -59,14 +58,13 @@ class RoleMetric(BaseMetric):
     ) -> None:
         super().__init__(**kwargs)
         check_text('val_evaluator.primary', primary, 'accuracy/top1')
-        check_between('val_evaluator.scale', scale, 0, math.inf, 100)
+        check_number('val_evaluator.scale', scale, '> 0', 100)
         if not isinstance(metric, (list, tuple)):
             check_mapping('val_evaluator.metric', metric, "dict(type='Accuracy')")
         self.primary, self.scale = primary, scale
         by_role = isinstance(metric, dict) and 'type' not in metric
-        if by_role and (unknown := sorted(set(metric) - set(ROLES))):
-            key = f'val_evaluator.metric.{unknown[0]}'
-            raise ConfigError(key, metric[unknown[0]], 'unknown role', f'use {ROLES}')
+        if by_role:
+            check_keys('val_evaluator.metric', metric, ROLES, 'unknown role')
         self.metrics: dict[str, list[BaseMetric]] = {}
         self._configs: dict[str, list[dict[str, Any]]] = {}
         for role in ROLES:

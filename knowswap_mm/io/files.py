@@ -62,12 +62,7 @@ def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text, see :func:`write_atomic`.
-
-    Args:
-        path (str | PathLike): The file.
-        text (str): Its contents.
-    """
+    """Write a text, see :func:`write_atomic`."""
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
@@ -210,9 +205,6 @@ def cache_folder(given: str | None = None) -> Path:
 
 def files_digest(paths: Sequence[str]) -> str | None:
     """A name for what was read from files; it changes with their paths, sizes and times.
-
-    Args:
-        paths (Sequence[str]): The files.
 
     Returns:
         str | None: Hexadecimal digits; None if a file is missing or in a remote storage.

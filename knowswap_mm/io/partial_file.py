@@ -147,9 +147,6 @@ def try_lock(descriptor: int, shared: bool = False) -> bool | None:
 def age(path: Path) -> float:
     """Seconds since a file was changed, by the clock of its file system, not of this machine.
 
-    Args:
-        path (Path): The file.
-
     Raises:
         OSError: If it is gone.
     """

@@ -23,9 +23,6 @@ def check_pickle(content: bytes) -> None:
     A memo is as large as its highest number, which a file of eight bytes may set to four thousand
     millions. Nothing is built here, and nothing is executed.
 
-    Args:
-        content (bytes): The pickle.
-
     Raises:
         pickle.UnpicklingError: If it does that, or refers to the registry of extensions.
         ValueError: If it is cut off or no pickle.
@@ -178,9 +175,6 @@ def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
 
 def arrays_of(content: bytes) -> Any:
     """Read a pickle of arrays in dicts and lists.
-
-    Args:
-        content (bytes): The pickle.
 
     Raises:
         Exception: As :func:`read_arrays`.

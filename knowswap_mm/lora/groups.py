@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from knowswap_mm.checks import check_texts
+from knowswap_mm.checks import check_patterns
 from knowswap_mm.compat import children_of, norms_of
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import lora_layers
@@ -54,8 +54,7 @@ class LoRAGroups:
     ) -> None:
         if by not in GROUP_BY:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
-        check_texts('model.loss.group_exclude', exclude, 'decoder')
-        self._check_patterns(exclude)
+        check_patterns('model.loss.group_exclude', exclude)
         elements = list_elements(model)
         self.names: list[str] = []
         self.parameters: list[nn.Parameter] = []
@@ -81,18 +80,6 @@ class LoRAGroups:
         if not self.names:
             fix = 'inject adapters first, or exclude fewer of them'
             raise ConfigError('model.loss.group_exclude', list(exclude), 'no group is left', fix)
-
-    @staticmethod
-    def _check_patterns(exclude: Sequence[str]) -> None:
-        key, fix = 'model.loss.group_exclude', "use a list of regular expressions, e.g. ['decoder']"
-        if isinstance(exclude, str) or any(not isinstance(pattern, str) for pattern in exclude):
-            raise ConfigError(key, exclude, 'no list of texts', fix)
-        for pattern in exclude:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                problem = f'{pattern!r} is no regular expression ({error})'
-                raise ConfigError(key, list(exclude), problem, fix) from None
 
     def __len__(self) -> int:
         return len(self.names)

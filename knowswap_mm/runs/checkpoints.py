@@ -18,9 +18,9 @@ from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from knowswap_mm.distributed.process_group import of_rank_0
-from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError, reason_of
 from knowswap_mm.io.checkpoints import safe_load
-from knowswap_mm.io.files import write_atomic
+from knowswap_mm.io.files import write_text
 from knowswap_mm.runs.files import CHECKPOINTS, LATEST_FILE, RECORD_FILE
 from knowswap_mm.runs.launch import process_name
 
@@ -99,13 +99,8 @@ def _mark(path: str | os.PathLike) -> str:
 
 
 def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-    """Note a checkpoint that is whole as the last one.
-
-    Args:
-        folder (str | PathLike): The folder of the run.
-        checkpoint (str | PathLike): The checkpoint.
-    """
-    write_atomic(Path(folder) / LATEST_FILE, lambda file: file.write(str(checkpoint).encode()))
+    """Note a checkpoint that is whole as the last one."""
+    write_text(Path(folder) / LATEST_FILE, str(checkpoint))
 
 
 def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
@@ -228,10 +223,10 @@ def taken_over(load: Callable[..., Any]) -> Callable[..., Any]:
         except SwapError:
             raise
         except _ERRORS as error:
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
             raise CheckpointError(
-                f'{filename} cannot be taken over: its state is not that of such a run ({reason}). '
-                'Fix: use an earlier checkpoint of the run, or start anew in another work_dir.'
+                f'{filename} cannot be taken over: its state is not that of such a run '
+                f'({reason_of(error)}). Fix: use an earlier checkpoint of the run, or start anew '
+                'in another work_dir.'
             ) from error
 
     return checked

@@ -87,9 +87,6 @@ def config_hash(cfg: Config) -> str:
 
     Also of what the runner writes into the work dir, which has other lines in another order: a
     config may lie where the runner replaces it.
-
-    Args:
-        cfg (Config): The config.
     """
     text = json.dumps(_ordered(cfg.to_dict()))
     return hashlib.sha256(text.encode()).hexdigest()

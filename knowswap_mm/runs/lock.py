@@ -242,9 +242,6 @@ class WorkDirLock:
 def read_holder(path: Path) -> Holder | None:
     """Read a lock.
 
-    Args:
-        path (Path): The file.
-
     Returns:
         Holder | None: None if there is none. What is no lock of ours has no content.
     """
@@ -262,11 +259,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def in_use(folder: str | os.PathLike) -> bool:
-    """Whether a run seems to train in a folder; this does not wait for a sign of life.
-
-    Args:
-        folder (str | PathLike): The work dir.
-    """
+    """Whether a run seems to train in a folder; this does not wait for a sign of life."""
     path = Path(folder) / LOCK_FILE
     try:
         held = read_holder(path)

@@ -32,9 +32,6 @@ from knowswap_mm.schedule.phase import PHASE_KINDS
 def read_schedule(folder: Path) -> dict[str, Any]:
     """Read the file that a run wrote.
 
-    Args:
-        folder (Path): The folder of the run.
-
     Returns:
         dict: ``phases`` (each with ``index`` and ``kind``) and ``classes`` (names by role), at
         least.
@@ -93,11 +90,7 @@ class ScalarLog:
         return log
 
     def curve(self, key: str) -> list[tuple[int, float]]:
-        """A value of the training over the iterations.
-
-        Args:
-            key (str): Its name.
-        """
+        """A value of the training over the iterations."""
         return [(line['step'], line[key]) for line in self.training if _is_number(line.get(key))]
 
     def keys(self, prefix: str) -> list[str]:
@@ -112,11 +105,7 @@ class ScalarLog:
         return list(found)
 
     def evaluated(self, key: str) -> list[tuple[int, float]]:
-        """A metric over the iterations.
-
-        Args:
-            key (str): Its name.
-        """
+        """A metric over the iterations."""
         return [(line['step'], line[key]) for line in self.evaluations if _is_number(line.get(key))]
 
 
@@ -224,7 +213,7 @@ class RunFolder:
         return found if found and found.get('phases') else None
 
     @cached_property
-    def pictures(self) -> dict[str, Any] | None:
+    def images(self) -> dict[str, Any] | None:
         """The index of the images of samples."""
         found = self._json(self.folder / IMAGES_FOLDER / IMAGES_FILE)
         return found if found and found.get('states') else None

@@ -25,27 +25,10 @@ class AtomicBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
         """Write bytes.
 
-        Args:
-            obj (bytes): The contents.
-            filepath (str | PathLike): The file.
-
         Raises:
             CheckpointError: If they cannot be written.
         """
         write_atomic(filepath, lambda file: file.write(obj))
-
-    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
-        """Write text.
-
-        Args:
-            obj (str): The contents.
-            filepath (str | PathLike): The file.
-            encoding (str): Its encoding.
-
-        Raises:
-            CheckpointError: If they cannot be written.
-        """
-        self.put(obj.encode(encoding), filepath)
 
 
 class NowhereBackend(LocalBackend):
@@ -55,12 +38,7 @@ class NowhereBackend(LocalBackend):
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Drop bytes.
-
-        Args:
-            obj (bytes): The contents.
-            filepath (str | PathLike): The file.
-        """
+        """Drop bytes."""
 
 
 register_backend(ATOMIC, AtomicBackend, force=True)

@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
-from knowswap_mm.checks import check_whole
+from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.engine.training_step import role_batches
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.models import ElasticWeightLoss
@@ -79,8 +79,7 @@ class SaliencyMaskHook(Hook):
 
     def __init__(self, share: float = 0.5, samples: int = 1024, batch_size: int = 128) -> None:
         where = 'custom_hooks.SaliencyMaskHook'
-        if type(share) not in (int, float) or not 0 < share <= 1:
-            raise ConfigError(f'{where}.share', share, 'not in (0, 1]', 'e.g. 0.5')
+        check_number(f'{where}.share', share, 'in (0, 1]', 0.5)
         for key, value in (('samples', samples), ('batch_size', batch_size)):
             check_whole(f'{where}.{key}', value, 1, 128)
         self.share, self.samples, self.batch_size = share, samples, batch_size

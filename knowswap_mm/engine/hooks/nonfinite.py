@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 from torch.optim import Optimizer
 
-from knowswap_mm.checks import check_keys, check_whole
+from knowswap_mm.checks import check_choice, check_keys, check_whole
 from knowswap_mm.engine.training_step import GRADIENT_NORM, TrainingStep, fetch
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.io.files import write_json
@@ -60,8 +60,7 @@ class NonfiniteHook(Hook):
     priority = 'HIGH'
 
     def __init__(self, action: str = 'stop', limit: int = 10, interval: int = 50) -> None:
-        if action not in ACTIONS:
-            raise ConfigError(f'{_KEY}.action', action, 'unknown action', f'use one of {ACTIONS}')
+        check_choice(f'{_KEY}.action', action, ACTIONS, 'action')
         for name, value in (('limit', limit), ('interval', interval)):
             check_whole(f'{_KEY}.{name}', value, 1, 10)
         self.action, self.limit, self.interval = action, limit, interval

@@ -55,14 +55,15 @@ class AuditHook(Hook):
         barrier()
 
 
-@HOOKS.register_module()
-class RolePicturesHook(Hook):
+@HOOKS.register_module(name=['RoleImagesHook', 'RolePicturesHook'])
+class RoleImagesHook(Hook):
     """Draws what the model says of a few fixed validation samples of each role.
 
     At the start, after each phase, and, if asked for, at every evaluation between. The images
     are stored in ``<work_dir>/pictures`` for the report, and handed to the backends of the
     visualizer (TensorBoard and others) as ``<role>_<number>``. One process draws. Images are
-    worth no run: if they cannot be drawn, the log has a warning and training goes on.
+    worth no run: if they cannot be drawn, the log has a warning and training goes on. Configs may
+    also say ``RolePicturesHook``, its name before issue 25.
 
     Args:
         samples (int): Samples a role.
@@ -76,8 +77,8 @@ class RolePicturesHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, samples: int = 4, every_evaluation: bool = False) -> None:
-        check_whole('custom_hooks.RolePicturesHook.samples', samples, 1, 4)
-        check_flag('custom_hooks.RolePicturesHook.every_evaluation', every_evaluation)
+        check_whole('custom_hooks.RoleImagesHook.samples', samples, 1, 4)
+        check_flag('custom_hooks.RoleImagesHook.every_evaluation', every_evaluation)
         self.samples, self.every_evaluation = samples, every_evaluation
         self._failed = False
 
@@ -104,11 +105,11 @@ class RolePicturesHook(Hook):
     def _draw(self, runner: Any, state: str) -> None:
         from knowswap_mm.visualization.images import SamplePictures
 
-        pictures = SamplePictures(runner.val_dataloader, runner.work_dir, self.samples)
+        images = SamplePictures(runner.val_dataloader, runner.work_dir, self.samples)
         training = runner.swapper.training
         runner.swapper.eval()
         try:
-            for name, drawing in pictures.draw(runner.swapper, state, runner.iter):
+            for name, drawing in images.draw(runner.swapper, state, runner.iter):
                 runner.visualizer.add_image(name, drawing.image, step=runner.iter)
         finally:
             runner.swapper.train(training)

@@ -21,7 +21,7 @@ class Samples(Section):
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """A gallery for each role."""
-        index = record.pictures
+        index = record.images
         if index is None:
             return []
         states = index['states']
@@ -53,7 +53,7 @@ class Samples(Section):
 
     @staticmethod
     def _gallery(record: RunFolder, role: str, chosen: list[int], shown: list) -> Gallery:
-        samples = record.pictures['samples']
+        samples = record.images['samples']
         rows = [
             [
                 ('truth', samples[number]['truth']),
