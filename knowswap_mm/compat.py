@@ -98,11 +98,7 @@ class OpenRunner(Runner):
         self.train_loop._epoch, self.train_loop._iter = epoch, iteration
 
     def change_seed(self, seed: int) -> None:
-        """Seed the process anew, as the config's ``randomness`` says.
-
-        Args:
-            seed (int): The seed.
-        """
+        """Seed the process anew, as the config's ``randomness`` says."""
         self._randomness_cfg.update(seed=seed)
         self.set_randomness(**self._randomness_cfg)
 
@@ -123,11 +119,7 @@ class OpenCheckpointHook(CheckpointHook):
     """mmengine's hook of periodic checkpoints, of which the saving can be replaced."""
 
     def save_in_turn(self, runner: Any) -> None:
-        """Save as if it were time.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Save as if it were time."""
         self._save_checkpoint(runner)
 
     def save_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
@@ -187,40 +179,24 @@ def version_of(tensor: Tensor) -> int:
 
 
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Parameters of a module without those of its children; a change of the dict changes it.
-
-    Args:
-        module (nn.Module): The module.
-    """
+    """Parameters of a module without those of its children; a change of the dict changes it."""
     return module._parameters
 
 
 def own_tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers of a module without those of its children, repeated ones again.
-
-    Args:
-        module (nn.Module): The module.
-    """
+    """Parameters and buffers of a module without those of its children, repeated ones again."""
     for tensor in (*module._parameters.values(), *module._buffers.values()):
         if tensor is not None:
             yield tensor
 
 
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
-    """Children of a module by name; ``named_children`` leaves repeated ones out.
-
-    Args:
-        module (nn.Module): The module.
-    """
+    """Children of a module by name; ``named_children`` leaves repeated ones out."""
     return module._modules
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether anything listens to the passes of a module.
-
-    Args:
-        module (nn.Module): The module.
-    """
+    """Whether anything listens to the passes of a module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -50,6 +51,18 @@ def bounded(
     return found
 
 
+def _fetching(name: str) -> Callable[..., Any]:
+    """A method of mmengine's buffer that fetches the values on the device first."""
+    plain = getattr(HistoryBuffer, name)
+
+    @functools.wraps(plain)
+    def method(self: DeviceHistory, *args: Any, **kwargs: Any) -> Any:
+        self._fetch()
+        return plain(self, *args, **kwargs)
+
+    return method
+
+
 class DeviceHistory(HistoryBuffer):
     """A history whose newest values may still be on the device.
 
@@ -86,35 +99,9 @@ class DeviceHistory(HistoryBuffer):
         self._fetch()
         return super().data
 
-    def update(self, log_val: int | float, count: int = 1) -> None:
-        """Add a number behind the values on the device."""
-        self._fetch()
-        super().update(log_val, count)
-
-    def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
-        """A statistic by its name."""
-        self._fetch()
-        return super().statistics(method_name, *args, **kwargs)
-
-    def mean(self, window_size: int | None = None) -> np.ndarray:
-        """Mean of the newest values."""
-        self._fetch()
-        return super().mean(window_size)
-
-    def max(self, window_size: int | None = None) -> np.ndarray:
-        """Largest of the newest values."""
-        self._fetch()
-        return super().max(window_size)
-
-    def min(self, window_size: int | None = None) -> np.ndarray:
-        """Smallest of the newest values."""
-        self._fetch()
-        return super().min(window_size)
-
-    def current(self) -> np.ndarray:
-        """The newest value."""
-        self._fetch()
-        return super().current()
+    update, statistics, mean, max, min, current = map(
+        _fetching, ('update', 'statistics', 'mean', 'max', 'min', 'current')
+    )
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return HistoryBuffer, (*self.data, self.max_length)

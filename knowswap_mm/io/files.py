@@ -18,7 +18,6 @@ from knowswap_mm.checks import check_text
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.io.partial_file import (
     PARTIAL,
-    is_left,
     partial_file,
     partial_name,
     remove_left,
@@ -139,7 +138,7 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
     out = Path(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(out)
+        remove_left(out.parent, f'.{escape(out.name)}.*{PARTIAL}', folders=True)
         # Inside of it, so that the folder itself is made with the rights that the user gives.
         place = out.with_name(f'.{partial_name(out)}')
         place.mkdir(mode=0o700)
@@ -162,24 +161,6 @@ def write_folder(out: str | os.PathLike, replace: bool = True) -> Iterator[Path]
     finally:
         os.close(lock)
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _remove_stale(out: Path) -> None:
-    """Remove what writers left that were killed; a living one holds a lock."""
-    for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
-        if place.is_symlink() or not place.is_dir():
-            continue
-        try:
-            handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # gone already, or of another user
-            continue
-        try:
-            if is_left(place, handle):
-                shutil.rmtree(place, ignore_errors=True)
-        except OSError:  # gone
-            continue
-        finally:
-            os.close(handle)
 
 
 def cache_folder(given: str | None = None) -> Path:

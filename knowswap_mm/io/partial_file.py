@@ -7,6 +7,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import socket
 import time
 import uuid
@@ -95,15 +96,16 @@ def partial_file(path: Path, ending: str = '') -> Iterator[tuple[Path, BinaryIO]
         raise
 
 
-def remove_left(folder: Path, pattern: str) -> list[Path]:
-    """Remove partial files whose writers are dead.
+def remove_left(folder: Path, pattern: str, folders: bool = False) -> list[Path]:
+    """Remove partial files, or folders, whose writers are dead.
 
-    A file of this machine is removed if its lock is free; one of another machine only if, besides,
+    One of this machine is removed if its lock is free; one of another machine only if, besides,
     it was not changed for an hour by the clock of the file system.
 
     Args:
         folder (Path): The folder.
         pattern (str): As for ``glob``.
+        folders (bool): Whether folders are meant.
 
     Returns:
         list[Path]: What was removed.
@@ -111,14 +113,18 @@ def remove_left(folder: Path, pattern: str) -> list[Path]:
     removed = []
     for path in folder.glob(pattern):
         try:
-            if path.is_symlink() or not path.is_file():
+            if path.is_symlink() or not (path.is_dir() if folders else path.is_file()):
                 continue
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            way = os.O_RDONLY if folders else os.O_RDWR
+            descriptor = os.open(path, way | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # of another user, or gone already
             continue
         try:
             if is_left(path, descriptor):
-                path.unlink()
+                if folders:
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
                 removed.append(path)
         except OSError:
             continue
