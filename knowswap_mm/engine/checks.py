@@ -278,7 +278,7 @@ def check_train_loop(loop: Mapping[str, Any]) -> None:
         if name in loop:
             check_whole(f'train_cfg.{name}', loop[name], int(name == 'val_interval'), 500)
     if loop.get('fast_forward_on_resume'):
-        problem = 'a resumed run would get the samples of its begin again'
+        problem = 'a resumed run would get the samples of its start again'
         fix = 'leave it out: samples that were seen are passed over at once anyway'
         raise ConfigError('train_cfg.fast_forward_on_resume', True, problem, fix)
 

@@ -33,7 +33,7 @@ _REFUSED = {
     'DenseCLHook': ('it weighs a contrastive loss', _SELF),
     'PrepareProtoBeforeValLoopHook': ('it prepares a retriever', 'leave it out'),
 }
-#: Methods that mmengine calls once in a swap, at its begin and its end.
+#: Methods that mmengine calls once in a swap, at its start and its end.
 _ONCE = ('before_train_epoch', 'after_train_epoch')
 #: These know what they do there.
 _FINE = (CheckpointHook, ParamSchedulerHook)
@@ -64,7 +64,7 @@ def check_hooks(runner: Any, total: int) -> None:
             raise ConfigError(f'custom_hooks.{name}.by_epoch', True, problem, fix)
         elif _acts_once(hook):
             runner.logger.warning(
-                f'{name} acts at the begin or end of an epoch, and mmengine counts a whole swap as '
+                f'{name} acts at the start or end of an epoch, and mmengine counts a whole swap as '
                 'one: it acts once.'
             )
     if runner.param_schedulers and not any(isinstance(h, ParamSchedulerHook) for h in runner.hooks):

@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from knowswap_mm.datasets.seeding import seeded_cpu
-from knowswap_mm.engine.training_step import role_batches
+from knowswap_mm.engine.hooks.importance import role_batches
 from knowswap_mm.errors import reason_of
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.lora.tensors import is_adapter_key, plain_key

@@ -23,14 +23,14 @@ from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
 def begin_windows(runner: Any, phase: SwapPhase) -> None:
-    """Count the windows of accumulation from the begin of a phase, and close the last at its end.
+    """Count the windows of accumulation from the start of a phase, and close the last at its end.
 
-    mmengine counts them from the begin of the run: a forget step would apply gradients of the learn
+    mmengine counts them from the start of the run: a forget step would apply gradients of the learn
     phase, and a phase shorter than a window would make no step. A last window that is shorter takes
     the mean over its own iterations, as mmengine does at the end of a run.
 
     Args:
-        runner (SwapRunner): The runner, at the begin of the phase or resumed within it.
+        runner (SwapRunner): The runner, at the start of the phase or resumed within it.
         phase (SwapPhase): The phase.
 
     Raises:

@@ -48,8 +48,8 @@ def check_shared(path: str | os.PathLike, key: str) -> None:
     if not whole or len(set(marks)) == 1:
         return
     problems = [
-        f'on rank {rank} ({host}) it {"is another file" if mark in whole else mark}'
-        for rank, (host, mark) in enumerate(found)
+        f'on rank {rank} ({machine}) it {"is another file" if mark in whole else mark}'
+        for rank, (machine, mark) in enumerate(found)
         if mark != whole[0]
     ]
     has = marks.index(whole[0])
@@ -74,7 +74,7 @@ def check_no_other_has(folder: Path, patterns: Iterable[str]) -> None:
         return
     names = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
     found = all_gather_object((socket.gethostname(), names))
-    others = [f'rank {r} ({host}) has {n[-1]}' for r, (host, n) in enumerate(found) if n]
+    others = [f'rank {r} ({machine}) has {n[-1]}' for r, (machine, n) in enumerate(found) if n]
     if others and not found[0][1]:
         raise CheckpointError(
             f'resume: rank 0 ({found[0][0]}), which reads and writes the checkpoints, has none in '

@@ -44,8 +44,8 @@ class Holder(NamedTuple):
     stamp: tuple[int, int]
 
     def __str__(self) -> str:
-        host, number = self.content.get('host', 'unknown'), self.content.get('pid', 'unknown')
-        return f'machine {host}, process {number}, since {self.content.get("since", "unknown")}'
+        machine, number = self.content.get('host', 'unknown'), self.content.get('pid', 'unknown')
+        return f'machine {machine}, process {number}, since {self.content.get("since", "unknown")}'
 
 
 class WorkDirLock:

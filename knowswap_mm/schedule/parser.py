@@ -87,7 +87,7 @@ class PhaseParser:
             flags[name] = config.get(name, default)
             check_flag(f'{where}.{name}', flags[name])
         factor = config.get('lr_factor', 1.0)
-        check_number(f'{where}.lr_factor', factor, '> 0', 1.0)
+        check_number(f'{where}.lr_factor', factor, '> 0', 'e.g. 1.0')
         split = self._split(f'{where}.split', kind, config.get('split'))
         merge = flags['merge_learned']
         self._check_roles(where, kind, split, merge)

@@ -156,8 +156,7 @@ class SwapSchedule:
         check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
         check_whole('train_dataloader.batch_size', batch_size, 1, 160)
         phases, order = swap.get('phases'), swap.get('order')
-        by_position = isinstance(phases, Mapping) and all(str(key).isdecimal() for key in phases)
-        changes = phases if order is not None and by_position else {}
+        changes = phases if order is not None and isinstance(phases, Mapping) else {}
         phases = None if changes else phases
         if (phases is None) == (order is None):
             fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
@@ -171,8 +170,6 @@ class SwapSchedule:
             raise ConfigError('swap.phase_settings', settings, problem, fix)
         if isinstance(phases, dict):
             # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
-            if not by_position:
-                raise ConfigError('swap.phases', phases, 'not a list of phases', 'write a list')
             phases = [phases[key] for key in sorted(phases, key=int)]
         if not isinstance(phases, (list, tuple)) or not phases:
             raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
