@@ -12,11 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from torch.utils.data import DataLoader
 
 from knowswap_mm.compat import OpenRunner
-from knowswap_mm.models.foreign_code import no_foreign_code
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's sys/prctl.h
 
@@ -90,8 +88,6 @@ class TidyRunner(OpenRunner):
       :func:`start_worker`.
     - Processes of a torchrun that is killed end with it, see :func:`die_with_launcher`.
 
-    Its model is built without foreign code, see :func:`no_foreign_code`.
-
     Args:
         *args: As for :class:`mmengine.runner.Runner`.
         **kwargs: Likewise.
@@ -121,18 +117,6 @@ class TidyRunner(OpenRunner):
             return super().test()
         finally:
             self.end_workers()
-
-    def build_model(self, model: Any) -> nn.Module:
-        """Build the model; nothing is fetched or unpickled for it.
-
-        Args:
-            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
-
-        Raises:
-            ConfigError: If a part of it tries to.
-        """
-        with no_foreign_code('model', model if isinstance(model, dict) else None):
-            return super().build_model(model)
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:

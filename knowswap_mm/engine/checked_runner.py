@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from torch import nn
 from torch.utils.checkpoint import checkpoint as compute_again
 
 from knowswap_mm.distributed.cluster_runner import ClusterRunner
@@ -20,7 +19,7 @@ from knowswap_mm.engine.foreign_hooks import missing_metric
 from knowswap_mm.engine.optim import window_is_open
 from knowswap_mm.engine.saved_weights import SavedWeights, follow_from_the_start, marks_of, replaced
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
-from knowswap_mm.io.files import write_text
+from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.runs.checkpoints import save_latest
 from knowswap_mm.runs.files import iteration_file
 from knowswap_mm.schedule import SwapSchedule
@@ -125,17 +124,6 @@ class CheckedRunner(ClusterRunner):
             weights=SavedWeights(self.bare_model, changed),
         )
 
-    def dump_config(self) -> None:
-        """Write the config into the folder of the run, whole or not at all."""
-        if not is_main_process():
-            return
-        name = self.cfg.filename
-        name = Path(name).name if name else f'{self.timestamp}.py'
-        if name.endswith('.py'):
-            write_text(Path(self.work_dir) / name, self.cfg.pretty_text)
-        else:
-            super().dump_config()
-
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Build and register the hooks that mmengine has by itself."""
         with _named('default_hooks', hooks):
@@ -155,6 +143,18 @@ class CheckedRunner(ClusterRunner):
             raise
         except Exception as error:
             raise _LoaderError(f'{type(error).__name__}: {error}') from error
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; nothing is fetched or unpickled for it.
+
+        Args:
+            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
+
+        Raises:
+            ConfigError: If a part of it tries to.
+        """
+        with no_foreign_code('model', model if isinstance(model, dict) else None):
+            return super().build_model(model)
 
     def build_train_loop(self, loop: Any) -> Any:
         """Build the training loop."""

@@ -1,4 +1,4 @@
-"""Configs as the commands of this package open them."""
+"""Configs as commands open them and as the runner completes them."""
 
 from __future__ import annotations
 

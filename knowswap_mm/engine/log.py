@@ -1,4 +1,4 @@
-"""Log lines that say where in the swap the run is."""
+"""What is logged: numbers that stay on the device as long as they can, and lines by phase."""
 
 from __future__ import annotations
 

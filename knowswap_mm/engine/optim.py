@@ -1,4 +1,4 @@
-"""Learning rate schedules phase by phase."""
+"""Steps of the optimizer: windows of accumulation, the wrapper, learning rates by phase."""
 
 from __future__ import annotations
 

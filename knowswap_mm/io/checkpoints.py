@@ -1,4 +1,4 @@
-"""mmengine's own loading, as data only."""
+"""Weight files, and what mmengine itself reads, as data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where derived files are kept between runs."""
+"""Files and folders that are there whole or not at all, and the cache of derived ones."""
 
 from __future__ import annotations
 

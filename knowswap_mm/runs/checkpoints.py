@@ -1,4 +1,4 @@
-"""What a run goes on from."""
+"""The checkpoints of a run: named, found, compared between processes, and taken over."""
 
 from __future__ import annotations
 

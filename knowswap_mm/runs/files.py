@@ -50,6 +50,15 @@ def iteration_file(iteration: int | str) -> str:
     return f'iter_{iteration}.pth'
 
 
+def phase_file(name: str) -> str:
+    """Name of the checkpoint of the end of a phase.
+
+    Args:
+        name (str): Of the phase, see :func:`~knowswap_mm.schedule.phase.phase_name`.
+    """
+    return f'{name}.pth'
+
+
 def nonfinite_file(iteration: int, rank: int) -> str:
     """Name of the file about a loss that was not finite.
 

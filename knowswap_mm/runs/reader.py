@@ -26,7 +26,7 @@ from knowswap_mm.runs.files import (
     STARTS_FILE,
 )
 from knowswap_mm.runs.results import SwapResults
-from knowswap_mm.schedule.phase import PHASE_KINDS
+from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
 
 
 def read_schedule(folder: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class RunFolder:
             data = json.loads(path.read_text(encoding='utf-8'))
             self.results = SwapResults.read(path)
             self.phases: list[dict[str, Any]] = [
-                dict(phase, name=f'phase{phase["index"] + 1}_{phase["kind"]}')
+                dict(phase, name=phase_name(phase['index'], phase['kind']))
                 for phase in data['schedule']['phases']
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -22,7 +22,7 @@ from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json, read_lines
 from knowswap_mm.roles import ROLES
-from knowswap_mm.runs.files import LATEST_FILE, RESULTS_FILE
+from knowswap_mm.runs.files import LATEST_FILE, RESULTS_FILE, phase_file
 from knowswap_mm.runs.results import START, SwapResults
 from knowswap_mm.workflows.processes import RunFailed, call, stop_all
 
@@ -199,7 +199,7 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
         state['seconds'] += time.time() - started
         write_json(state_file, state)
     results = SwapResults.read(work_dir / RESULTS_FILE)
-    last = work_dir / f'{list(results.states)[-1]}.pth'
+    last = work_dir / phase_file(list(results.states)[-1])
     return dict(
         result,
         seconds=round(state['seconds']),

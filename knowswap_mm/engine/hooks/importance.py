@@ -1,4 +1,4 @@
-"""Lets only those weights move that the forget loss depends on."""
+"""Hooks of baselines that measure on a role how much each weight matters."""
 
 from __future__ import annotations
 

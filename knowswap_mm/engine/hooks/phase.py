@@ -21,7 +21,13 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.checkpoints import save_latest
-from knowswap_mm.runs.files import ADAPTER_FOLDER, PHASE_ADAPTERS, RESULTS_FILE, iteration_file
+from knowswap_mm.runs.files import (
+    ADAPTER_FOLDER,
+    PHASE_ADAPTERS,
+    RESULTS_FILE,
+    iteration_file,
+    phase_file,
+)
 from knowswap_mm.runs.history import SwapHistory
 from knowswap_mm.runs.record import begin_run_folder
 from knowswap_mm.runs.results import START, SwapResults
@@ -249,7 +255,7 @@ class PhaseHook(Hook):
         """Save the end of a phase; give the weights of the checkpoint, in all processes."""
         self._ended, self._weights = phase, None
         meta = dict(iter=phase.end, epoch=runner.epoch)
-        name = f'{phase.name}.pth'
+        name = phase_file(phase.name)
         if self.save_phases:
             # Noted as the last one: a run may end before its first periodic checkpoint.
             save_latest(runner, name, meta=meta)

@@ -1,4 +1,4 @@
-"""The report at the end of training."""
+"""Hooks that show what became of a run: its audit, images of samples, its report."""
 
 from __future__ import annotations
 
