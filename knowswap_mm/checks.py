@@ -1,10 +1,14 @@
-"""Checks of single values of a config; each raises ConfigError with the key, the value, the fix."""
+"""Checks of single values of a config; each raises ConfigError with the key, the value, the fix.
+
+In all of them ``key`` is the config key as a user would write it, ``value`` what was received, and
+``example`` what the message shows.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,79 +16,71 @@ from knowswap_mm.errors import ConfigError
 
 
 def check_flag(key: str, value: Any) -> None:
-    """Require True or False.
-
-    Args:
-        key (str): Config key, like in the functions below.
-        value: What was received.
-    """
+    """Require True or False."""
     if not isinstance(value, bool):
         raise ConfigError(key, value, 'neither True nor False', 'use one of them')
 
 
 def check_whole(key: str, value: Any, least: int = 1, example: int | None = None) -> None:
-    """Require an integer that is large enough.
-
-    Args:
-        key (str): Config key.
-        value: What was received.
-        least (int): The smallest number that fits.
-        example (int | None): What the message shows; ``least`` if None.
-    """
+    """Require an integer from ``least`` on, which is also the ``example`` if there is none."""
     if type(value) is not int or value < least:
         shown = least if example is None else example
         raise ConfigError(key, value, f'not an integer >= {least}', f'e.g. {shown}')
 
 
-def check_between(key: str, value: Any, low: float, high: float, example: float) -> None:
-    """Require a number above ``low`` and not above ``high``.
+def check_number(key: str, value: Any, limits: str, example: float | str) -> None:
+    """Require a finite number within ``limits``.
 
-    Args:
-        key (str): Config key.
-        value: What was received.
-        low (float): Does not fit itself.
-        high (float): Fits itself, unless it is infinite.
-        example (float): What the message shows.
+    They are as the message shows them: ``> 0``, ``>= 0``, ``in (0, 1]`` or ``in [0, 1)``. An
+    ``example`` that is a text is the whole of the fix.
     """
-    number = type(value) in (int, float) and not math.isnan(value)
-    if not number or not low < value <= high or abs(value) == math.inf:
-        limits = f'> {low:g}' if high == math.inf else f'in ({low:g}, {high:g}]'
-        raise ConfigError(key, value, f'not a finite number {limits}', f'e.g. {example:g}')
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not abs(value) < 1e300 or not _within(value, limits):
+        fix = example if isinstance(example, str) else f'e.g. {example:g}'
+        raise ConfigError(key, value, f'not a finite number {limits}', fix)
+
+
+def _within(value: float, limits: str) -> bool:
+    word, *bounds = re.sub(r'[\[(,\])]', '', limits).split()
+    low, high = (float(bound) for bound in (*bounds, 'inf')[:2])
+    above = value >= low if word == '>=' or '[' in limits else value > low
+    return above and (value < high if limits.endswith(')') else value <= high)
+
+
+def check_choice(key: str, value: Any, known: Iterable[str], what: str = 'choice') -> None:
+    """Require one of the ``known`` names; the message says ``what`` it is."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(key, value, f'unknown {what}', f'use one of {known}')
 
 
 def check_text(key: str, value: Any, example: str) -> None:
-    """Require text that is not empty.
-
-    Args:
-        key (str): Config key.
-        value: What was received.
-        example (str): What the message shows.
-    """
+    """Require text that is not empty."""
     if not isinstance(value, str) or not value:
         raise ConfigError(key, value, 'no text', f'e.g. {example!r}')
 
 
 def check_texts(key: str, value: Any, example: str) -> None:
-    """Require a list of texts.
-
-    Args:
-        key (str): Config key.
-        value: What was received.
-        example (str): An entry, which the message shows.
-    """
+    """Require a list of texts such as ``example``."""
     listed = isinstance(value, (list, tuple))
     if not listed or not all(isinstance(each, str) and each for each in value):
         raise ConfigError(key, value, 'no list of texts', f'e.g. [{example!r}]')
 
 
-def check_mapping(key: str, value: Any, example: str) -> None:
-    """Require a dict.
+def check_patterns(key: str, value: Any) -> None:
+    """Require a list of regular expressions."""
+    check_texts(key, value, 'decoder')
+    for pattern in value:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problem = f'{pattern!r} is no regular expression ({error})'
+            fix = "use a list of them, e.g. ['decoder']"
+            raise ConfigError(key, list(value), problem, fix) from None
 
-    Args:
-        key (str): Config key.
-        value: What was received.
-        example (str): What the message shows.
-    """
+
+def check_mapping(key: str, value: Any, example: str) -> None:
+    """Require a dict."""
     if not isinstance(value, Mapping):
         raise ConfigError(key, value, 'not a dict', f'write e.g. {example}')
 

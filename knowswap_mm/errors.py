@@ -51,3 +51,8 @@ class SampleError(SwapError):
 
 class PhaseError(SwapError):
     """A batch or a checkpoint that does not belong to the current phase."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Class of an error and the first line of what it says, for a message of ours."""
+    return f'{type(error).__name__}: {error}'.splitlines()[0][:300]

@@ -15,7 +15,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot
 from PIL import Image
 
-from knowswap_mm.visualization.images.samples import FOLDER, INDEX_FILE
+from knowswap_mm.runs.files import IMAGES_FILE, IMAGES_FOLDER
 from knowswap_mm.visualization.plots.style import STYLES
 
 PICTURE = Path(__file__).resolve().parents[1] / 'images' / 'before_after.png'
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def draw(folder: Path, samples: list[int], path: Path) -> None:
     """A column a sample: what the first and the last state say of it."""
-    index = json.loads((folder / INDEX_FILE).read_text(encoding='utf-8'))
+    index = json.loads((folder / IMAGES_FILE).read_text(encoding='utf-8'))
     states = index['states'][0], index['states'][-1]
     with pyplot.rc_context({'font.family': 'sans-serif', 'font.size': 9}):
         figure, grid = pyplot.subplots(
@@ -63,8 +63,8 @@ def draw(folder: Path, samples: list[int], path: Path) -> None:
 def main() -> None:
     """Draws, and says where."""
     args = parse_args()
-    folder = args.work_dir / FOLDER
-    if not (folder / INDEX_FILE).is_file():
+    folder = args.work_dir / IMAGES_FOLDER
+    if not (folder / IMAGES_FILE).is_file():
         sys.exit(f'{folder} holds no images. Fix: name the folder of a run, as train.py left it.')
     draw(folder, args.samples, args.out)
     print(f'{args.out}: {args.out.stat().st_size / 1024:.0f} KiB')

@@ -19,8 +19,8 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from knowswap_mm.engine.hooks.phase import RESULTS_FILE
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.files import RESULTS_FILE
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import SwapResults
 

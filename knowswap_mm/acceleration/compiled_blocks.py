@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 from knowswap_mm.acceleration.acceleration import Acceleration, mixed_class
 from knowswap_mm.checks import check_flag, check_texts, check_whole
+from knowswap_mm.compat import allow_recompilations, compiler_error
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
 
@@ -59,7 +59,7 @@ class CompiledBlock(nn.Module):
             return super().forward(*args, **kwargs)
         try:
             return self._compiled(self, *args, **kwargs)
-        except TorchDynamoException as error:
+        except compiler_error() as error:
             kind, reason = type(self).__bases__[1].__name__, str(error).strip().splitlines()
             warnings.warn(
                 f'A {kind} cannot be compiled and runs without ({type(error).__name__}: '
@@ -149,9 +149,7 @@ class CompiledBlocks(Acceleration):
         Returns:
             int: Blocks that were changed.
         """
-        config = torch._dynamo.config
-        name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'
-        setattr(config, name, max(getattr(config, name), self.limit))
+        allow_recompilations(self.limit)
         found = [
             module
             for module in host.modules()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from knowswap_mm.acceleration.acceleration import mixed_class
+from knowswap_mm.compat import NoticesNewWeights, version_of
 
 
 class FrozenCache:
@@ -44,7 +45,7 @@ class FrozenCache:
         """
         if any(tensor.is_inference() for tensor in tensors):
             return self._made(tensors, make)  # they have no version
-        key = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        key = (dtype, *((tensor.data_ptr(), version_of(tensor)) for tensor in tensors))
         if key != self._key:
             self._value = self._made(tensors, make)
             self._key = key
@@ -61,7 +62,7 @@ class FrozenCache:
             return make()
 
 
-class KeepsFrozen(nn.Module):
+class KeepsFrozen(NoticesNewWeights):
     """Mixin of modules with a :class:`FrozenCache`, which is emptied where weights are replaced.
 
     That is when a state dict is loaded, when the module is moved or cast, and when its mode
@@ -86,13 +87,9 @@ class KeepsFrozen(nn.Module):
             self._frozen_cache.clear()
         return super().train(mode)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> KeepsFrozen:
+    def weights_change(self) -> None:
+        """Forget what was made of the weights."""
         self._frozen_cache.clear()
-        return super()._apply(fn, *args, **kwargs)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._frozen_cache.clear()
-        super()._load_from_state_dict(*args, **kwargs)
 
 
 def may_keep(*tensors: Tensor | None) -> bool:

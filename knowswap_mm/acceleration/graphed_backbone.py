@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from knowswap_mm.acceleration.acceleration import Acceleration, mixed_class
 from knowswap_mm.checks import check_whole
+from knowswap_mm.compat import has_hooks, own_parameters, own_tensors, version_of
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -37,17 +38,17 @@ def own_leaves(module: nn.Module) -> Iterator[list[nn.Parameter]]:
     twins: dict[nn.Parameter, nn.Parameter] = {}
     places = []
     for part in module.modules():
-        for name, parameter in part._parameters.items():
+        for name, parameter in own_parameters(part).items():
             if parameter is not None and parameter.requires_grad:
                 twins.setdefault(parameter, nn.Parameter(parameter.detach()))
                 places.append((part, name, parameter))
     try:
         for part, name, parameter in places:
-            part._parameters[name] = twins[parameter]
+            own_parameters(part)[name] = twins[parameter]
         yield list(twins.values())
     finally:
         for part, name, parameter in places:
-            part._parameters[name] = parameter
+            own_parameters(part)[name] = parameter
 
 
 _WARM_UPS = 3
@@ -301,9 +302,7 @@ def call_key(module: nn.Module, x: Tensor) -> Hashable | None:
     kind = x.device.type
     state.append(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None)
     for part in module.modules():
-        if part is not module and (
-            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
-        ):
+        if part is not module and has_hooks(part):
             return None
         state.append(part.training)
         if isinstance(part, BaseTunerLayer):
@@ -311,10 +310,9 @@ def call_key(module: nn.Module, x: Tensor) -> Hashable | None:
             state.append(tuple(getattr(part, 'scaling', {}).items()))
         elif isinstance(part, nn.Dropout):
             state.append(part.p)
-        for tensor in (*part._parameters.values(), *part._buffers.values()):
-            if tensor is not None:
-                frozen = not tensor.requires_grad
-                state.append((tensor.data_ptr(), tensor._version if frozen else None))
+        for tensor in own_tensors(part):
+            frozen = not tensor.requires_grad
+            state.append((tensor.data_ptr(), version_of(tensor) if frozen else None))
     return tuple(state)
 
 

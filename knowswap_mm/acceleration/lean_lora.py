@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowswap_mm.acceleration.acceleration import Acceleration, compute_dtype
+from knowswap_mm.compat import has_hooks, reshaped
 from knowswap_mm.registry import ACCELERATIONS
 
 # Numbers in a row of what matrix units read; with another count, products take slower ways.
@@ -160,7 +161,7 @@ class LeanLoRALinear(lora.Linear):
             out = torch.addmm(out, low, b.t())
         # Not `view`: an activation that acts in place on a view makes autograd copy the whole
         # gradient three times (mmcv's FFN has such a ReLU).
-        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])
+        return reshaped(out, [*x.shape[:-1], out.shape[-1]])
 
     def _is_ordinary(self, x: Tensor, names: list[str]) -> bool:
         """Whether the output is that of a frozen linear plus products with A and B."""
@@ -175,10 +176,10 @@ class LeanLoRALinear(lora.Linear):
             or (base.bias is not None and base.bias.requires_grad)
             or torch.jit.is_tracing()
         )
-        if unusual or type(base) not in PLAIN_LINEARS or _has_hooks(base):
+        if unusual or type(base) not in PLAIN_LINEARS or has_hooks(base):
             return False
         return not any(self.lora_bias.get(name) for name in names) and all(
-            type(linear) is nn.Linear and not _has_hooks(linear)
+            type(linear) is nn.Linear and not has_hooks(linear)
             for name in names
             for linear in (self.lora_A[name], self.lora_B[name])
         )
@@ -198,15 +199,6 @@ class LeanLoRALinear(lora.Linear):
         if len(names) == 1:
             return a[0].to(dtype), b[0].to(dtype)
         return torch.cat(a).to(dtype), torch.cat(b, dim=1).to(dtype)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
 
 
 @ACCELERATIONS.register_module()

@@ -18,6 +18,7 @@ from knowswap_mm.audit.report import AuditReport, Finding, Table
 from knowswap_mm.checks import (
     check_arguments,
     check_mapping,
+    check_number,
     check_text,
     check_texts,
     check_whole,
@@ -80,8 +81,7 @@ class Auditor:
             raise ConfigError('audit.parts', parts, 'no list', "e.g. ['LinearProbe']")
         if device is not None:
             check_text('audit.device', device, 'cuda')
-        if type(margin) not in (int, float) or not 0 <= margin < 1:
-            raise ConfigError('audit.margin', margin, 'not in [0, 1)', 'e.g. 0.1')
+        check_number('audit.margin', margin, 'in [0, 1)', 0.1)
         chosen = PARTS if parts is None else parts
         settings = settings or {}
         for key, names in (('skip', skip), ('settings', settings)):

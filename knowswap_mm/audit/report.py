@@ -9,6 +9,7 @@ from typing import Any
 
 from knowswap_mm.audit.statistics import Estimate, Verdict
 from knowswap_mm.io.files import write_text
+from knowswap_mm.runs.files import AUDIT_FILE, AUDIT_PAGE
 from knowswap_mm.visualization.tables import markdown_table, table_cell
 
 
@@ -65,7 +66,6 @@ class Table:
 
 #: Name of the attack that only asks.
 ANSWERS = 'answers'
-JSON_FILE, PAGE_FILE = 'audit.json', 'audit.md'
 _EXPLAINED = """\
 Each attack has a number of which more means more knowledge of the forgotten classes, with its 95 %
 interval. *Before* is the model before the swap; the *floor* is a model that never saw the classes
@@ -147,10 +147,10 @@ class AuditReport:
             Path: The page.
         """
         folder = Path(folder)
-        page = folder / PAGE_FILE
+        page = folder / AUDIT_PAGE
         write_text(page, self.page())
         text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
-        write_text(folder / JSON_FILE, text + '\n')
+        write_text(folder / AUDIT_FILE, text + '\n')
         return page
 
 

@@ -19,6 +19,7 @@ from knowswap_mm.datasets.host_config import inner_config, inner_datasets
 from knowswap_mm.datasets.images import SUFFIXES, image_root, is_junk, skipped_files
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_text, split_lines
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import FORGET
@@ -98,8 +99,6 @@ class ClassificationRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write ``pictures.json``, an annotation file of OpenMMLab 2.0."""
-        from knowswap_mm.io.files import write_text  # only now: the engine imports this
-
         infos = [self.data_info(position) for position in range(len(self))]
         infos = [info for info in infos if info['gt_label'] in labels]
         self._check_written(infos)

@@ -28,7 +28,7 @@ from knowswap_mm.datasets.images import absolute
 from knowswap_mm.datasets.role_counts import MANY, RoleCounts, listed_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import cache_folder, holds, write_cached
+from knowswap_mm.io.files import cache_folder, holds, write_cached, write_text
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import LEARN
 
@@ -293,8 +293,6 @@ class CocoRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write ``objects.json``: the json of the view with the labels that are asked for."""
-        from knowswap_mm.io.files import write_text  # only now: the engine imports this
-
         content = json.loads(self.ann_file.read_bytes())
         own = {self._label_of[number] for number in self._own}
         kept = [item for item in content['annotations'] if item['category_id'] in labels]

@@ -27,7 +27,7 @@ from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sampler import SampleAddress
 from knowswap_mm.datasets.seeding import derive_seed, seeded_cpu
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.errors import ConfigError, reason_of
 from knowswap_mm.registry import DATASETS, class_of, name_types
 from knowswap_mm.roles import ROLES
 
@@ -202,8 +202,7 @@ def _class_lists(classes: Any) -> Mapping[str, Any]:
         try:
             found = Config.fromfile(classes)['swap']['classes']
         except Exception as error:  # a config is a program, which may fail in any way
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
-            problem = f'no config with swap.classes can be read there ({reason})'
+            problem = f'no config with swap.classes can be read there ({reason_of(error)})'
             fix = "give the path of the swap's config, or the class lists"
             raise ConfigError('swap.classes', classes, problem, fix) from error
         classes = found

@@ -14,12 +14,12 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from knowswap_mm.checks import check_mapping, check_whole, nearest_name
+from knowswap_mm.checks import check_choice, check_mapping, check_number, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
 from knowswap_mm.datasets.host_config import inner_config, inner_sample, refuse_wrapper
 from knowswap_mm.datasets.images import ImageCheck
 from knowswap_mm.datasets.seeding import derive_seed
-from knowswap_mm.errors import ConfigError, SampleError, SwapError
+from knowswap_mm.errors import ConfigError, SampleError, SwapError, reason_of
 
 if TYPE_CHECKING:
     from knowswap_mm.datasets.cache.pipeline import CachedPipeline
@@ -76,19 +76,12 @@ class RoleView(metaclass=ABCMeta):
         self.role = role
         self.key = f'dataset.roles.{role}'
         check_mapping(f'{self.key}.dataset', dataset, "dict(type='CustomDataset', ...)")
-        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
-            raise ConfigError(f'{self.key}.fraction', fraction, 'no number in (0, 1]', 'e.g. 0.1')
-        if not 0 < fraction <= 1:
-            raise ConfigError(f'{self.key}.fraction', fraction, 'not in (0, 1]', 'e.g. 0.1')
+        check_number(f'{self.key}.fraction', fraction, 'in (0, 1]', 0.1)
         check_whole(f'{self.key}.seed', seed, 0)
         if label_map is not None:
             check_mapping(f'{self.key}.label_map', label_map, "dict(tabby='cat')")
-        if fraction_by not in ('set', 'class'):
-            fix = "use 'set' or 'class'"
-            raise ConfigError(f'{self.key}.fraction_by', fraction_by, 'unknown way to draw', fix)
-        if on_bad_sample not in ON_BAD_SAMPLE:
-            fix = f'use one of {ON_BAD_SAMPLE}'
-            raise ConfigError(f'{self.key}.on_bad_sample', on_bad_sample, 'unknown choice', fix)
+        check_choice(f'{self.key}.fraction_by', fraction_by, ('set', 'class'), 'way to draw')
+        check_choice(f'{self.key}.on_bad_sample', on_bad_sample, ON_BAD_SAMPLE)
         if not self.reads_wrappers:
             refuse_wrapper(self.key, dataset)
         self.fraction, self.fraction_by, self.seed = fraction, fraction_by, seed
@@ -154,10 +147,9 @@ class RoleView(metaclass=ABCMeta):
         except SwapError:
             raise
         except Exception as error:  # any data set may raise anything
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
             shown = {k: v for k, v in dict(config).items() if isinstance(v, (str, dict))}
             fix = 'fix its settings, or put the data where they say'
-            problem = f'the data set cannot be built ({reason})'
+            problem = f'the data set cannot be built ({reason_of(error)})'
             raise ConfigError(f'{self.key}.dataset', shown, problem, fix) from error
         return host
 

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
+from knowswap_mm.checks import check_choice, check_whole
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.datasets.host_config import annotation_loaders, type_of
 from knowswap_mm.datasets.image_frame import ImageFrame, check_there, image_headers
@@ -24,7 +25,7 @@ from knowswap_mm.datasets.role_counts import RoleCounts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.semantic_index import SemanticIndex
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import cache_folder
+from knowswap_mm.io.files import cache_folder, write_atomic, write_text
 from knowswap_mm.registry import DATASETS, type_name
 
 MIXED = ('ignore_pixels', 'drop_image', 'keep')
@@ -77,12 +78,9 @@ class SemanticRoleView(RoleView):
         cache_dir: str | None = None,
     ) -> None:
         key = f'dataset.roles.{role}'
-        if mixed not in MIXED:
-            raise ConfigError(f'{key}.mixed', mixed, 'unknown choice', f'use one of {MIXED}')
+        check_choice(f'{key}.mixed', mixed, MIXED)
         for name, value, least in (('min_pixels', min_pixels, 1), ('first_id', first_id, 0)):
-            if type(value) is not int or value < least:
-                problem = f'no integer from {least} on'
-                raise ConfigError(f'{key}.{name}', value, problem, f'e.g. {least}')
+            check_whole(f'{key}.{name}', value, least)
         self.mixed, self.min_pixels, self.first_id = mixed, min_pixels, first_id
         self.frame = ImageFrame(key, orientation, 'the map')
         self.cache_dir = cache_folder(cache_dir)
@@ -285,8 +283,6 @@ class SemanticRoleView(RoleView):
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write the relabelled maps as ``maps/<picture>.png``, and ``pictures.txt``."""
-        from knowswap_mm.io.files import write_atomic, write_text
-
         ignored = self.host.ignore_index
         table = np.full(256, ignored, np.uint8)
         table[UNLABELLED] = UNLABELLED

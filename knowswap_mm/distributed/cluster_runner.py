@@ -24,6 +24,7 @@ from knowswap_mm.distributed.process_group import (
     with_timeout,
 )
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.files import write_text
 from knowswap_mm.runs.launch import config_hash, launch_names
 from knowswap_mm.runs.lock import WorkDirLock, in_use
 
@@ -74,7 +75,13 @@ class ClusterRunner(TidyRunner):
 
     def dump_config(self) -> None:
         """Write the config into the work dir, but not over that of a run that trains there."""
-        if self._lock is not None or not in_use(self.work_dir):
+        if not is_main_process() or (self._lock is None and in_use(self.work_dir)):
+            return
+        name = self.cfg.filename
+        name = Path(name).name if name else f'{self.timestamp}.py'
+        if name.endswith('.py'):
+            write_text(Path(self.work_dir) / name, self.cfg.pretty_text)
+        else:
             super().dump_config()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -105,7 +112,7 @@ class ClusterRunner(TidyRunner):
         meeting = None
         if self.launcher == 'slurm':
             set_slurm_variables()
-            self._launcher = 'pytorch'  # mmengine's own start of Slurm's processes needs CUDA
+            self.use_launcher('pytorch')  # mmengine's own start of Slurm's processes needs CUDA
         if self.launcher == 'pytorch':
             env_cfg, meeting = with_meeting(env_cfg, self.timeout)
             start_gloo(env_cfg)

@@ -12,11 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
-from knowswap_mm.models.foreign_code import no_foreign_code
+from knowswap_mm.compat import OpenRunner
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's sys/prctl.h
 
@@ -81,10 +79,7 @@ def _wait() -> None:
     os._exit(0)  # as torch's own handler does
 
 
-_LOOPS = ('_train_loop', '_val_loop', '_test_loop')
-
-
-class TidyRunner(Runner):
+class TidyRunner(OpenRunner):
     """mmengine's runner, whose processes end when they should.
 
     - Loader workers that outlive an epoch end with the training or test. Otherwise they live until
@@ -92,8 +87,6 @@ class TidyRunner(Runner):
     - A worker whose process is killed ends as well, and no worker ends before, see
       :func:`start_worker`.
     - Processes of a torchrun that is killed end with it, see :func:`die_with_launcher`.
-
-    Its model is built without foreign code, see :func:`no_foreign_code`.
 
     Args:
         *args: As for :class:`mmengine.runner.Runner`.
@@ -109,33 +102,21 @@ class TidyRunner(Runner):
         try:
             return super().train()
         finally:
-            self._release_workers()
+            self.end_workers()
 
     def val(self) -> dict[str, float]:
         """Evaluate on the validation data."""
         try:
             return super().val()
         finally:
-            self._release_workers()
+            self.end_workers()
 
     def test(self) -> dict[str, float]:
         """Evaluate on the test data."""
         try:
             return super().test()
         finally:
-            self._release_workers()
-
-    def build_model(self, model: Any) -> nn.Module:
-        """Build the model; nothing is fetched or unpickled for it.
-
-        Args:
-            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
-
-        Raises:
-            ConfigError: If a part of it tries to.
-        """
-        with no_foreign_code('model', model if isinstance(model, dict) else None):
-            return super().build_model(model)
+            self.end_workers()
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
@@ -146,18 +127,7 @@ class TidyRunner(Runner):
             *args: Likewise.
             **kwargs: Likewise.
         """
-        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        loader = OpenRunner.build_dataloader(dataloader, *args, **kwargs)
         if isinstance(loader, DataLoader) and loader is not dataloader:
             loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         return loader
-
-    def _release_workers(self) -> None:
-        for name in _LOOPS:
-            loop = getattr(self, name, None)
-            # A loader keeps its iterator if its workers persist; the training loop keeps another.
-            for part in ('dataloader_iterator', 'dataloader'):
-                owner = getattr(loop, part, None)
-                iterator = getattr(owner, '_iterator', None)
-                if hasattr(iterator, '_shutdown_workers'):
-                    owner._iterator = None
-                    iterator._shutdown_workers()

@@ -45,13 +45,13 @@ class Heartbeat(threading.Thread):
         self._store = self._connect()
 
     def _connect(self) -> TCPStore:
-        host, wait = os.environ.get('MASTER_ADDR', '127.0.0.1'), timedelta(seconds=30)
+        address, wait = os.environ.get('MASTER_ADDR', '127.0.0.1'), timedelta(seconds=30)
         store = None
         if self.rank == 0:
-            store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=wait)
+            store = TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=wait)
         port = of_rank_0(store.port if store else None)
         if store is None:
-            store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=wait)
+            store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=wait)
         store.set_timeout(timedelta(seconds=max(2 * self.period, 1)))
         return store
 

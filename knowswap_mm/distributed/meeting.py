@@ -203,15 +203,15 @@ def meet(seconds: float) -> tuple[Meeting, dict[str, Any]]:
             fix = 'start it with tools/dist_train.sh or torchrun, or use --launcher none'
             raise ConfigError('launcher', 'pytorch', f'the variable {name} is not set', fix)
     rank, world = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    host, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
     own = rank == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
 
     def connect() -> TCPStore:
         try:
-            store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=seconds))
+            store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=seconds))
         except RuntimeError as error:
             raise SwapError(
-                f'Rank {rank} ({socket.gethostname()}) did not reach rank 0 at {host}:{port} '
+                f'Rank {rank} ({socket.gethostname()}) did not reach rank 0 at {address}:{port} '
                 f'within {seconds:g} s ({_first_line(error)}). Fix: look whether rank 0 runs, and '
                 'whether MASTER_ADDR and MASTER_PORT are those of its machine.'
             ) from error
@@ -220,7 +220,7 @@ def meet(seconds: float) -> tuple[Meeting, dict[str, Any]]:
 
     if own:
         try:
-            _stores.append(TCPStore(host, port, is_master=True, wait_for_workers=False))
+            _stores.append(TCPStore(address, port, is_master=True, wait_for_workers=False))
         except RuntimeError as error:
             problem = f'cannot be used on {socket.gethostname()} ({_first_line(error)})'
             fix = 'another run may have it; set PORT (MASTER_PORT) to a free one on all machines'
@@ -230,8 +230,8 @@ def meet(seconds: float) -> tuple[Meeting, dict[str, Any]]:
 
 
 def _machine(name: str) -> str:
-    _, host, number = name.split(' ')
-    return f'{host}, process {number}'
+    _, machine, number = name.split(' ')
+    return f'{machine}, process {number}'
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_distributed
 
+from knowswap_mm.checks import check_number
 from knowswap_mm.distributed.meeting import Meeting, meet
 from knowswap_mm.errors import ConfigError, SwapError
 
@@ -91,9 +92,8 @@ def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
     dist_cfg = dict(env_cfg.get('dist_cfg') or {})
     seconds = dist_cfg.get('timeout')
     seconds = TIMEOUT if seconds is None else seconds
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
-        fix = f'e.g. {TIMEOUT}, or leave it out'
-        raise ConfigError('env_cfg.dist_cfg.timeout', seconds, 'no number of seconds > 0', fix)
+    fix = f'e.g. {TIMEOUT} seconds, or leave it out'
+    check_number('env_cfg.dist_cfg.timeout', seconds, 'in (0, 1e9]', fix)
     return dict(env_cfg, dist_cfg=dict(dist_cfg, timeout=seconds + GRACE)), float(seconds)
 
 

@@ -6,7 +6,7 @@ from knowswap_mm.engine.hooks.importance import FisherHook, SaliencyMaskHook
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
 from knowswap_mm.engine.hooks.phase import PhaseHook
 from knowswap_mm.engine.hooks.preemption import PreemptionHook
-from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RolePicturesHook
+from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RoleImagesHook
 from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.hooks.untrained import UntrainedHook
 from knowswap_mm.engine.log import DeviceScalarsHook, SwapLogProcessor
@@ -23,7 +23,7 @@ __all__ = [
     'PhaseHook',
     'PreemptionHook',
     'ReportHook',
-    'RolePicturesHook',
+    'RoleImagesHook',
     'SaliencyMaskHook',
     'StallHook',
     'SwapCheckpointHook',

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from torch import nn
 from torch.utils.checkpoint import checkpoint as compute_again
 
 from knowswap_mm.distributed.cluster_runner import ClusterRunner
@@ -20,8 +19,9 @@ from knowswap_mm.engine.foreign_hooks import missing_metric
 from knowswap_mm.engine.optim import window_is_open
 from knowswap_mm.engine.saved_weights import SavedWeights, follow_from_the_start, marks_of, replaced
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
-from knowswap_mm.io.files import write_text
+from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.runs.checkpoints import save_latest
+from knowswap_mm.runs.files import iteration_file
 from knowswap_mm.schedule import SwapSchedule
 
 #: Events at which a hook finds out that it does not fit the run.
@@ -86,9 +86,9 @@ class CheckedRunner(ClusterRunner):
         if fn_name == 'before_save_checkpoint' and self.swap_schedule is not None:
             self._seal(checkpoint, changed)
         elif fn_name == 'after_load_checkpoint' and isinstance(checkpoint.get('swap'), dict):
-            if self._resume and not changed:
+            if self.resumes and not changed:
                 _refuse_averages(checkpoint)
-            elif not self._resume:  # what is tested, or begun with, is what was saved
+            elif not self.resumes:  # what is tested, or begun with, is what was saved
                 checkpoint['state_dict'].update({key: marks[key][0] for key in changed})
 
     def load_or_resume(self) -> None:
@@ -107,7 +107,7 @@ class CheckedRunner(ClusterRunner):
         """Save what was trained, if anything was."""
         if self.iter and not window_is_open(self.optim_wrapper):
             meta = dict(iter=self.iter, epoch=self.epoch)
-            save_latest(self, f'iter_{self.iter}.pth', meta=meta)
+            save_latest(self, iteration_file(self.iter), meta=meta)
 
     def _seal(self, checkpoint: dict[str, Any], changed: dict[str, Any]) -> None:
         state = checkpoint.setdefault('swap', {})
@@ -123,17 +123,6 @@ class CheckedRunner(ClusterRunner):
             checkpoint=checkpoint,
             weights=SavedWeights(self.bare_model, changed),
         )
-
-    def dump_config(self) -> None:
-        """Write the config into the folder of the run, whole or not at all."""
-        if not is_main_process():
-            return
-        name = self.cfg.filename
-        name = Path(name).name if name else f'{self.timestamp}.py'
-        if name.endswith('.py'):
-            write_text(Path(self.work_dir) / name, self.cfg.pretty_text)
-        else:
-            super().dump_config()
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Build and register the hooks that mmengine has by itself."""
@@ -155,19 +144,31 @@ class CheckedRunner(ClusterRunner):
         except Exception as error:
             raise _LoaderError(f'{type(error).__name__}: {error}') from error
 
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; nothing is fetched or unpickled for it.
+
+        Args:
+            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
+
+        Raises:
+            ConfigError: If a part of it tries to.
+        """
+        with no_foreign_code('model', model if isinstance(model, dict) else None):
+            return super().build_model(model)
+
     def build_train_loop(self, loop: Any) -> Any:
         """Build the training loop."""
-        with _named('train_cfg', loop, 'train_dataloader', self._train_dataloader):
+        with _named('train_cfg', loop, 'train_dataloader', self.loader_config('train')):
             return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: Any) -> Any:
         """Build the loop of evaluations in training."""
-        with _named('val_cfg', loop, 'val_dataloader', self._val_dataloader):
+        with _named('val_cfg', loop, 'val_dataloader', self.loader_config('val')):
             return super().build_val_loop(loop)
 
     def build_test_loop(self, loop: Any) -> Any:
         """Build the loop of a test."""
-        with _named('test_cfg', loop, 'test_dataloader', self._test_dataloader):
+        with _named('test_cfg', loop, 'test_dataloader', self.loader_config('test')):
             return super().build_test_loop(loop)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:

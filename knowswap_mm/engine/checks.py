@@ -17,7 +17,14 @@ from mmengine.registry import Registry
 from torch import nn
 
 from knowswap_mm import registry
-from knowswap_mm.checks import check_arguments, check_mapping, check_text, check_whole, did_you_mean
+from knowswap_mm.checks import (
+    check_arguments,
+    check_mapping,
+    check_number,
+    check_text,
+    check_whole,
+    did_you_mean,
+)
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.role_dataset import VIEW, RoleDataset, check_roles
 from knowswap_mm.engine.config import check_place
@@ -53,9 +60,6 @@ def check_config(cfg: Config) -> None:
     Without it a misspelt key of a later phase, of an audit or of a test data set would be found
     after the training, or never (issue 24).
 
-    Args:
-        cfg (Config): The config of a swap.
-
     Raises:
         ConfigError: Names the key and the nearest one that exists.
     """
@@ -80,11 +84,7 @@ def check_config(cfg: Config) -> None:
 
 
 def hand_on_classes(cfg: Config) -> None:
-    """Give every role data set of a config, in place, the class lists of ``swap``.
-
-    Args:
-        cfg (Config): The config of a swap.
-    """
+    """Give every role data set of a config, in place, the class lists of ``swap``."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = (cfg.get(name) or {}).get('dataset')
         kind = isinstance(dataset, dict) and class_of(dataset.get('type'), registry.DATASETS)
@@ -146,9 +146,6 @@ def check_optim_config(config: Any) -> None:
 def check_step(wrapper: OptimWrapper) -> None:
     """Refuse optimizers that compute the loss several times a step.
 
-    Args:
-        wrapper (OptimWrapper): The wrapper.
-
     Raises:
         ConfigError: If the optimizer is one of them.
     """
@@ -161,9 +158,6 @@ def check_step(wrapper: OptimWrapper) -> None:
 
 def check_clipping(wrapper: OptimWrapper) -> None:
     """Check the arguments of clipping, which torch sees in the first step only.
-
-    Args:
-        wrapper (OptimWrapper): The wrapper.
 
     Raises:
         ConfigError: If torch does not know an argument, or cannot use its value.
@@ -178,9 +172,7 @@ def check_clipping(wrapper: OptimWrapper) -> None:
         problem = f'torch cannot clip with it ({error})'
         raise ConfigError(f'{_KEY}.clip_grad', dict(given), problem, fix) from None
     for name in ('max_norm', 'clip_value'):
-        value = bound.get(name, 1.0)
-        if type(value) not in (int, float) or not value > 0:
-            raise ConfigError(f'{_KEY}.clip_grad.{name}', value, 'NaN > 0', 'e.g. 0.1')
+        check_number(f'{_KEY}.clip_grad.{name}', bound.get(name, 1.0), '> 0', 0.1)
 
 
 #: Arguments of a data loader that torch refuses, or ignores, without worker processes.
@@ -195,9 +187,6 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 def check_run_config(cfg: Config) -> None:
     """Check the parts of a config that have nothing to do with swaps.
-
-    Args:
-        cfg (Config): The config.
 
     Raises:
         ConfigError: If a value cannot be used; torch and mmengine would say so with a traceback, in
@@ -254,10 +243,6 @@ def check_work_dir(folder: Any) -> None:
 def check_loader(key: str, loader: Mapping[str, Any]) -> None:
     """Check how a data loader works, without its data set.
 
-    Args:
-        key (str): Its config key.
-        loader (Mapping): Its config.
-
     Raises:
         ConfigError: If torch would refuse an argument.
     """
@@ -293,17 +278,13 @@ def check_train_loop(loop: Mapping[str, Any]) -> None:
         if name in loop:
             check_whole(f'train_cfg.{name}', loop[name], int(name == 'val_interval'), 500)
     if loop.get('fast_forward_on_resume'):
-        problem = 'a resumed run would get the samples of its begin again'
+        problem = 'a resumed run would get the samples of its start again'
         fix = 'leave it out: samples that were seen are passed over at once anyway'
         raise ConfigError('train_cfg.fast_forward_on_resume', True, problem, fix)
 
 
 def check_modules(cfg: Config, model: nn.Module) -> None:
     """Check the names of modules that mmengine is asked to change.
-
-    Args:
-        cfg (Config): The config.
-        model (nn.Module): The model.
 
     Raises:
         ConfigError: If there is no module of such a name.
@@ -322,11 +303,7 @@ def check_modules(cfg: Config, model: nn.Module) -> None:
 
 
 def checkpointed(cfg: Config) -> list[str]:
-    """Names of the modules whose activations are computed again instead of kept.
-
-    Args:
-        cfg (Config): The config.
-    """
+    """Names of the modules whose activations are computed again instead of kept."""
     given = cfg.get('activation_checkpointing') or []
     return [given] if isinstance(given, str) else list(given)
 
@@ -348,9 +325,6 @@ def check_schedulers(given: Any) -> None:
 
 def check_epochs(cfg: Config) -> None:
     """Refuse periodic checkpoints that count epochs: a swap is one epoch of mmengine's.
-
-    Args:
-        cfg (Config): The config.
 
     Raises:
         ConfigError: If there are such.

@@ -1,4 +1,4 @@
-"""Configs as the commands of this package open them."""
+"""Configs as commands open them and as the runner completes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.errors import ConfigError, reason_of
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.registry import name_types, type_name
 
@@ -31,9 +31,6 @@ class RememberedConfig(Config):
     @classmethod
     def adopt(cls, config: Config) -> Config:
         """Make a config one of this class, in place.
-
-        Args:
-            config (Config): The config.
 
         Returns:
             Config: The same object.
@@ -74,14 +71,11 @@ def check_class_count(rows: Any, classes: Any) -> None:
 
 
 #: Default hooks of our configs that only look at a run.
-_SEEING = ('block_profile', 'pictures', 'report')
+_SEEING = ('block_profile', 'pictures', 'images', 'report')
 
 
 def complete_hooks(cfg: Config) -> None:
     """Add to a config, in place, the hooks that a swap needs, and take away those set to None.
-
-    Args:
-        cfg (Config): The config of a swap.
 
     Raises:
         ConfigError: If ``swap.nonfinite`` cannot be used.
@@ -106,8 +100,6 @@ def complete_hooks(cfg: Config) -> None:
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
     cfg = open_config(path)
-    for name in cfg.get('custom_imports', {}).get('imports', []):
-        __import__(name)
     MMLogger.get_instance('model', log_level='ERROR')
     if adapters is not None:
         cfg.model.adapters = [str(folder) for folder in adapters]
@@ -143,9 +135,10 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         config = Config.fromfile(str(path))
     except Exception as error:  # a config is a program, which may fail in any way
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
         fix = 'fix the file, or the one that it names in _base_'
-        raise ConfigError('config', str(path), f'cannot be read ({reason})', fix) from error
+        raise ConfigError(
+            'config', str(path), f'cannot be read ({reason_of(error)})', fix
+        ) from error
     override(config, options or {})
     return name_types(config)
 

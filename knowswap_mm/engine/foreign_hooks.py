@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook, ParamSchedulerHook
-from mmengine.optim import _ParamScheduler
 
+from knowswap_mm.compat import ParamScheduler
 from knowswap_mm.errors import ConfigError
 
 _PIPELINES = 'put the pipeline that you want into train_dataloader.dataset.roles'
@@ -33,7 +33,7 @@ _REFUSED = {
     'DenseCLHook': ('it weighs a contrastive loss', _SELF),
     'PrepareProtoBeforeValLoopHook': ('it prepares a retriever', 'leave it out'),
 }
-#: Methods that mmengine calls once in a swap, at its begin and its end.
+#: Methods that mmengine calls once in a swap, at its start and its end.
 _ONCE = ('before_train_epoch', 'after_train_epoch')
 #: These know what they do there.
 _FINE = (CheckpointHook, ParamSchedulerHook)
@@ -64,25 +64,21 @@ def check_hooks(runner: Any, total: int) -> None:
             raise ConfigError(f'custom_hooks.{name}.by_epoch', True, problem, fix)
         elif _acts_once(hook):
             runner.logger.warning(
-                f'{name} acts at the begin or end of an epoch, and mmengine counts a whole swap as '
+                f'{name} acts at the start or end of an epoch, and mmengine counts a whole swap as '
                 'one: it acts once.'
             )
     if runner.param_schedulers and not any(isinstance(h, ParamSchedulerHook) for h in runner.hooks):
         problem = 'param_scheduler is given, and nothing would apply it'
         fix = "leave it out, or write dict(type='ParamSchedulerHook')"
         raise ConfigError('default_hooks.param_scheduler', None, problem, fix)
-    if runner._val_loop is None:
+    if not runner.evaluates:
         for key, name in monitored(runner):
             fix = 'give val_dataloader, val_evaluator and val_cfg, or leave it out'
             raise ConfigError(key, name, 'the run has no evaluation to find it in', fix)
 
 
 def monitored(runner: Any) -> list[tuple[str, str]]:
-    """The metrics that hooks and schedulers of a run wait for, each with its config key.
-
-    Args:
-        runner (Runner): The runner.
-    """
+    """The metrics that hooks and schedulers of a run wait for, each with its config key."""
     found = []
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
@@ -91,7 +87,7 @@ def monitored(runner: Any) -> list[tuple[str, str]]:
         elif isinstance(hook, EarlyStoppingHook):
             found.append(('custom_hooks.EarlyStoppingHook.monitor', hook.monitor))
     for scheduler in runner.param_schedulers or []:
-        if isinstance(scheduler, _ParamScheduler) and hasattr(scheduler, 'monitor'):
+        if isinstance(scheduler, ParamScheduler) and hasattr(scheduler, 'monitor'):
             found.append(('param_scheduler.monitor', scheduler.monitor))
     return found
 

@@ -1,10 +1,12 @@
-"""Log lines that say where in the swap the run is."""
+"""What is logged: numbers that stay on the device as long as they can, and lines by phase."""
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +30,7 @@ def bounded(
 ) -> dict[str, HistoryBuffer]:
     """Cut histories to what a log line still looks at.
 
-    mmengine keeps each value since the begin of the run, so that each checkpoint is larger than
+    mmengine keeps each value since the start of the run, so that each checkpoint is larger than
     the one before (issue 24). All values are in the log files.
 
     Args:
@@ -48,6 +50,18 @@ def bounded(
         values, counts = history.data
         found[name] = HistoryBuffer(values[-kept:], counts[-kept:], history.max_length)
     return found
+
+
+def _fetching(name: str) -> Callable[..., Any]:
+    """A method of mmengine's buffer that fetches the values on the device first."""
+    plain = getattr(HistoryBuffer, name)
+
+    @functools.wraps(plain)
+    def method(self: DeviceHistory, *args: Any, **kwargs: Any) -> Any:
+        self._fetch()
+        return plain(self, *args, **kwargs)
+
+    return method
 
 
 class DeviceHistory(HistoryBuffer):
@@ -74,11 +88,7 @@ class DeviceHistory(HistoryBuffer):
         self._fetch = fetch
 
     def record(self, value: bool | int | float) -> None:
-        """Add a value that came from the device.
-
-        Args:
-            value (bool | int | float): The value.
-        """
+        """Add a value that came from the device."""
         if len(self.data[0]):
             super().update(value)
         else:  # as the message hub begins a buffer: the first value decides on its dtype
@@ -90,48 +100,36 @@ class DeviceHistory(HistoryBuffer):
         self._fetch()
         return super().data
 
-    def update(self, log_val: int | float, count: int = 1) -> None:
-        """Add a number behind the values on the device."""
-        self._fetch()
-        super().update(log_val, count)
-
-    def statistics(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
-        """A statistic by its name."""
-        self._fetch()
-        return super().statistics(method_name, *args, **kwargs)
-
-    def mean(self, window_size: int | None = None) -> np.ndarray:
-        """Mean of the newest values."""
-        self._fetch()
-        return super().mean(window_size)
-
-    def max(self, window_size: int | None = None) -> np.ndarray:
-        """Largest of the newest values."""
-        self._fetch()
-        return super().max(window_size)
-
-    def min(self, window_size: int | None = None) -> np.ndarray:
-        """Smallest of the newest values."""
-        self._fetch()
-        return super().min(window_size)
-
-    def current(self) -> np.ndarray:
-        """The newest value."""
-        self._fetch()
-        return super().current()
+    update, statistics, mean, max, min, current = map(
+        _fetching, ('update', 'statistics', 'mean', 'max', 'min', 'current')
+    )
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return HistoryBuffer, (*self.data, self.max_length)
 
 
-#: A device and a dtype; values of one kind are fetched together.
-Kind = tuple[torch.device, torch.dtype]
+@torch.no_grad()
+def numbers_of(tensors: Sequence[Tensor]) -> list[list[float]]:
+    """The numbers in tensors, in one copy for each device and dtype; this waits for the device.
+
+    Args:
+        tensors (Sequence[Tensor]): Of shapes ``(n,)``.
+    """
+    kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(place)
+    found: list[list[float]] = [[] for _ in tensors]
+    for places in kinds.values():
+        numbers = iter(torch.cat([tensors[place] for place in places]).tolist())
+        for place in places:
+            found[place] = list(islice(numbers, len(tensors[place])))
+    return found
 
 
 class DeviceScalars:
     """Gives scalars to a message hub without waiting for the device.
 
-    ``MessageHub.update_scalar`` turns every tensor into a number at once, and the host waits each
+    ``MessageHub.update_scalar`` turns every tensor into a number at once, and the CPU waits each
     time until the device has come so far. Here the values of a step are stacked on the device (a
     copy, so that nobody's later change shows), and the hub gets a :class:`DeviceHistory` for each
     key, in the order in which it would have met the keys. The first one that is read fetches all
@@ -149,16 +147,12 @@ class DeviceScalars:
 
     def __init__(self, hub: MessageHub) -> None:
         self._hub = weakref.proxy(hub)
-        self._entries: list[tuple[DeviceHistory, Kind]] = []
-        self._stacks: dict[Kind, list[Tensor]] = {}
+        self._waiting: list[tuple[list[DeviceHistory], Tensor]] = []
+        self._count = 0
 
     @classmethod
     def of(cls, hub: MessageHub) -> DeviceScalars:
-        """The one of a hub.
-
-        Args:
-            hub (MessageHub): The hub.
-        """
+        """The one of a hub."""
         if hub not in cls._known:
             cls._known[hub] = cls(hub)
         return cls._known[hub]
@@ -170,28 +164,29 @@ class DeviceScalars:
         Args:
             values (Mapping): Tensors of one element, or numbers, by the key of the hub.
         """
-        groups: dict[Kind, list[Tensor]] = {}
+        groups: dict[Any, tuple[list[DeviceHistory], list[Tensor]]] = {}
         for key, value in values.items():
             if not isinstance(value, Tensor) or value.numel() != 1:
                 self._hub.update_scalar(key, value)  # which refuses what is no scalar
                 continue
-            kind = (value.device, value.dtype)
-            self._entries.append((self._history(key), kind))
-            groups.setdefault(kind, []).append(value.reshape(()) if value.ndim else value)
-        for kind, group in groups.items():
-            self._stacks.setdefault(kind, []).append(torch.stack(group))
-        if len(self._entries) >= self.LIMIT:
+            histories, group = groups.setdefault((value.device, value.dtype), ([], []))
+            histories.append(self._history(key))
+            group.append(value.reshape(()) if value.ndim else value)
+        for histories, group in groups.values():
+            self._waiting.append((histories, torch.stack(group)))
+            self._count += len(group)
+        if self._count >= self.LIMIT:
             self.fetch()
 
     def fetch(self) -> None:
         """Give the hub all values as numbers; this waits for the device."""
-        if not self._entries:
+        if not self._waiting:
             return
-        entries, self._entries = self._entries, []
-        stacks, self._stacks = self._stacks, {}
-        numbers = {kind: iter(torch.cat(parts).tolist()) for kind, parts in stacks.items()}
-        for history, kind in entries:
-            history.record(next(numbers[kind]))
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        fetched = numbers_of([stack for _, stack in waiting])
+        for (histories, _), numbers in zip(waiting, fetched, strict=True):
+            for history, number in zip(histories, numbers, strict=True):
+                history.record(number)
 
     def _history(self, key: str) -> DeviceHistory:
         histories = self._hub.log_scalars
@@ -215,8 +210,8 @@ class DeviceScalarsHook(RuntimeInfoHook):
 
         default_hooks = dict(runtime_info=dict(type='knowswap_mm.DeviceScalarsHook'))
 
-    The host then runs ahead of the device between two log steps. ``time`` and ``data_time`` of an
-    iteration are times of the host; the step that logs waits for the device and has the rest.
+    The CPU then runs ahead of the device between two log steps. ``time`` and ``data_time`` of an
+    iteration are times of the CPU; the step that logs waits for the device and has the rest.
     """
 
     def after_train_iter(

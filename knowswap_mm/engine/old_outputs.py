@@ -13,7 +13,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from knowswap_mm.datasets.seeding import seeded_cpu
-from knowswap_mm.engine.training_step import role_batches
+from knowswap_mm.engine.hooks.importance import role_batches
+from knowswap_mm.errors import reason_of
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.lora.tensors import is_adapter_key, plain_key
 from knowswap_mm.models import original_host
@@ -41,8 +42,9 @@ def report_old_outputs(runner: Any) -> None:
     try:
         found = compare_old_outputs(runner.swapper, _one_sample(runner))
     except Exception as error:  # a host, its data or a full device may raise anything
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
-        runner.logger.warning(f'{begin} ones: not compared with the plain host ({reason}).')
+        runner.logger.warning(
+            f'{begin} ones: not compared with the plain host ({reason_of(error)}).'
+        )
         return
     if found is None:
         runner.logger.warning(

@@ -1,4 +1,4 @@
-"""Learning rate schedules phase by phase."""
+"""Steps of the optimizer: windows of accumulation, the wrapper, learning rates by phase."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
 def begin_windows(runner: Any, phase: SwapPhase) -> None:
-    """Count the windows of accumulation from the begin of a phase, and close the last at its end.
+    """Count the windows of accumulation from the start of a phase, and close the last at its end.
 
-    mmengine counts them from the begin of the run: a forget step would apply gradients of the learn
+    mmengine counts them from the start of the run: a forget step would apply gradients of the learn
     phase, and a phase shorter than a window would make no step. A last window that is shorter takes
     the mean over its own iterations, as mmengine does at the end of a run.
 
     Args:
-        runner (SwapRunner): The runner, at the begin of the phase or resumed within it.
+        runner (SwapRunner): The runner, at the start of the phase or resumed within it.
         phase (SwapPhase): The phase.
 
     Raises:
@@ -102,11 +102,7 @@ class SwapOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass, on the device of the model.
-
-        Args:
-            model (nn.Module): The model.
-        """
+        """Autocast around the forward pass, on the device of the model."""
         with super().optim_context(model):
             if self.dtype is None:
                 yield
@@ -170,9 +166,6 @@ class PhaseSchedulers:
 
     def configs(self, phase: SwapPhase) -> list[dict[str, Any]]:
         """Scheduler configs for the schedule that runs in a phase.
-
-        Args:
-            phase (SwapPhase): The phase.
 
         Returns:
             list[dict]: Configs for ``Runner.build_param_scheduler``.

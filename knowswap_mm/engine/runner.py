@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -26,21 +26,10 @@ from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
-from knowswap_mm.io.files import OURS, remove_partial, write_json
 from knowswap_mm.models import KnowledgeSwapper
 from knowswap_mm.registry import RUNNERS, name_types
-from knowswap_mm.runs.checkpoints import (
-    CHECKPOINTS,
-    LATEST_FILE,
-    ResumePoint,
-    check_shared,
-    taken_over,
-)
-from knowswap_mm.runs.record import RECORD_FILE, RunRecord
+from knowswap_mm.runs.checkpoints import ResumePoint, check_shared, taken_over
 from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
-
-SCHEDULE_FILE = 'schedule.json'
-INDICES_FILE = 'role_indices.json'
 
 
 @RUNNERS.register_module()
@@ -56,7 +45,7 @@ class SwapRunner(CheckedRunner):
     permits training a host whose weights were never loaded.
     """
 
-    _resume_point: ResumePoint | None = None
+    resume_point: ResumePoint | None = None
     began_ns: int = 0
 
     @classmethod
@@ -114,10 +103,11 @@ class SwapRunner(CheckedRunner):
         if not isinstance(self.swapper, KnowledgeSwapper):
             fix = "use model = dict(type='knowswap_mm.KnowledgeSwapper', host=...)"
             raise ConfigError('model.type', type(self.swapper).__name__, 'is no swapper', fix)
-        if 'dataset' not in (self._train_dataloader or {}):
+        loader = self.loader_config('train')
+        if not isinstance(loader, Mapping) or 'dataset' not in loader:
             fix = "give it dataset = dict(type='knowswap_mm.RoleDataset', ...)"
             raise ConfigError('train_dataloader', None, 'there is no training data', fix)
-        config = dict(self._train_dataloader['dataset'])
+        config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
         dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
@@ -128,7 +118,7 @@ class SwapRunner(CheckedRunner):
         schedule = SwapSchedule.from_config(
             self.cfg['swap'],
             dataset.role_sizes,
-            self._train_dataloader.get('batch_size'),
+            loader.get('batch_size'),
             get_world_size(),
         )
         self.swapper.swapping_loss.check(schedule)
@@ -137,17 +127,17 @@ class SwapRunner(CheckedRunner):
         self.swapper.set_trainable(schedule.phases[0])
         self.rewrap_model()
         self.swap_schedule = self.swapper.schedule = schedule
-        sampler = dict(self._train_dataloader.get('sampler') or {})
-        sampler.setdefault('type', 'knowswap_mm.SwapSampler')
-        self._train_dataloader = ConfigDict(self._train_dataloader)
-        self._train_dataloader['dataset'] = dataset
-        self._train_dataloader['sampler'] = dict(sampler, schedule=schedule)
-        # Images in pinned memory are copied to the device while the host goes on.
-        self._train_dataloader.setdefault('pin_memory', get_device() == 'cuda')
-        loop = dict(self._train_loop)
+        sampler = dict(type='knowswap_mm.SwapSampler') | dict(loader.get('sampler') or {})
+        loader = ConfigDict(loader)
+        loader['dataset'], loader['sampler'] = dataset, dict(sampler, schedule=schedule)
+        # Images in pinned memory are copied to the device while the CPU goes on.
+        loader.setdefault('pin_memory', get_device() == 'cuda')
+        loop = dict(self.train_loop_config)
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
-            raise ConfigError('train_cfg', dict(self._train_loop), 'a swap runs by iterations', fix)
+            raise ConfigError(
+                'train_cfg', dict(self.train_loop_config), 'a swap runs by iterations', fix
+            )
         check_hooks(self, schedule.total)
         check_modules(self.cfg, self.swapper)
         if loop.get('max_iters', schedule.total) != schedule.total:
@@ -155,25 +145,12 @@ class SwapRunner(CheckedRunner):
             self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')
         loop.setdefault('type', 'IterBasedTrainLoop')
         loop.setdefault('val_interval', schedule.total)
-        self._train_loop = dict(loop, max_iters=schedule.total)
+        self.set_training(loader, dict(loop, max_iters=schedule.total))
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
         if uneven := schedule.uneven():
             self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
-
-    def _write_run_files(self, dataset: RoleDataset) -> None:
-        if is_main_process():
-            folder = Path(self.work_dir)
-            remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *OURS))
-            classes = dataset.classes.to_dict()
-            write_json(
-                folder / SCHEDULE_FILE, dict(classes=classes, **self.swap_schedule.to_dict())
-            )
-            write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
-            RunRecord(self).write()
-            # By the clock of the work dir's storage.
-            self.began_ns = (folder / RECORD_FILE).stat().st_mtime_ns
 
     def start_phase_schedulers(self, phase: SwapPhase) -> None:
         """Build the learning rate schedulers with which a phase begins."""
@@ -189,29 +166,27 @@ class SwapRunner(CheckedRunner):
             CheckpointError: If a host would train whose weights were never loaded.
         """
         training = self.swap_schedule is not None
-        if training and not self._has_loaded:
+        if training and not self.has_loaded:
             point = ResumePoint(
-                self.work_dir, self._resume, self._load_from, self.launches, self.config_hash
+                self.work_dir, self.resumes, self.weights_file, self.launches, self.config_hash
             )
-            self._resume, self._load_from, self._resume_point = point.resumes, point.path, point
+            self.begin_with(point.path, point.resumes)
+            self.resume_point = point
             if point.missing:
                 here = self.work_dir
                 self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')
         super().load_or_resume()
         # Earlier adapters mean nothing on a random host.
         random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack
-        if training and not self._has_loaded and not random_host:
+        if training and not self.has_loaded and not random_host:
             raise CheckpointError(
                 'load_from = None: the host would be swapped with random weights. Fix: set '
                 'load_from to a checkpoint of the pretrained host, or '
                 'swap.allow_random_host = True for a test.'
             )
-        if training:
-            if not self._resume:
-                self.swapper.class_rows.check_rest()
-            # Only now: a run that is refused must not overwrite the files of an earlier one.
-            self._write_run_files(self.train_dataloader.dataset)
-            if self._has_loaded and not self._resume and is_main_process():
+        if training and not self.resumes:
+            self.swapper.class_rows.check_rest()
+            if self.has_loaded and is_main_process():
                 report_old_outputs(self)
 
     def save_checkpoint(
@@ -288,15 +263,15 @@ class SwapRunner(CheckedRunner):
         Raises:
             CheckpointError: If the file cannot be read as data or does not fit.
         """
-        check_shared(filename, 'resume' if self._resume else 'load_from')
-        checkpoint = self._resume_point and self._resume_point.read(filename)
+        check_shared(filename, 'resume' if self.resumes else 'load_from')
+        checkpoint = self.resume_point and self.resume_point.read(filename)
         checkpoint = checkpoint or safe_load(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         try:
             self.swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
         except RuntimeError as error:
             raise CheckpointError(f'{filename} does not fit the model: {error}') from None
-        self._has_loaded = True
+        self.has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
 
@@ -338,8 +313,8 @@ class SwapRunner(CheckedRunner):
                 'same; dropout and other random numbers of the model do not.'
             )
         self.run_id = checkpoint['swap'].get('run', self.run_id)
-        self.train_loop._epoch = checkpoint['meta']['epoch']
-        self.train_loop._iter = iteration = checkpoint['meta']['iter']
+        iteration = checkpoint['meta']['iter']
+        self.set_position(checkpoint['meta']['epoch'], iteration)
         self.message_hub.load_state_dict(checkpoint['message_hub'])
         self._take_over_seed(checkpoint['meta'].get('seed'))
         phase = self.swap_schedule.phase_at(iteration)
@@ -361,8 +336,7 @@ class SwapRunner(CheckedRunner):
         if seed is None or seed == drawn:
             return
         self.logger.warning(f'The run goes on with the seed {seed} of the checkpoint, not {drawn}.')
-        self._randomness_cfg.update(seed=seed)
-        self.set_randomness(**self._randomness_cfg)
+        self.change_seed(seed)
         for part in (self.train_dataloader.sampler, self.train_dataloader.dataset):
             if getattr(part, 'seed', None) == drawn:
                 part.seed = seed

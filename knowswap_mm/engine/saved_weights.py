@@ -10,6 +10,7 @@ import torch
 from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
+from knowswap_mm.compat import version_of
 from knowswap_mm.lora.manifest import hash_tensors
 
 #: What is known of a state dict before hooks see it: the tensors and their version counters.
@@ -17,12 +18,8 @@ Marks = dict[str, tuple[Tensor, int]]
 
 
 def marks_of(state: Mapping[str, Any]) -> Marks:
-    """Remember the tensors of a state dict, so that :func:`replaced` finds what hooks changed.
-
-    Args:
-        state (Mapping): The state dict.
-    """
-    return {k: (v, v._version) for k, v in state.items() if isinstance(v, Tensor)}
+    """Remember the tensors of a state dict, so that :func:`replaced` finds what hooks changed."""
+    return {k: (v, version_of(v)) for k, v in state.items() if isinstance(v, Tensor)}
 
 
 def replaced(state: Mapping[str, Any], marks: Marks) -> dict[str, Tensor]:
@@ -37,7 +34,7 @@ def replaced(state: Mapping[str, Any], marks: Marks) -> dict[str, Tensor]:
         now = state.get(key)
         if not isinstance(now, Tensor):
             continue
-        touched = now is before and now._version != version
+        touched = now is before and version_of(now) != version
         if touched or (now is not before and not _same(now, before)):
             found[key] = now
     return found
@@ -92,11 +89,7 @@ class SavedWeights:
 
 
 def fingerprint(swapper: nn.Module) -> str:
-    """Hash of all weights that a model has now.
-
-    Args:
-        swapper (nn.Module): The model.
-    """
+    """Hash of all weights that a model has now."""
     return hash_tensors(swapper.state_dict())
 
 

@@ -4,10 +4,10 @@ from knowswap_mm.evaluation.coco import CocoRoleMetric
 from knowswap_mm.evaluation.role_metric import (
     PerClassAccuracy,
     RoleMetric,
-    forgetting_h_mean,
     swap_score,
 )
 from knowswap_mm.evaluation.semantic import SemanticRoleMetric
+from knowswap_mm.runs.results import forgetting_h_mean
 
 __all__ = [
     'CocoRoleMetric',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,28 +11,10 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS as HOST_METRICS
 
-from knowswap_mm.checks import check_between, check_mapping, check_text
+from knowswap_mm.checks import check_keys, check_mapping, check_number, check_text
 from knowswap_mm.errors import ConfigError, SampleError
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
-
-
-def forgetting_h_mean(forget_before: float, forget: float, retain: float) -> float:
-    """Harmonic mean of what was forgotten and what was retained.
-
-    The formula of the official classifier evaluation, ``2 d r / (d + r)`` with the drop
-    ``d = forget_before - forget``; a forget metric that rose counts as no drop.
-
-    Args:
-        forget_before (float): Metric of the forget classes before the swap.
-        forget (float): The same metric now.
-        retain (float): Metric of the retain classes now, in the same unit.
-
-    Returns:
-        float: The mean, in the unit of the metrics.
-    """
-    drop = max(forget_before - forget, 0.0)
-    return 2 * drop * retain / (drop + retain) if drop + retain > 0 else 0.0
 
 
 def swap_score(metrics: dict[str, float], scale: float = 100.0) -> float:
@@ -77,14 +58,13 @@ class RoleMetric(BaseMetric):
     ) -> None:
         super().__init__(**kwargs)
         check_text('val_evaluator.primary', primary, 'accuracy/top1')
-        check_between('val_evaluator.scale', scale, 0, math.inf, 100)
+        check_number('val_evaluator.scale', scale, '> 0', 100)
         if not isinstance(metric, (list, tuple)):
             check_mapping('val_evaluator.metric', metric, "dict(type='Accuracy')")
         self.primary, self.scale = primary, scale
         by_role = isinstance(metric, dict) and 'type' not in metric
-        if by_role and (unknown := sorted(set(metric) - set(ROLES))):
-            key = f'val_evaluator.metric.{unknown[0]}'
-            raise ConfigError(key, metric[unknown[0]], 'unknown role', f'use {ROLES}')
+        if by_role:
+            check_keys('val_evaluator.metric', metric, ROLES, 'unknown role')
         self.metrics: dict[str, list[BaseMetric]] = {}
         self._configs: dict[str, list[dict[str, Any]]] = {}
         for role in ROLES:

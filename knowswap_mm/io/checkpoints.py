@@ -1,4 +1,4 @@
-"""mmengine's own loading, as data only."""
+"""Weight files, and what mmengine itself reads, as data only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file
 
-from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.errors import CheckpointError, FileError, reason_of
 from knowswap_mm.io.files import write_atomic
 from knowswap_mm.io.pickles import arrays_of, check_contents, read_arrays
 
@@ -41,7 +41,7 @@ class _StoredHistory:
         count = np.asarray(self.state.get('_count_history', ()), dtype=float)
         if log.ndim != 1 or log.shape != count.shape:
             raise ValueError(f'a history of shape {log.shape} with counts of shape {count.shape}')
-        return HistoryBuffer(list(log), list(count), int(self.state.get('_max_length', 1_000_000)))
+        return HistoryBuffer(list(log), list(count), int(self.state.get('max_length', 1_000_000)))
 
 
 def _no_attribute(*_: Any) -> None:
@@ -143,10 +143,9 @@ def _check_archive(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
     return CheckpointError(
-        f'{path} is damaged and cannot be read, or is no checkpoint ({reason}). Fix: use an '
-        'earlier checkpoint, or download it again.'
+        f'{path} is damaged and cannot be read, or is no checkpoint ({reason_of(error)}). Fix: '
+        'use an earlier checkpoint, or download it again.'
     )
 
 

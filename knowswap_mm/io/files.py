@@ -1,4 +1,4 @@
-"""Where derived files are kept between runs."""
+"""Files and folders that are there whole or not at all, and the cache of derived ones."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ from knowswap_mm.io.partial_file import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-#: What :func:`write_atomic` calls files of a run, and of its adapters, for :func:`remove_partial`.
-OURS = tuple(f'{place}*.????????-????????????' for place in ('', 'adapter/', 'adapters/*/'))
 
 
 def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
@@ -66,12 +62,7 @@ def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text, see :func:`write_atomic`.
-
-    Args:
-        path (str | PathLike): The file.
-        text (str): Its contents.
-    """
+    """Write a text, see :func:`write_atomic`."""
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
@@ -239,9 +230,6 @@ def cache_folder(given: str | None = None) -> Path:
 
 def files_digest(paths: Sequence[str]) -> str | None:
     """A name for what was read from files; it changes with their paths, sizes and times.
-
-    Args:
-        paths (Sequence[str]): The files.
 
     Returns:
         str | None: Hexadecimal digits; None if a file is missing or in a remote storage.

@@ -98,7 +98,7 @@ def partial_file(path: Path, ending: str = '') -> Iterator[tuple[Path, BinaryIO]
 def remove_left(folder: Path, pattern: str) -> list[Path]:
     """Remove partial files whose writers are dead.
 
-    A file of this machine is removed if its lock is free; one of another machine only if, besides,
+    One of this machine is removed if its lock is free; one of another machine only if, besides,
     it was not changed for an hour by the clock of the file system.
 
     Args:
@@ -146,9 +146,6 @@ def try_lock(descriptor: int, shared: bool = False) -> bool | None:
 
 def age(path: Path) -> float:
     """Seconds since a file was changed, by the clock of its file system, not of this machine.
-
-    Args:
-        path (Path): The file.
 
     Raises:
         OSError: If it is gone.

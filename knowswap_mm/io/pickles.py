@@ -20,11 +20,8 @@ _EXTENSIONS = ('EXT1', 'EXT2', 'EXT4')
 def check_pickle(content: bytes) -> None:
     """Refuse a pickle that Python would need far more memory for than the file has bytes.
 
-    A memo is as large as its highest number, which a file of eight bytes may set to four thousand
-    millions. Nothing is built here, and nothing is executed.
-
-    Args:
-        content (bytes): The pickle.
+    A memo is as large as its highest number, which a file of eight bytes may set to four
+    billion. Nothing is built here, and nothing is executed.
 
     Raises:
         pickle.UnpicklingError: If it does that, or refers to the registry of extensions.
@@ -178,9 +175,6 @@ def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
 
 def arrays_of(content: bytes) -> Any:
     """Read a pickle of arrays in dicts and lists.
-
-    Args:
-        content (bytes): The pickle.
 
     Raises:
         Exception: As :func:`read_arrays`.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.io.files import write_text
 
 #: Bytes of a small json file: class lists, manifests, schedules, results.
 JSON_BYTES = 'KNOWSWAP_MM_MAX_JSON_BYTES'
@@ -143,9 +144,6 @@ def split_lines(text: str) -> list[str]:
     """Lines of a text, ended as Unix, Windows or old Macs do.
 
     :meth:`str.splitlines` would also end a line within names that hold e.g. U+2028.
-
-    Args:
-        text (str): The text.
     """
     return re.split('\r\n|\n|\r', text)
 
@@ -175,9 +173,6 @@ def lines_of(text: str) -> list[str]:
 def line_problem(line: str) -> str | None:
     """Why a name would not come back from a list of names.
 
-    Args:
-        line (str): The name.
-
     Returns:
         str | None: The end of a sentence that begins with the name; None if it would.
     """
@@ -200,8 +195,6 @@ def write_lines(path: str | os.PathLike, lines: Sequence[str]) -> None:
         FileError: If a line would not be read back as it is: it is empty, begins with ``# `` or a
             byte order mark, has spaces around it, or holds the end of a line.
     """
-    from knowswap_mm.io.files import write_text  # the engine imports this
-
     path = Path(path)
     for line in lines:
         if problem := line_problem(line):

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.errors import CheckpointError, FileError, reason_of
+from knowswap_mm.io.files import write_atomic, write_folder
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora.injector import lora_layers
 from knowswap_mm.lora.manifest import AdapterManifest, hash_tensors
@@ -133,8 +134,9 @@ class AdapterContents:
         try:
             return load_file(path)
         except Exception as error:  # a damaged file may raise anything
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
-            raise CheckpointError(f'{path} is no readable safetensors file: {reason}.') from error
+            raise CheckpointError(
+                f'{path} is no readable safetensors file: {reason_of(error)}.'
+            ) from error
 
 
 def all_tensors(
@@ -198,8 +200,6 @@ class AdapterFile:
 
     @contextmanager
     def _place(self) -> Iterator[Path]:
-        from knowswap_mm.io.files import write_folder  # the engine imports this
-
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if there <= set(_FILES):
             with write_folder(self.folder) as folder:
@@ -305,8 +305,6 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from knowswap_mm.io.files import write_atomic  # the engine imports this
-
     write_atomic(path, lambda file: file.write(content))
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from knowswap_mm.checks import check_texts
+from knowswap_mm.checks import check_patterns
+from knowswap_mm.compat import children_of, norms_of
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import lora_layers
 
@@ -53,8 +54,7 @@ class LoRAGroups:
     ) -> None:
         if by not in GROUP_BY:
             raise ConfigError('model.loss.group_by', by, 'unknown grouping', f'use {GROUP_BY}')
-        check_texts('model.loss.group_exclude', exclude, 'decoder')
-        self._check_patterns(exclude)
+        check_patterns('model.loss.group_exclude', exclude)
         elements = list_elements(model)
         self.names: list[str] = []
         self.parameters: list[nn.Parameter] = []
@@ -81,18 +81,6 @@ class LoRAGroups:
             fix = 'inject adapters first, or exclude fewer of them'
             raise ConfigError('model.loss.group_exclude', list(exclude), 'no group is left', fix)
 
-    @staticmethod
-    def _check_patterns(exclude: Sequence[str]) -> None:
-        key, fix = 'model.loss.group_exclude', "use a list of regular expressions, e.g. ['decoder']"
-        if isinstance(exclude, str) or any(not isinstance(pattern, str) for pattern in exclude):
-            raise ConfigError(key, exclude, 'no list of texts', fix)
-        for pattern in exclude:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                problem = f'{pattern!r} is no regular expression ({error})'
-                raise ConfigError(key, list(exclude), problem, fix) from None
-
     def __len__(self) -> int:
         return len(self.names)
 
@@ -111,7 +99,7 @@ def list_elements(model: nn.Module) -> set[str]:
     elements = set()
     for name, module in model.named_modules():
         if isinstance(module, (nn.ModuleList, nn.Sequential)):
-            names = [f'{name}.{child}' if name else child for child in module._modules]
+            names = [f'{name}.{child}' if name else child for child in children_of(module)]
             several = isinstance(module, nn.Sequential)
             elements.update(each for each in names if not several or layers[each] > 1)
     return elements
@@ -156,7 +144,7 @@ class GroupNorms(torch.autograd.Function):
         Returns:
             Tensor: Norms, ``(groups,)``, in fp32.
         """
-        squares = torch.stack(torch._foreach_norm(matrices)).float().square()
+        squares = torch.stack(norms_of(matrices)).float().square()
         norms = (membership @ squares + epsilon).sqrt()
         ctx.save_for_backward(membership, owners, norms, *matrices)
         return norms
@@ -247,7 +235,7 @@ class BlockNorms:
         found = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
         if found:  # an expand phase has none
             positions, gradients = zip(*found, strict=True)
-            for position, norm in zip(positions, torch._foreach_norm(gradients), strict=True):
+            for position, norm in zip(positions, norms_of(gradients), strict=True):
                 norms[position] = norm.float()
         return (self._of_parameters @ torch.stack(norms).square()).sqrt()
 

@@ -15,7 +15,7 @@ from peft.functional import inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from knowswap_mm.checks import check_keys, check_mapping, check_whole
+from knowswap_mm.checks import check_keys, check_mapping, check_number, check_patterns, check_whole
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.targets import TargetCheck, find_feed_forward
 
@@ -58,18 +58,15 @@ class LoRAInjector:
         exclude: Sequence[str] = (),
     ) -> None:
         check_whole('model.lora.rank', rank, 1, 8)
-        if not _is_number(alpha) or not 0 < alpha < math.inf:
-            raise ConfigError('model.lora.alpha', alpha, 'not a finite number > 0', 'e.g. 1')
-        if not _is_number(dropout) or not 0 <= dropout < 1:
-            raise ConfigError('model.lora.dropout', dropout, 'not in [0, 1)', 'e.g. 0')
-        if not _is_number(a_init) or not 0 <= a_init < math.inf:
-            fix = 'e.g. 7.0711 for sqrt(50)'
-            raise ConfigError('model.lora.a_init', a_init, 'not a finite number >= 0', fix)
+        check_number('model.lora.alpha', alpha, '> 0', 1)
+        check_number('model.lora.dropout', dropout, 'in [0, 1)', 0)
+        check_number('model.lora.a_init', a_init, '>= 0', 'e.g. 7.0711 for sqrt(50)')
         if not isinstance(adapter_name, str) or not adapter_name or '.' in adapter_name:
             fix = "use a plain word, e.g. 'default'"
             raise ConfigError('model.lora.adapter_name', adapter_name, 'cannot name a module', fix)
         self.targets = _check_targets(targets)
-        self.exclude = _check_exclude(exclude)
+        check_patterns('model.lora.exclude', exclude)
+        self.exclude = list(exclude)
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.a_init = a_init
         self.adapter_name = adapter_name
@@ -174,28 +171,11 @@ def _keeps_being_called(module: nn.Module, args: Any) -> None:
     """Do nothing; see where it is registered."""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _matches(targets: str | Sequence[str], name: str) -> bool:
     """Whether a name is meant, by peft's rules."""
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
     return any(name == target or name.endswith(f'.{target}') for target in targets)
-
-
-def _check_exclude(exclude: Sequence[str]) -> list[str]:
-    key, fix = 'model.lora.exclude', "use a list of regular expressions, e.g. ['decoder']"
-    if not isinstance(exclude, (list, tuple)) or any(not isinstance(e, str) for e in exclude):
-        raise ConfigError(key, exclude, 'no list of texts', fix)
-    for pattern in exclude:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            problem = f'{pattern!r} is no regular expression ({error})'
-            raise ConfigError(key, list(exclude), problem, fix) from None
-    return list(exclude)
 
 
 def _check_targets(targets: str | Sequence[str]) -> str | list[str]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.io.files import write_json
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora.row_layout import RowLayout
 
@@ -185,8 +186,6 @@ class AdapterManifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest as json, whole or not at all."""
-        from knowswap_mm.io.files import write_json  # only now: the engine imports this
-
         write_json(path, asdict(self))
 
     @classmethod

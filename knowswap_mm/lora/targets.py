@@ -13,8 +13,9 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
+
+from knowswap_mm.compat import Conv, TransposedConv, children_of, own_parameters
 
 #: The linear layers of mmcv's FFN, which ViT, Swin, DINO and Mask2Former share.
 FFN_LINEARS = r'.*ffn\.layers\.(0\.0|1)'
@@ -183,12 +184,12 @@ class TargetCheck:
         self._rows = set(rows)
         inside = [name for name, each in self._modules.items() if isinstance(each, LoraLayer)]
         self._inside = tuple(f'{name}.' for name in inside)
-        children = (child for each in model.modules() for child in each._modules.values())
+        children = (child for each in model.modules() for child in children_of(each).values())
         self._places = Counter(id(child) for child in children if child is not None)
         self._owners = Counter(
             id(parameter)
             for module in self._modules.values()
-            for parameter in module._parameters.values()
+            for parameter in own_parameters(module).values()
             if parameter is not None
         )
 
@@ -208,7 +209,7 @@ class TargetCheck:
         """
         layer = _base_of(self._modules[name])
         parent = self._modules.get(name.rpartition('.')[0])
-        if not isinstance(layer, (nn.Linear, _ConvNd)) or isinstance(layer, _ConvTransposeNd):
+        if not isinstance(layer, (nn.Linear, Conv)) or isinstance(layer, TransposedConv):
             return 'is neither linear nor a convolution'
         if name in self._rows:
             return 'has a row a class and can take no adapter'
@@ -217,11 +218,11 @@ class TargetCheck:
             return f'is not (always) called: {kind} reads its weight, past any adapter'
         if self._places[id(layer)] > 1 or self._places[id(self._modules[name])] > 1:
             return 'is used in several places, and an adapter would be in one of them only'
-        if layer._parameters.get('weight') is None or parametrize.is_parametrized(layer):
+        if own_parameters(layer).get('weight') is None or parametrize.is_parametrized(layer):
             return 'has a weight that is computed, into which nothing can be merged'
         if self._owners[id(layer.weight)] > 1:
             return 'shares its weight with another layer, which a merge would change, too'
-        if isinstance(layer, _ConvNd):
+        if isinstance(layer, Conv):
             if layer.groups > 1:
                 return f'is a convolution of {layer.groups} groups, which takes no adapter'
             if any(size > 1 and gap > 1 for size, gap in _pairs(layer)):
@@ -249,7 +250,7 @@ class TargetCheck:
         """
         names = self.names
         usual = find_feed_forward(self._modules[''])
-        kinds = (nn.Linear, _ConvNd)
+        kinds = (nn.Linear, Conv)
         usual = [name for name in usual if self.problem(name) is None]
         others = [name for name in names if isinstance(_base_of(self._modules[name]), kinds)]
         layers = usual or [name for name in others if self.problem(name) is None]
@@ -276,7 +277,7 @@ def _base_of(module: nn.Module) -> nn.Module:
     return module.get_base_layer() if isinstance(module, LoraLayer) else module
 
 
-def _pairs(layer: _ConvNd) -> list[tuple[int, int]]:
+def _pairs(layer: Conv) -> list[tuple[int, int]]:
     return list(zip(layer.kernel_size, layer.dilation, strict=True))
 
 
@@ -324,7 +325,7 @@ def _adapts_plainly(layer: nn.Module) -> bool:
 
 def _probe(layer: nn.Module) -> Tensor:
     size = [2, layer.weight.shape[1]]
-    if isinstance(layer, _ConvNd):
+    if isinstance(layer, Conv):
         size += [2 * kernel + 3 for kernel in layer.kernel_size]
     numbers = torch.arange(torch.Size(size).numel(), device=layer.weight.device)
     return (numbers.double() * 0.7).sin().reshape(size).to(layer.weight.dtype)

@@ -13,10 +13,10 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS as HOST_MODELS
 from peft.functional import set_adapter
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from knowswap_mm.acceleration import accelerate
 from knowswap_mm.checks import check_flag, check_keys, check_mapping, check_texts
+from knowswap_mm.compat import BatchNorm
 from knowswap_mm.errors import ConfigError, PhaseError, SwapError
 from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
@@ -193,7 +193,7 @@ class KnowledgeSwapper(BaseModel):
         with keep_trainable(self, mode):
             super().train(mode)
         for module in self.host.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BatchNorm):
                 module.eval()
         return self
 

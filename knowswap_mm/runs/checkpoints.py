@@ -1,4 +1,4 @@
-"""What a run goes on from."""
+"""The checkpoints of a run: named, found, compared between processes, and taken over."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from knowswap_mm.distributed.process_group import of_rank_0
-from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.errors import CheckpointError, ConfigError, SwapError, reason_of
 from knowswap_mm.io.checkpoints import safe_load
-from knowswap_mm.io.files import write_atomic
+from knowswap_mm.io.files import write_text
+from knowswap_mm.runs.files import CHECKPOINTS, LATEST_FILE, RECORD_FILE
 from knowswap_mm.runs.launch import process_name
-from knowswap_mm.runs.record import RECORD_FILE
 
 #: Bytes that are compared at both ends; the end of a checkpoint holds checksums of all its parts.
 _END = 1 << 16
@@ -48,8 +48,8 @@ def check_shared(path: str | os.PathLike, key: str) -> None:
     if not whole or len(set(marks)) == 1:
         return
     problems = [
-        f'on rank {rank} ({host}) it {"is another file" if mark in whole else mark}'
-        for rank, (host, mark) in enumerate(found)
+        f'on rank {rank} ({machine}) it {"is another file" if mark in whole else mark}'
+        for rank, (machine, mark) in enumerate(found)
         if mark != whole[0]
     ]
     has = marks.index(whole[0])
@@ -74,7 +74,7 @@ def check_no_other_has(folder: Path, patterns: Iterable[str]) -> None:
         return
     names = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
     found = all_gather_object((socket.gethostname(), names))
-    others = [f'rank {r} ({host}) has {n[-1]}' for r, (host, n) in enumerate(found) if n]
+    others = [f'rank {r} ({machine}) has {n[-1]}' for r, (machine, n) in enumerate(found) if n]
     if others and not found[0][1]:
         raise CheckpointError(
             f'resume: rank 0 ({found[0][0]}), which reads and writes the checkpoints, has none in '
@@ -98,19 +98,9 @@ def _mark(path: str | os.PathLike) -> str:
     return f'sha256 {size} {hashlib.sha256(content).hexdigest()}'
 
 
-LATEST_FILE = 'last_checkpoint'
-#: Names of a run's checkpoints.
-CHECKPOINTS = ('iter_*.pth', 'phase*.pth')
-
-
 def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-    """Note a checkpoint that is whole as the last one.
-
-    Args:
-        folder (str | PathLike): The folder of the run.
-        checkpoint (str | PathLike): The checkpoint.
-    """
-    write_atomic(Path(folder) / LATEST_FILE, lambda file: file.write(str(checkpoint).encode()))
+    """Note a checkpoint that is whole as the last one."""
+    write_text(Path(folder) / LATEST_FILE, str(checkpoint))
 
 
 def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
@@ -149,25 +139,9 @@ def last_of_run(runner: Runner) -> Path | None:
         named = Path(note.read_text(encoding='utf-8', errors='replace').strip())
         if note.stat().st_mtime_ns >= runner.began_ns and named.is_file():
             return named
-    point = runner._resume_point
+    point = runner.resume_point
     found = point is not None and point.resumes and Path(point.path).is_file()
     return Path(point.path) if found else None
-
-
-def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """Find the newest checkpoint of a run that can be read, see :func:`read_latest`.
-
-    Args:
-        folder (str | PathLike): The folder of the run.
-
-    Returns:
-        Path | None: The checkpoint; None if there is none at all.
-
-    Raises:
-        CheckpointError: If there are checkpoints, but none of them is whole.
-    """
-    found = read_latest(folder)
-    return None if found is None else found[0]
 
 
 def read_latest(
@@ -249,10 +223,10 @@ def taken_over(load: Callable[..., Any]) -> Callable[..., Any]:
         except SwapError:
             raise
         except _ERRORS as error:
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
             raise CheckpointError(
-                f'{filename} cannot be taken over: its state is not that of such a run ({reason}). '
-                'Fix: use an earlier checkpoint of the run, or start anew in another work_dir.'
+                f'{filename} cannot be taken over: its state is not that of such a run '
+                f'({reason_of(error)}). Fix: use an earlier checkpoint of the run, or start anew '
+                'in another work_dir.'
             ) from error
 
     return checked

@@ -59,7 +59,7 @@ def launch_name() -> str | None:
     """The same for a process and for what torchrun starts again in its place, and for no other.
 
     It is the torchrun that started this process, by :func:`process_name`, and what
-    ``tools/dist_train.sh`` drew when it was called (issue 24: host name, number and run id are
+    ``tools/dist_train.sh`` drew when it was called (issue 24: machine name, number and run id are
     equal in all containers).
 
     Returns:
@@ -87,9 +87,6 @@ def config_hash(cfg: Config) -> str:
 
     Also of what the runner writes into the work dir, which has other lines in another order: a
     config may lie where the runner replaces it.
-
-    Args:
-        cfg (Config): The config.
     """
     text = json.dumps(_ordered(cfg.to_dict()))
     return hashlib.sha256(text.encode()).hexdigest()

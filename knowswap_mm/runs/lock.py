@@ -20,9 +20,9 @@ from mmengine.logging import print_log
 
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.io.partial_file import age, open_partial, try_lock
+from knowswap_mm.runs.files import LOCK_FILE
 from knowswap_mm.runs.launch import lives, process_name
 
-LOCK_FILE = 'run.lock'
 #: Seconds between two signs of life of a run.
 BEAT = 10.0
 #: Seconds that a start waits for a run that lives: it may be about to end.
@@ -44,8 +44,8 @@ class Holder(NamedTuple):
     stamp: tuple[int, int]
 
     def __str__(self) -> str:
-        host, number = self.content.get('host', 'unknown'), self.content.get('pid', 'unknown')
-        return f'machine {host}, process {number}, since {self.content.get("since", "unknown")}'
+        machine, number = self.content.get('host', 'unknown'), self.content.get('pid', 'unknown')
+        return f'machine {machine}, process {number}, since {self.content.get("since", "unknown")}'
 
 
 class WorkDirLock:
@@ -242,9 +242,6 @@ class WorkDirLock:
 def read_holder(path: Path) -> Holder | None:
     """Read a lock.
 
-    Args:
-        path (Path): The file.
-
     Returns:
         Holder | None: None if there is none. What is no lock of ours has no content.
     """
@@ -262,11 +259,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def in_use(folder: str | os.PathLike) -> bool:
-    """Whether a run seems to train in a folder; this does not wait for a sign of life.
-
-    Args:
-        folder (str | PathLike): The work dir.
-    """
+    """Whether a run seems to train in a folder; this does not wait for a sign of life."""
     path = Path(folder) / LOCK_FILE
     try:
         held = read_holder(path)

@@ -9,23 +9,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.engine.hooks.block_profile import PROFILE_FILE
-from knowswap_mm.engine.hooks.phase import RESULTS_FILE
 from knowswap_mm.errors import ConfigError, FileError
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.roles import ROLES
-from knowswap_mm.runs.record import RECORD_FILE, read_run_log
+from knowswap_mm.runs.files import (
+    AUDIT_FILE,
+    AUDIT_FOLDER,
+    CONFIGS,
+    IMAGES_FILE,
+    IMAGES_FOLDER,
+    PROFILE_FILE,
+    RECORD_FILE,
+    RESULTS_FILE,
+    SCALARS,
+    SCHEDULE_FILE,
+    STARTS_FILE,
+)
 from knowswap_mm.runs.results import SwapResults
-from knowswap_mm.schedule.phase import PHASE_KINDS
-
-SCHEDULE_FILE = 'schedule.json'
+from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
 
 
 def read_schedule(folder: Path) -> dict[str, Any]:
     """Read the file that a run wrote.
-
-    Args:
-        folder (Path): The folder of the run.
 
     Returns:
         dict: ``phases`` (each with ``index`` and ``kind``) and ``classes`` (names by role), at
@@ -75,7 +80,7 @@ class ScalarLog:
             folder (Path): Work dir of the run.
         """
         log = cls()
-        for path in sorted(Path(folder).glob('*/vis_data/scalars.json')):
+        for path in sorted(Path(folder).glob(SCALARS)):
             lines = list(_lines(path))
             training = [line for line in lines if 'iter' in line]
             evaluations = [line for line in lines if 'iter' not in line]
@@ -85,11 +90,7 @@ class ScalarLog:
         return log
 
     def curve(self, key: str) -> list[tuple[int, float]]:
-        """A value of the training over the iterations.
-
-        Args:
-            key (str): Its name.
-        """
+        """A value of the training over the iterations."""
         return [(line['step'], line[key]) for line in self.training if _is_number(line.get(key))]
 
     def keys(self, prefix: str) -> list[str]:
@@ -104,11 +105,7 @@ class ScalarLog:
         return list(found)
 
     def evaluated(self, key: str) -> list[tuple[int, float]]:
-        """A metric over the iterations.
-
-        Args:
-            key (str): Its name.
-        """
+        """A metric over the iterations."""
         return [(line['step'], line[key]) for line in self.evaluations if _is_number(line.get(key))]
 
 
@@ -126,7 +123,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and value == value and abs(value) != float('inf')
 
 
-_SCHEDULE_FILE, _RECORD_FILE = 'schedule.json', 'run.json'
+def read_run_log(folder: str | Path) -> list[dict[str, Any]]:
+    """The entries of a run.
+
+    Args:
+        folder (str | Path): Folder of the run.
+
+    Returns:
+        list[dict]: See :class:`~knowswap_mm.runs.record.RunLog`; empty if there is no whole file.
+    """
+    try:
+        found = json.loads((Path(folder) / STARTS_FILE).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 class RunFolder:
@@ -156,7 +166,7 @@ class RunFolder:
             data = json.loads(path.read_text(encoding='utf-8'))
             self.results = SwapResults.read(path)
             self.phases: list[dict[str, Any]] = [
-                dict(phase, name=f'phase{phase["index"] + 1}_{phase["kind"]}')
+                dict(phase, name=phase_name(phase['index'], phase['kind']))
                 for phase in data['schedule']['phases']
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -167,7 +177,7 @@ class RunFolder:
     @cached_property
     def classes(self) -> dict[str, list[str]]:
         """Class names by role."""
-        found = (self._json(self.folder / _SCHEDULE_FILE) or {}).get('classes', {})
+        found = (self._json(self.folder / SCHEDULE_FILE) or {}).get('classes', {})
         return {role: [str(name) for name in found.get(role, ())] for role in ROLES}
 
     @property
@@ -203,22 +213,22 @@ class RunFolder:
         return found if found and found.get('phases') else None
 
     @cached_property
-    def pictures(self) -> dict[str, Any] | None:
+    def images(self) -> dict[str, Any] | None:
         """The index of the images of samples."""
-        found = self._json(self.folder / 'pictures' / 'pictures.json')
+        found = self._json(self.folder / IMAGES_FOLDER / IMAGES_FILE)
         return found if found and found.get('states') else None
 
     @cached_property
     def audits(self) -> dict[str, dict[str, Any]]:
         """Audits by their place in the folder."""
-        paths = sorted(self.folder.glob('audit/**/audit.json'))
+        paths = sorted(self.folder.glob(f'{AUDIT_FOLDER}/**/{AUDIT_FILE}'))
         found = {str(path.parent.relative_to(self.folder)): self._json(path) for path in paths}
         return {name: audit for name, audit in found.items() if audit and 'headline' in audit}
 
     @cached_property
     def config(self) -> str | None:
         """Text of the config, as it was when the run began last."""
-        for pattern in ('*/vis_data/config.py', '*.py'):
+        for pattern in CONFIGS:
             if paths := sorted(self.folder.glob(pattern)):
                 return paths[-1].read_text(encoding='utf-8', errors='replace')
         return None

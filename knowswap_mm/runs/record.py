@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
@@ -20,11 +19,20 @@ from mmengine.dist import get_world_size
 
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.datasets.role_dataset import data_manifest
-from knowswap_mm.io.files import write_json, write_text
+from knowswap_mm.io.files import remove_partial, write_json, write_text
+from knowswap_mm.runs.files import (
+    CHECKPOINTS,
+    INDICES_FILE,
+    LATEST_FILE,
+    RECORD_FILE,
+    REPEAT_FILE,
+    SCHEDULE_FILE,
+    STARTS_FILE,
+    UNFINISHED,
+)
 from knowswap_mm.runs.launch import process_name
+from knowswap_mm.runs.reader import read_run_log
 from knowswap_mm.version import __version__
-
-RUN_FILE = 'starts.json'
 
 
 class RunLog:
@@ -39,7 +47,7 @@ class RunLog:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder) / RUN_FILE
+        self.path = Path(folder) / STARTS_FILE
         self._clock = time.monotonic()
         self._entries: list[dict[str, Any]] = []
 
@@ -93,24 +101,6 @@ def command_line() -> str:
     return shlex.join(['python', program, *arguments])
 
 
-def read_run_log(folder: str | Path) -> list[dict[str, Any]]:
-    """The entries of a run.
-
-    Args:
-        folder (str | Path): Folder of the run.
-
-    Returns:
-        list[dict]: See :class:`RunLog`; empty if there is no whole file.
-    """
-    try:
-        found = json.loads((Path(folder) / RUN_FILE).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return []
-    return found if isinstance(found, list) else []
-
-
-RECORD_FILE = 'run.json'
-REPEAT_FILE = 'repeat.sh'
 #: The variables that may change numbers, and hold nothing secret. No others are written down: the
 #: environment of a cluster has tokens, also under names such as TORCH_... (issue 24).
 _VARIABLES = frozenset(
@@ -130,6 +120,29 @@ _VARIABLES = frozenset(
     TORCH_NCCL_AVOID_RECORD_STREAMS TORCH_NCCL_BLOCKING_WAIT TORCH_NCCL_HIGH_PRIORITY
     """.split()
 )
+
+
+def begin_run_folder(runner: Any) -> int:
+    """Write all that a run says of itself before its first iteration.
+
+    Only a run that does begin may call it: these replace the files of an earlier one.
+
+    Args:
+        runner (SwapRunner): The runner, with its data and weights.
+
+    Returns:
+        int: When it began, in nanoseconds by the clock of the storage.
+
+    Raises:
+        CheckpointError: If the folder cannot be written to.
+    """
+    folder, dataset = Path(runner.work_dir), runner.train_dataloader.dataset
+    remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *UNFINISHED))
+    schedule = dict(classes=dataset.classes.to_dict(), **runner.swap_schedule.to_dict())
+    write_json(folder / SCHEDULE_FILE, schedule)
+    write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
+    RunRecord(runner).write()
+    return (folder / RECORD_FILE).stat().st_mtime_ns
 
 
 class RunRecord:

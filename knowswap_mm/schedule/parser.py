@@ -6,7 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from knowswap_mm.checks import check_keys, check_whole
+from knowswap_mm.checks import (
+    check_choice,
+    check_flag,
+    check_keys,
+    check_mapping,
+    check_number,
+    check_whole,
+)
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.schedule.phase import PHASE_KINDS, SwapPhase
@@ -71,14 +78,18 @@ class PhaseParser:
             ConfigError: If a key is unknown or a value cannot be used.
         """
         where = f'swap.phases.{index}'
-        config = dict(self._mapping(where, config, "dict(kind='learn', epochs=5)"))
+        check_mapping(where, config, "dict(kind='learn', epochs=5)")
         check_phase_keys(where, config)
         kind = config.get('kind')
-        if not isinstance(kind, str) or kind not in PHASE_KINDS:
-            fix = f'use one of {list(PHASE_KINDS)}'
-            raise ConfigError(f'{where}.kind', kind, 'unknown kind of phase', fix)
+        check_choice(f'{where}.kind', kind, PHASE_KINDS, 'kind of phase')
+        flags = dict(merge_learned=False, restart_lr=True, restart_optimizer=False)
+        for name, default in flags.items():
+            flags[name] = config.get(name, default)
+            check_flag(f'{where}.{name}', flags[name])
+        factor = config.get('lr_factor', 1.0)
+        check_number(f'{where}.lr_factor', factor, '> 0', 'e.g. 1.0')
         split = self._split(f'{where}.split', kind, config.get('split'))
-        merge = self._flag(f'{where}.merge_learned', config.get('merge_learned', False))
+        merge = flags['merge_learned']
         self._check_roles(where, kind, split, merge)
         share = self._share(f'{where}.merged_share', config.get('merged_share'), split)
         length, epoch_length = self._length(where, config, split, merge)
@@ -86,7 +97,9 @@ class PhaseParser:
         if schedulers is not None:
             key, example = f'{where}.param_scheduler', "dict(type='CosineAnnealingLR', ...)"
             schedulers = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
-            schedulers = tuple(dict(self._mapping(key, s, example)) for s in schedulers)
+            for each in schedulers:
+                check_mapping(key, each, example)
+            schedulers = tuple(map(dict, schedulers))
         return SwapPhase(
             index=index,
             kind=kind,
@@ -95,15 +108,11 @@ class PhaseParser:
             epoch_length=epoch_length,
             split=split,
             weights=self._weights(f'{where}.weights', kind, config.get('weights', {})),
-            bound=self._number(f'{where}.bound', config.get('bound', math.inf), kind),
-            merge_learned=merge,
+            bound=self._bound(f'{where}.bound', config.get('bound', math.inf), kind),
             merged_share=share,
-            restart_lr=self._flag(f'{where}.restart_lr', config.get('restart_lr', True)),
-            restart_optimizer=self._flag(
-                f'{where}.restart_optimizer', config.get('restart_optimizer', False)
-            ),
-            lr_factor=self._positive(f'{where}.lr_factor', config.get('lr_factor', 1.0)),
+            lr_factor=float(factor),
             param_scheduler=schedulers,
+            **flags,
         )
 
     def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
@@ -112,13 +121,13 @@ class PhaseParser:
             share, rest = divmod(self.total_batch, len(roles))
             split = {role: share for role in roles}
             split[RETAIN] += rest
-        self._mapping(key, split, 'dict(learn=80, retain=80)')
+        check_mapping(key, split, 'dict(learn=80, retain=80)')
         if unknown := [role for role in split if role not in roles]:
             fix = f'a {kind} phase draws from {list(roles)}'
             raise ConfigError(key, dict(split), f'role {unknown[0]!r} does not belong here', fix)
         counts = {role: split.get(role, 0) for role in ROLES}
-        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts.values()):
-            raise ConfigError(key, dict(split), 'counts must be integers >= 0', 'fix them')
+        for role, count in counts.items():
+            check_whole(f'{key}.{role}', count, 0, 80)
         for role in roles:
             if role != RETAIN and counts[role] == 0:
                 fix = (
@@ -182,51 +191,30 @@ class PhaseParser:
         return epochs * epoch_length, epoch_length
 
     def _weights(self, key: str, kind: str, given: dict[str, float]) -> dict[str, float]:
-        self._mapping(key, given, 'dict(learn=1.0, retain=0.2)')
+        check_mapping(key, given, 'dict(learn=1.0, retain=0.2)')
         check_keys(key, given, _WEIGHTS)
         weights = {name: 0.0 if name == 'sparsity' else 1.0 for name in _WEIGHTS} | dict(given)
         for name, value in weights.items():
-            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ConfigError(f'{key}.{name}', value, 'not a finite number >= 0', 'fix it')
+            check_number(f'{key}.{name}', value, '>= 0', 1.0)
         used = set(PHASE_KINDS[kind]) | {'sparsity'}
         return {name: float(value) if name in used else 0.0 for name, value in weights.items()}
 
     @staticmethod
-    def _number(key: str, value: float | str, kind: str) -> float:
-        if value == UNBOUNDED:
+    def _bound(key: str, value: float | str, kind: str) -> float:
+        needed = FORGET in PHASE_KINDS[kind]
+        if value == UNBOUNDED or (value == math.inf and not needed):
             return math.inf
-        needs_bound = FORGET in PHASE_KINDS[kind]
-        if needs_bound and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
+        fix = f'a {kind} phase needs none'
+        if needed:
             fix = 'set it above the forget loss of the start, e.g. 105 for a classifier'
-            raise ConfigError(key, value, 'a forget term needs a finite bound > 0', fix)
-        if not isinstance(value, (int, float)) or not value > 0:
-            raise ConfigError(key, value, 'NaN > 0', f'a {kind} phase needs none')
-        return float(value)
-
-    @staticmethod
-    def _mapping(key: str, value: Mapping[str, Any], example: str) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping):
-            raise ConfigError(key, value, 'not a dict', f'write e.g. {example}')
-        return value
-
-    @staticmethod
-    def _flag(key: str, value: bool) -> bool:
-        if not isinstance(value, bool):
-            raise ConfigError(key, value, 'neither True nor False', 'use one of them')
-        return value
-
-    @staticmethod
-    def _positive(key: str, value: float) -> float:
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ConfigError(key, value, 'not a finite number > 0', 'e.g. 1.0')
+        check_number(key, value, '> 0', fix)
         return float(value)
 
     @staticmethod
     def _share(key: str, value: float | None, split: dict[str, int]) -> float | None:
         if value is None:
             return None
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ConfigError(key, value, 'NaN in [0, 1)', 'e.g. 0.3, or None')
+        check_number(key, value, 'in [0, 1)', 'e.g. 0.3, or None')
         if value and not round(value * split[RETAIN]):
             fix = f'use at least {1 / split[RETAIN]:.3f}, or 0 for none' if split[RETAIN] else '0'
             problem = f'of {split[RETAIN]} retain samples a batch that is none'

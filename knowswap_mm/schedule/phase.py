@@ -16,6 +16,11 @@ PHASE_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
+def phase_name(index: int, kind: str) -> str:
+    """What a phase is called, e.g. ``phase1_learn`` for the first one, whose ``index`` is 0."""
+    return f'phase{index + 1}_{kind}'
+
+
 @dataclass(frozen=True)
 class SwapPhase:
     """A resolved phase: a span of iterations with one objective.
@@ -63,7 +68,7 @@ class SwapPhase:
     @property
     def name(self) -> str:
         """Name for files and tables, e.g. ``phase1_learn``."""
-        return f'phase{self.index + 1}_{self.kind}'
+        return phase_name(self.index, self.kind)
 
     @property
     def roles(self) -> tuple[str, ...]:

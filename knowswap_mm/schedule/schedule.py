@@ -48,9 +48,7 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     if not isinstance(order, (str, list, tuple)):
         fix = f'use one of {sorted(ORDERS)} or a list of {list(PHASE_KINDS)}'
         raise ConfigError('swap.order', order, 'neither a name nor a list', fix)
-    if not isinstance(defaults, Mapping):
-        fix = 'write swap.phase_settings = dict(learn=dict(epochs=...), ...)'
-        raise ConfigError('swap.phase_settings', defaults, 'not a dict', fix)
+    check_mapping('swap.phase_settings', defaults, 'dict(learn=dict(epochs=5))')
     kinds = order.split('-') if isinstance(order, str) else list(order)
     phases = []
     for position, kind in enumerate(kinds):
@@ -68,9 +66,7 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
                 f'the order {order!r} has a {kind!r} phase but no settings for it',
                 f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
             )
-        if not isinstance(defaults[kind], Mapping):
-            key, fix = f'swap.phase_settings.{kind}', 'write e.g. dict(epochs=5)'
-            raise ConfigError(key, defaults[kind], 'not a dict', fix)
+        check_mapping(f'swap.phase_settings.{kind}', defaults[kind], 'dict(epochs=5)')
         settings = dict(defaults[kind])
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
         settings.setdefault('merge_learned', kind == 'forget' and learned_before)
@@ -100,8 +96,7 @@ def changed_phases(
         if int(position) >= len(phases):
             fix = f'use 0 to {len(phases) - 1}'
             raise ConfigError(key, change, f'the order has {len(phases)} phases', fix)
-        if not isinstance(change, Mapping):
-            raise ConfigError(key, change, 'not a dict', 'write e.g. dict(bound=20)')
+        check_mapping(key, change, 'dict(bound=20)')
         phase = changed[int(position)]
         changed[int(position)] = phase | {
             name: {**phase[name], **value}
@@ -161,8 +156,7 @@ class SwapSchedule:
         check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
         check_whole('train_dataloader.batch_size', batch_size, 1, 160)
         phases, order = swap.get('phases'), swap.get('order')
-        by_position = isinstance(phases, Mapping) and all(str(key).isdecimal() for key in phases)
-        changes = phases if order is not None and by_position else {}
+        changes = phases if order is not None and isinstance(phases, Mapping) else {}
         phases = None if changes else phases
         if (phases is None) == (order is None):
             fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
@@ -176,8 +170,6 @@ class SwapSchedule:
             raise ConfigError('swap.phase_settings', settings, problem, fix)
         if isinstance(phases, dict):
             # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
-            if not by_position:
-                raise ConfigError('swap.phases', phases, 'not a list of phases', 'write a list')
             phases = [phases[key] for key in sorted(phases, key=int)]
         if not isinstance(phases, (list, tuple)) or not phases:
             raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')

@@ -30,11 +30,7 @@ class Slot:
 
 
 def slots_of(phase: SwapPhase) -> list[Slot]:
-    """The slots of a batch of all processes.
-
-    Args:
-        phase (SwapPhase): The phase.
-    """
+    """The slots of a batch of all processes."""
     slots = []
     for role in ROLES:
         count = phase.split[role]

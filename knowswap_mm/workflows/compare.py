@@ -22,6 +22,7 @@ from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json, read_lines
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.files import LATEST_FILE, RESULTS_FILE, phase_file
 from knowswap_mm.runs.results import START, SwapResults
 from knowswap_mm.visualization.tables import markdown_table
 from knowswap_mm.workflows.processes import RunFailed, call, stop_all
@@ -137,7 +138,7 @@ def measure(checkpoint: str | Path, roles: str, split: str, work_dir: Path, name
 
 def evaluate_plain(run: Run, args: argparse.Namespace, work_dir: Path) -> Path:
     """Write the results of a training without roles; return its last checkpoint."""
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
+    checkpoint = Path((work_dir / LATEST_FILE).read_text().strip())
     with CONFIGS:
         roles = open_config(args.roles)
     evaluator = roles.val_evaluator
@@ -148,7 +149,7 @@ def evaluate_plain(run: Run, args: argparse.Namespace, work_dir: Path) -> Path:
         results.add(START, 0, before)
     after = measure(checkpoint, args.roles, args.split, work_dir, TRAINED)
     results.add(TRAINED, int(re.findall(r'\d+', checkpoint.stem)[-1]), after)
-    results.write(work_dir / 'swap_results.json', seed=run.seed)
+    results.write(work_dir / RESULTS_FILE, seed=run.seed)
     return checkpoint
 
 
@@ -193,8 +194,8 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
     finally:
         state['seconds'] += time.time() - started
         write_json(state_file, state)
-    results = SwapResults.read(work_dir / 'swap_results.json')
-    last = work_dir / f'{list(results.states)[-1]}.pth'
+    results = SwapResults.read(work_dir / RESULTS_FILE)
+    last = work_dir / phase_file(list(results.states)[-1])
     return dict(
         result,
         seconds=round(state['seconds']),

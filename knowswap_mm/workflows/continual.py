@@ -16,13 +16,14 @@ from mmengine.config import Config
 from knowswap_mm.cli.options import command_of
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.engine.config import check_place, open_config
-from knowswap_mm.engine.hooks.phase import ADAPTER_FOLDER
 from knowswap_mm.errors import ConfigError, FileError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.runs.files import ADAPTER_FOLDER, phase_file
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import START
+from knowswap_mm.schedule.phase import phase_name
 from knowswap_mm.visualization.tables import markdown_table
 
 #: Classes that an earlier swap forgot, and those to which a swap gives no role.
@@ -171,7 +172,7 @@ def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: 
 def checkpoint_of(folder: Path) -> Path:
     """Checkpoint of the last phase of a run."""
     last = read_schedule(folder)['phases'][-1]
-    return folder / f'phase{last["index"] + 1}_{last["kind"]}.pth'
+    return folder / phase_file(phase_name(last['index'], last['kind']))
 
 
 def measure(config: Path, checkpoint: str | Path, out: Path) -> dict:

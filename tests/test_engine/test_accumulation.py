@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS
 
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.runs.checkpoints import latest_checkpoint
+from knowswap_mm.runs.checkpoints import read_latest
 from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,
@@ -128,7 +128,7 @@ def test_a_stop_finishes_the_window(whole, picture_tree, host, tmp_path):
     config.default_hooks.checkpoint.interval = 100
     with pytest.raises(SystemExit):
         train(config)
-    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_4.pth'
+    assert read_latest(tmp_path)[0] == tmp_path / 'iter_4.pth'
     train(make_config(picture_tree, host, tmp_path, resume='auto'))
     assert_same_weights(*(weights_of(f / 'phase2_forget.pth') for f in (tmp_path, whole)))
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_inside_a_window_is_never_gone_on_from(picture_tree, host, 
     for path in (*tmp_path.glob('phase*.pth'), *tmp_path.glob('iter_[45679].pth')):
         path.unlink()
     with pytest.warns(UserWarning, match='lacks the gradients'):
-        assert latest_checkpoint(tmp_path) == tmp_path / 'iter_2.pth'
+        assert read_latest(tmp_path)[0] == tmp_path / 'iter_2.pth'
     with pytest.raises(CheckpointError, match='inside a window'):
         train(make_config(picture_tree, host, tmp_path, resume=str(tmp_path / 'iter_3.pth')))
 

@@ -139,7 +139,7 @@ def test_values_are_copied_and_graphs_are_let_go():
     scalars = DeviceScalars.of(hub)
     scalars.add(dict(key=value))
     value.data.fill_(9.0)
-    assert not any(part.requires_grad for parts in scalars._stacks.values() for part in parts)
+    assert not any(stack.requires_grad for _, stack in scalars._waiting)
     assert hub.get_scalar('key').current() == 2.0
 
 
@@ -156,7 +156,7 @@ def test_memory_is_bounded(monkeypatch):
     scalars = DeviceScalars.of(hub)
     for value in range(5):
         scalars.add(dict(a=torch.tensor(float(value)), b=torch.tensor(0.0)))
-        assert len(scalars._entries) < 4
+        assert scalars._count < 4
     assert hub.get_scalar('a').data[0].tolist() == [0, 1, 2, 3, 4]
 
 

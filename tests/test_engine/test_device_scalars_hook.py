@@ -159,4 +159,4 @@ def test_other_hooks_read_the_present_value(picture_tree, host, tmp_path):
 def test_nothing_is_left_on_the_device(picture_tree, host, tmp_path):
     runner = train(make_config(picture_tree, host, tmp_path, 'ours', **SETTINGS['without_pauses']))
     scalars = DeviceScalars.of(runner.message_hub)
-    assert not scalars._entries and not scalars._stacks
+    assert not scalars._waiting

@@ -13,8 +13,8 @@ from knowswap_mm.engine import PreemptionHook, SwapCheckpointHook
 from knowswap_mm.engine import runner as swap_runner_module
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.files import remove_partial, write_atomic
-from knowswap_mm.runs import checkpoints as latest_checkpoint_module
-from knowswap_mm.runs.checkpoints import latest_checkpoint, write_latest
+from knowswap_mm.runs import checkpoints as checkpoints_module
+from knowswap_mm.runs.checkpoints import read_latest, write_latest
 from tests.helpers.faults import FaultHook
 from tests.helpers.swap_configs import (
     assert_same_weights,
@@ -73,7 +73,7 @@ def test_a_run_that_died_goes_on_to_the_same_end(name, where, at, make_config, w
     number = signal.Signals[name]
     assert code == (-number if name == 'SIGKILL' else 128 + number)
     assert (tmp_path / 'fault').exists()
-    found = latest_checkpoint(tmp_path)
+    found = read_latest(tmp_path)[0]
     if name == 'SIGTERM' and where == 'iteration':
         assert found == tmp_path / f'iter_{at + 1}.pth'
         assert 'Stopped by SIGTERM' in next(tmp_path.glob('*/*.log')).read_text()
@@ -108,7 +108,7 @@ def test_the_old_checkpoint_goes_after_the_new_one_is_safe(make_config, tmp_path
     train(make_config(tmp_path, default_hooks__checkpoint__max_keep_ckpts=1))
     assert kept == [[], ['iter_2.pth'], ['iter_4.pth'], ['iter_6.pth']]
     assert [path.name for path in tmp_path.glob('iter_*.pth')] == ['iter_8.pth']
-    assert latest_checkpoint(tmp_path) == tmp_path / 'phase2_forget.pth'
+    assert read_latest(tmp_path)[0] == tmp_path / 'phase2_forget.pth'
 
 
 def damaged(path, how):
@@ -127,12 +127,12 @@ def test_a_damaged_newest_file_gives_way_to_the_one_before(how, make_config, who
     for path in (*whole.glob('iter_*.pth'), whole / 'phase1_learn.pth'):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     write_latest(tmp_path, whole / 'iter_8.pth')
-    assert latest_checkpoint(tmp_path) == whole / 'iter_8.pth'
+    assert read_latest(tmp_path)[0] == whole / 'iter_8.pth'
     write_latest(tmp_path, '/elsewhere/iter_8.pth')
-    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_8.pth'
+    assert read_latest(tmp_path)[0] == tmp_path / 'iter_8.pth'
     damaged(tmp_path / 'iter_8.pth', how)
     with pytest.warns(UserWarning, match=r'Not resumed from: .*iter_8.pth is damaged'):
-        assert latest_checkpoint(tmp_path).name in ('iter_6.pth', 'phase1_learn.pth')
+        assert read_latest(tmp_path)[0].name in ('iter_6.pth', 'phase1_learn.pth')
     config = make_config(tmp_path)
     config.resume, config.load_from = True, None
     with pytest.warns(UserWarning, match='Not resumed from'):
@@ -142,14 +142,14 @@ def test_a_damaged_newest_file_gives_way_to_the_one_before(how, make_config, who
 
 
 def test_nothing_that_can_be_resumed_from(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
+    assert read_latest(tmp_path) is None
     torch.save(dict(state_dict={}), tmp_path / 'iter_2.pth')
     (tmp_path / 'phase1_learn.pth').write_bytes(b'')
     with (
         pytest.warns(UserWarning, match='no training state'),
         pytest.raises(CheckpointError, match='None of the 2 checkpoints .* Fix: start anew'),
     ):
-        latest_checkpoint(tmp_path)
+        read_latest(tmp_path)
 
 
 def test_a_full_disk_is_reported_and_what_was_there_survives(tmp_path):
@@ -194,7 +194,7 @@ def test_a_run_on_a_disk_that_gets_full(make_config, tmp_path, whole):
     process.join(120)
     assert process.exitcode == 7
     assert 'iter_6.pth could not be written' in (tmp_path / 'message').read_text()
-    assert latest_checkpoint(tmp_path) in (tmp_path / 'iter_4.pth', tmp_path / 'phase1_learn.pth')
+    assert read_latest(tmp_path)[0] in (tmp_path / 'iter_4.pth', tmp_path / 'phase1_learn.pth')
     assert not list(tmp_path.glob('*.partial'))
     config = make_config(tmp_path, experiment_name='again')
     config.resume, config.load_from = True, None
@@ -236,7 +236,7 @@ def test_a_cluster_signals_the_workers_of_data_loaders_as_well(
         tmp_path, custom_hooks=[fault, listener], train_dataloader__persistent_workers=True
     )
     assert die(config) == 128 + signal.Signals[name]
-    assert latest_checkpoint(tmp_path) == tmp_path / found
+    assert read_latest(tmp_path)[0] == tmp_path / found
 
 
 @pytest.mark.slow
@@ -271,7 +271,7 @@ def test_a_checkpoint_hook_that_saves_too_little_is_not_asked(make_config, tmp_p
     config = make_config(tmp_path, custom_hooks=fault)
     config.default_hooks.checkpoint.save_optimizer = False
     assert die(config) == 128 + signal.SIGTERM
-    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_2.pth'
+    assert read_latest(tmp_path)[0] == tmp_path / 'iter_2.pth'
 
 
 def test_what_a_kill_left_half_written_is_removed_at_the_next_start(make_config, tmp_path):
@@ -320,8 +320,8 @@ def test_the_checkpoint_is_read_once(make_config, whole, tmp_path, monkeypatch):
     for path in whole.glob('iter_*.pth'):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     read = []
-    load = latest_checkpoint_module.safe_load
-    for module in (latest_checkpoint_module, swap_runner_module):
+    load = checkpoints_module.safe_load
+    for module in (checkpoints_module, swap_runner_module):
         monkeypatch.setattr(
             module, 'safe_load', lambda path, *rest: read.append(str(path)) or load(path, *rest)
         )

@@ -110,7 +110,7 @@ def test_one_set_of_weights(name, picture_tree, host, tmp_path):
     AdapterFile(tmp_path / 'run/adapter').load(raw.swapper)
     assert_same_weights(raw.swapper.state_dict(), saved)
     history = AdapterFile(tmp_path / 'run/adapter').load(raw.swapper).history
-    from knowswap_mm.runs.results import group_summary
+    from knowswap_mm.runs.history import group_summary
 
     assert history[-1]['groups'] == group_summary(runner.swapper)
     if name != 'late':

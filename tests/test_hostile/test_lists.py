@@ -13,7 +13,8 @@ from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.errors import CheckpointError, ConfigError, FileError
 from knowswap_mm.io.checkpoints import safe_load
 from knowswap_mm.io.text_files import ANNOTATION_BYTES, JSON_BYTES, limit_of, read_json
-from knowswap_mm.runs.checkpoints import LATEST_FILE, latest_checkpoint
+from knowswap_mm.runs.checkpoints import read_latest
+from knowswap_mm.runs.files import LATEST_FILE
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import SwapResults
 from tests.helpers.continual_runs import TOOLS, run_tool
@@ -160,7 +161,7 @@ def test_wrong_limits(value, monkeypatch):
 @pytest.mark.parametrize('content', [b'\xff\xfe', b'a\0b', b'', b'/dev/zero', b'x' * 9999])
 def test_a_note_of_the_last_checkpoint_that_names_no_checkpoint(content, trained, tmp_path):
     (tmp_path / LATEST_FILE).write_bytes(content)
-    assert latest_checkpoint(tmp_path) is None
+    assert read_latest(tmp_path) is None
     state = tmp_path / 'phase1_learn.pth'
     state.write_bytes((trained / 'phase1_learn.pth').read_bytes())
-    assert latest_checkpoint(tmp_path) == state
+    assert read_latest(tmp_path)[0] == state

@@ -11,7 +11,6 @@ import torch
 from knowswap_mm.exporting.export import new_folder
 from knowswap_mm.io import partial_file
 from knowswap_mm.io.files import (
-    OURS,
     cache_folder,
     remove_partial,
     write_atomic,
@@ -19,6 +18,7 @@ from knowswap_mm.io.files import (
     write_json,
     write_safetensors,
 )
+from knowswap_mm.runs.files import UNFINISHED
 from tests.helpers.namespaces import Container, need_namespaces
 
 TIMES, SIZE = 100, 50_000
@@ -94,7 +94,7 @@ def test_only_what_dead_writers_left_is_removed(tmp_path):
     os.utime(paths['far and old'], (long_ago, long_ago))
     with paths['alive'].open('rb') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        removed = remove_partial(tmp_path, OURS)
+        removed = remove_partial(tmp_path, UNFINISHED)
     assert set(removed) == {paths['dead'], paths['far and old'], paths['adapter']}
     assert not any(path.exists() for path in removed)
 

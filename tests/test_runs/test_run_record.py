@@ -1,9 +1,11 @@
 """What a run folder says of a run is enough to repeat it."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import mmengine
@@ -13,6 +15,7 @@ import torch
 from mmengine.registry import RUNNERS
 
 from knowswap_mm.datasets.role_dataset import _plain, data_manifest
+from knowswap_mm.runs import files
 from knowswap_mm.runs.record import RunRecord, git_state
 from tests.helpers.swap_configs import (
     assert_same_weights,
@@ -161,3 +164,32 @@ def test_several_processes_are_repeated_together(make_config, tmp_path, monkeypa
     )
     assert '--launcher pytorch' in text
     subprocess.run(['bash', '-n'], input=text, text=True, check=True)
+
+
+def test_each_file_name_is_written_down_once():
+    kept = {
+        name
+        for value in vars(files).values()
+        for name in (value if isinstance(value, tuple) else (value,))
+        if isinstance(name, str) and '.' in name and ' ' not in name and not name.startswith('know')
+    }
+    kept.remove('*.py')
+    assert {'run.json', 'pictures.json', 'iter_*.pth'} <= kept
+    package = Path(files.__file__).parents[1]
+    again = {
+        f'{path.relative_to(package)}: {node.value}'
+        for path in package.rglob('*.py')
+        if path != Path(files.__file__)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in kept
+    }
+    assert again <= {'datasets/classification.py: pictures.json'}  # a list of samples of data
+
+
+def test_a_run_folder_is_read_without_torch():
+    code = (
+        'import sys, knowswap_mm.runs.reader, knowswap_mm.schedule\n'
+        'print({"torch", "peft", "transformers", "mmcv"} & set(sys.modules))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == 'set()'

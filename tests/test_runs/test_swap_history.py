@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from knowswap_mm.lora import AdapterFile, AdapterManifest
-from knowswap_mm.runs.results import group_summary
+from knowswap_mm.runs.history import group_summary
 from tests.helpers.swap_configs import (
     assert_same_weights,
     forget,

@@ -193,7 +193,7 @@ def cases():
     yield dict(learn, split=split), '.split.keep', 4, 'unknown key', "['learn', 'forget', 'retain']"
     for bad in (-1, 4.0, '4', True):
         split = dict(learn=4, retain=bad)
-        yield dict(learn, split=split), '.split', split, 'integers', ''
+        yield dict(learn, split=split), '.split.retain', bad, 'integer >= 0', ''
     split = dict(retain=8)
     yield dict(learn, split=split), '.split', split, "primary role 'learn'", 'at least one'
     yield dict(forget, split=split), '.split', split, "primary role 'forget'", 'at least one'
@@ -211,9 +211,9 @@ def cases():
         yield dict(learn, weights=dict(forget=bad)), '.weights.forget', bad, 'finite number', ''
 
     for bad in (0, -1, math.inf, math.nan, '105', None):
-        yield dict(forget, bound=bad), '.bound', bad, 'finite bound > 0', '105'
-        yield dict(joint, bound=bad), '.bound', bad, 'finite bound > 0', '105'
-    yield dict(kind='forget', iters=1), '.bound', math.inf, 'finite bound > 0', '105'
+        yield dict(forget, bound=bad), '.bound', bad, 'finite number > 0', '105'
+        yield dict(joint, bound=bad), '.bound', bad, 'finite number > 0', '105'
+    yield dict(kind='forget', iters=1), '.bound', math.inf, 'finite number > 0', '105'
     for bad in (0, math.nan, 'high', None):
         yield dict(learn, bound=bad), '.bound', bad, 'number > 0', 'learn phase'
 

@@ -111,7 +111,7 @@ class TestFromConfig:
 
     def test_dict_of_phases_by_name(self, raises_config_error):
         phases = dict(first=dict(kind='learn', iters=1))
-        with raises_config_error('swap.phases', phases, 'not a list', 'write a list'):
+        with raises_config_error('swap.phases.first', phases['first'], 'no position', 'the first'):
             SwapSchedule.from_config(dict(phases=phases), SIZES, 8)
 
     @pytest.mark.parametrize('swap', [{}, dict(phases=[dict(kind='learn')], order='learn')])

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from knowswap_mm.datasets import ClassificationRoleView
-from knowswap_mm.engine import RolePicturesHook
+from knowswap_mm.engine import RoleImagesHook
 from knowswap_mm.visualization.images import (
     DetectionDrawer,
     Drawer,
@@ -107,8 +107,8 @@ def test_a_task_without_a_drawer_has_no_pictures(seen_config, tmp_path, monkeypa
 
 @pytest.mark.parametrize('samples', [0, 2.0, True, None])
 def test_samples_are_checked(samples, raises_config_error):
-    with raises_config_error('custom_hooks.RolePicturesHook.samples', samples, 'integer'):
-        RolePicturesHook(samples=samples)
+    with raises_config_error('custom_hooks.RoleImagesHook.samples', samples, 'integer'):
+        RoleImagesHook(samples=samples)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST_TORCH = (2, 4)
+NEWEST_TORCH = (2, 13)  # as in requirements/runtime.txt
 MODULES = ('torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'peft', 'pytest')
 # Distributions that own the same import names as the forks and overwrite their files.
 ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmcv-full', 'mmdet', 'mmsegmentation', 'mmpretrain')
@@ -63,6 +64,9 @@ def beside_torch() -> None:
     major, minor = (int(number) for number in re.findall(r'\d+', installed)[:2])
     if (major, minor) < OLDEST_TORCH:
         sys.exit(f'torch {installed} is too old: upgrade it to 2.4 or later, or remove .venv')
+    if (major, minor) > NEWEST_TORCH:
+        newest = '.'.join(map(str, NEWEST_TORCH))
+        sys.exit(f'torch {installed} was not tested: install {newest}, or remove .venv')
     if version('torchvision') is None:
         print(f'torchvision==0.{minor + 15}.*')
 

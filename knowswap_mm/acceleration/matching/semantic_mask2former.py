@@ -10,30 +10,29 @@ from mmseg.models.decode_heads import Mask2FormerHead
 
 from knowswap_mm.acceleration.matching.assignment import HostCopy, send
 from knowswap_mm.acceleration.matching.mask_losses import BatchedMaskLosses
+from knowswap_mm.compat import OpenMask2FormerHead
 
 
-class BatchedSemanticMask2FormerHead(BatchedMaskLosses, Mask2FormerHead):
+class BatchedSemanticMask2FormerHead(BatchedMaskLosses, OpenMask2FormerHead, Mask2FormerHead):
     """mmseg's ``Mask2FormerHead`` that waits for the device twice.
 
     Once for the classes that are in the maps, and once for the costs. It has no state of its own: a
     ``Mask2FormerHead`` becomes one by a change of its class.
     """
 
-    def _seg_data_to_instance_data(
-        self, batch_data_samples: list[Any]
-    ) -> tuple[list[InstanceData], list[dict]]:
+    def segments_of(self, samples: list[Any]) -> tuple[list[InstanceData], list[dict]]:
         """Make a segment of each class of a map.
 
         Args:
-            batch_data_samples (list[SegDataSample]): Images with their maps.
+            samples (list[SegDataSample]): Images with their maps.
 
         Returns:
             tuple: Segments by image, ``labels`` in ascending order and ``masks``, bool; and meta
             information by image.
         """
-        maps = [sample.gt_sem_seg.data for sample in batch_data_samples]
+        maps = [sample.gt_sem_seg.data for sample in samples]
         if self.ignore_index < 0 or len({each.shape for each in maps}) > 1 or len(maps[0]) != 1:
-            return super()._seg_data_to_instance_data(batch_data_samples)
+            return super().segments_of(samples)
         maps = torch.cat(maps)
         size = max(self.num_classes, self.ignore_index + 1)
         present = torch.zeros(len(maps), size, dtype=torch.bool, device=maps.device)
@@ -46,4 +45,4 @@ class BatchedSemanticMask2FormerHead(BatchedMaskLosses, Mask2FormerHead):
         counts = found.sum(1).tolist()
         parts = zip(labels.split(counts), masks.split(counts), strict=True)
         instances = [InstanceData(labels=label, masks=mask) for label, mask in parts]
-        return instances, [sample.metainfo for sample in batch_data_samples]
+        return instances, [sample.metainfo for sample in samples]

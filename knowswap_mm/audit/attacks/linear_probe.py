@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -16,7 +15,7 @@ from knowswap_mm.audit.data import TEST
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate
-from knowswap_mm.checks import check_between, check_whole
+from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
@@ -40,7 +39,7 @@ class LinearProbe(AuditPart):
     def __init__(self, folds: int = 5, strength: float = 1.0, max_iter: int = 1000) -> None:
         key = 'audit.parts.LinearProbe'
         check_whole(f'{key}.folds', folds, 2, 5)
-        check_between(f'{key}.strength', strength, 0, math.inf, 1)
+        check_number(f'{key}.strength', strength, '> 0', 1)
         check_whole(f'{key}.max_iter', max_iter, 1, 1000)
         self.folds, self.strength, self.max_iter = folds, strength, max_iter
 

@@ -16,7 +16,7 @@ from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.models import Subject, read_units
 from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate, Verdict
-from knowswap_mm.checks import check_between, check_whole
+from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET, RETAIN
 
@@ -57,11 +57,11 @@ class Relearning(AuditPart):
         samples: int = 300,
     ) -> None:
         for name, value, check, *limits in (
-            ('lr', lr, check_between, 0, math.inf, 1e-4),
+            ('lr', lr, check_number, '> 0', 1e-4),
             ('steps', steps, check_whole, 1, 256),
             ('batch_size', batch_size, check_whole, 2, 32),
             ('repeats', repeats, check_whole, 1, 3),
-            ('regained', regained, check_between, 0, 1, 0.9),
+            ('regained', regained, check_number, 'in (0, 1]', 0.9),
             ('samples', samples, check_whole, 1, 300),
         ):
             check(f'audit.parts.Relearning.{name}', value, *limits)

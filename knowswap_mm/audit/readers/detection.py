@@ -16,7 +16,7 @@ from knowswap_mm.audit.readers.reader import (
     queries_at,
     training_flag,
 )
-from knowswap_mm.checks import check_between
+from knowswap_mm.checks import check_number
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.registry import AUDITS, type_name
 
@@ -49,8 +49,8 @@ class DetectionReader(UnitReader):
     batch_size = 1
 
     def __init__(self, overlap: float = 0.5, score: float = 0.3, features: str = 'head') -> None:
-        check_between('audit.reader.overlap', overlap, 0, 1, 0.5)
-        check_between('audit.reader.score', score, 0, 1, 0.3)
+        check_number('audit.reader.overlap', overlap, 'in (0, 1]', 0.5)
+        check_number('audit.reader.score', score, 'in (0, 1]', 0.3)
         self.overlap, self.score = overlap, score
         self.features = check_features(features)
 

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
     from knowswap_mm.audit.auditor import build_auditor
     from knowswap_mm.engine.config import check_place, open_config
+    from knowswap_mm.runs.files import AUDIT_FOLDER
 
     if args.out:
         check_place('--out', args.out, folder=True)
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         started = time.time()
         report = auditor.audit_files(cfg, checkpoint, args.reference, args.original, args.merged)
         report.about['seconds'] = round(time.time() - started)
-        page = report.write((args.out or checkpoint.parent / 'audit') / checkpoint.stem)
+        page = report.write((args.out or checkpoint.parent / AUDIT_FOLDER) / checkpoint.stem)
         print(report.page())
         print(f'The page is {page}.')
 

@@ -32,7 +32,7 @@ def read_profile(run: Path) -> dict:
     Raises:
         ConfigError: If there is none, or it cannot be read.
     """
-    from knowswap_mm.engine.hooks.block_profile import PROFILE_FILE
+    from knowswap_mm.runs.files import PROFILE_FILE
 
     path = run / PROFILE_FILE
     fix = "train with default_hooks.block_profile = dict(type='knowswap_mm.BlockProfileHook')"

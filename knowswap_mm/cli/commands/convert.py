@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
-from knowswap_mm.checks import check_between
+from knowswap_mm.checks import check_number
 from knowswap_mm.cli.main import Command
 from knowswap_mm.errors import CheckpointError, SwapError
 
@@ -62,7 +61,7 @@ def convert(args: argparse.Namespace) -> dict:
     from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
     from knowswap_mm.lora.adapter import AdapterFile
 
-    check_between('--alpha', args.alpha, 0, math.inf, 1)
+    check_number('--alpha', args.alpha, '> 0', 1)
     table = TABLES[args.kind]
     conversion = table.convert(state_dict_of(safe_load(args.checkpoint)))
     if args.rows:

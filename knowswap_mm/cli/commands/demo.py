@@ -79,11 +79,10 @@ def run(args: argparse.Namespace) -> None:
 
 def show(work_dir: Path, data: str) -> None:
     """Print what became of each role, and where the files are."""
-    from knowswap_mm.engine.hooks.phase import RESULTS_FILE
+    from knowswap_mm.runs.files import ADAPTER_FOLDER, REPORT_PAGE, RESULTS_FILE
     from knowswap_mm.runs.reader import read_schedule
     from knowswap_mm.runs.results import SwapResults
     from knowswap_mm.visualization.plots import plot_phases
-    from knowswap_mm.visualization.report.report import HTML_FILE
 
     results = SwapResults.read(work_dir / RESULTS_FILE)
     classes = read_schedule(work_dir)['classes']
@@ -92,11 +91,11 @@ def show(work_dir: Path, data: str) -> None:
     print(f'forgotten: {", ".join(classes["forget"])}')
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
-    print(f'report                 {work_dir / HTML_FILE}')
+    print(f'report                 {work_dir / REPORT_PAGE}')
     print(f'image                  {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')
-    print(f'adapter (safetensors)  {work_dir / "adapter"}')
+    print(f'adapter (safetensors)  {work_dir / ADAPTER_FOLDER}')
 
 
 COMMAND = Command(

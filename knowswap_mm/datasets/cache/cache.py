@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from knowswap_mm.checks import check_keys, check_texts
+from knowswap_mm.checks import check_keys, check_mapping, check_texts
 from knowswap_mm.datasets.cache.pack_file import PackFile
 from knowswap_mm.datasets.cache.pipeline import (
     CachedPipeline,
@@ -83,8 +83,7 @@ class SampleCache:
         Raises:
             ConfigError: If the field is no dict of known options.
         """
-        if not isinstance(config, Mapping):
-            raise ConfigError(_KEY, config, 'no dict', "e.g. dict(size='4GB', where='memory')")
+        check_mapping(_KEY, config, "dict(size='4GB', where='memory')")
         check_keys(_KEY, config, inspect.signature(cls).parameters)
         return cls(**config)
 

@@ -13,6 +13,7 @@ from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, 
 from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.io.files import write_text
 from knowswap_mm.registry import DOCTOR_CHECKS
+from knowswap_mm.runs.files import ADAPTER_FOLDER, RESULTS_FILE
 
 CLASSES, OLD, SIZE, IMAGES = SHAPE_CLASSES[:4], 3, 16, 8
 
@@ -111,7 +112,7 @@ def tiny_swap(data: Path) -> dict[str, Any]:
 
 SECONDS = 300
 #: What a swap leaves behind.
-WANTED = ('phase1_learn.pth', 'phase2_forget.pth', 'swap_results.json', 'adapter/manifest.json')
+WANTED = ('phase1_learn.pth', 'phase2_forget.pth', RESULTS_FILE, f'{ADAPTER_FOLDER}/manifest.json')
 
 
 @DOCTOR_CHECKS.register_module()

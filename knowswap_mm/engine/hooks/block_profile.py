@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from knowswap_mm.checks import check_whole
-from knowswap_mm.io.files import write_atomic
+from knowswap_mm.io.files import write_json
 from knowswap_mm.lora.groups import BlockNorms
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import PROFILE_FILE
 from knowswap_mm.schedule import SwapPhase
 
-PROFILE_FILE = 'block_profile.json'
 _SUMS = ('gradient', 'share')
 
 
@@ -48,11 +47,7 @@ class BlockProfile:
         self._open: dict[str, Any] | None = None
 
     def begin(self, phase: SwapPhase) -> None:
-        """Open the entry of a phase, unless it is open.
-
-        Args:
-            phase (SwapPhase): The phase.
-        """
+        """Open the entry of a phase, unless it is open."""
         if self._open is not None and self._open['name'] == phase.name:
             return
         parts = min(self.parts, phase.length)
@@ -73,11 +68,7 @@ class BlockProfile:
         )
 
     def step(self, iteration: int) -> None:
-        """Take the gradients over with which the optimizer is about to step.
-
-        Args:
-            iteration (int): The iteration that runs.
-        """
+        """Take the gradients over with which the optimizer is about to step."""
         entry = self._open
         part = next(i for i, end in enumerate(entry['ends']) if iteration < end)
         gradients = self.norms.gradients()
@@ -125,9 +116,8 @@ class BlockProfile:
         data = dict(
             blocks=self.norms.names, weight=self.norms.weights().cpu().tolist(), phases=self.phases
         )
-        text = json.dumps(data) + '\n'
         path = Path(folder) / PROFILE_FILE
-        write_atomic(path, lambda file: file.write(text.encode()))
+        write_json(path, data, indent=None)
         return path
 
     def state_dict(self) -> dict[str, Any]:
@@ -216,5 +206,5 @@ class BlockProfileHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the profile of the run that is resumed until the blocks are known."""
-        if runner._resume and 'block_profile' in checkpoint:
+        if runner.resumes and 'block_profile' in checkpoint:
             self._resumed = checkpoint['block_profile']

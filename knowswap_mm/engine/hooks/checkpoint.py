@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
 
+from knowswap_mm.compat import OpenCheckpointHook
 from knowswap_mm.engine.optim import window_is_open
 from knowswap_mm.io.files import write_atomic
 from knowswap_mm.registry import HOOKS
@@ -25,27 +25,10 @@ class AtomicBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
         """Write bytes.
 
-        Args:
-            obj (bytes): The contents.
-            filepath (str | PathLike): The file.
-
         Raises:
             CheckpointError: If they cannot be written.
         """
         write_atomic(filepath, lambda file: file.write(obj))
-
-    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
-        """Write text.
-
-        Args:
-            obj (str): The contents.
-            filepath (str | PathLike): The file.
-            encoding (str): Its encoding.
-
-        Raises:
-            CheckpointError: If they cannot be written.
-        """
-        self.put(obj.encode(encoding), filepath)
 
 
 class NowhereBackend(LocalBackend):
@@ -55,12 +38,7 @@ class NowhereBackend(LocalBackend):
     """
 
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Drop bytes.
-
-        Args:
-            obj (bytes): The contents.
-            filepath (str | PathLike): The file.
-        """
+        """Drop bytes."""
 
 
 register_backend(ATOMIC, AtomicBackend, force=True)
@@ -68,7 +46,7 @@ register_backend(NOWHERE, NowhereBackend, force=True)
 
 
 @HOOKS.register_module()
-class SwapCheckpointHook(CheckpointHook):
+class SwapCheckpointHook(OpenCheckpointHook):
     """mmengine's ``CheckpointHook`` in a safer order.
 
     The new checkpoint is written, then named as the last one, and only then the oldest is removed;
@@ -97,7 +75,7 @@ class SwapCheckpointHook(CheckpointHook):
         Raises:
             CheckpointError: If it cannot be written.
         """
-        self._save_checkpoint(runner)
+        self.save_in_turn(runner)
         return Path(self.last_ckpt)
 
     def after_train_iter(
@@ -106,9 +84,16 @@ class SwapCheckpointHook(CheckpointHook):
         """Save where the config says so, or as soon as gradients are applied after that."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._due and not window_is_open(runner.optim_wrapper):
-            self._save_checkpoint(runner)
+            self.save_in_turn(runner)
 
-    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+    def save_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        """Write a checkpoint before the oldest one is removed.
+
+        Args:
+            runner (Runner): The runner.
+            step (int): Iterations done.
+            meta (dict): What goes into its ``meta``.
+        """
         self._due = window_is_open(runner.optim_wrapper)
         if self._due:
             runner.logger.info('It is written when the gradients that are gathered are applied')

@@ -1,20 +1,50 @@
-"""Lets only those weights move that the forget loss depends on."""
+"""Hooks of baselines that measure on a role how much each weight matters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
-from knowswap_mm.checks import check_whole
-from knowswap_mm.engine.training_step import role_batches
+from knowswap_mm.checks import check_number, check_whole
+from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.models import ElasticWeightLoss
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import FORGET, RETAIN
 from knowswap_mm.schedule import SwapPhase
+
+
+def role_batches(
+    runner: Any, role: str, samples: int, batch_size: int, purpose: str
+) -> Iterator[dict[str, Any]]:
+    """Serve some training samples of a role, the same ones whenever the seed is the same.
+
+    They have their true labels (see :class:`RandomLabelRoleView`) and the training pipeline's
+    augmentation. The stream of training samples is not touched, and every process gets them all.
+
+    Args:
+        runner (SwapRunner): The runner, in training.
+        role (str): The role.
+        samples (int): At most so many samples.
+        batch_size (int): Samples in a batch; the last one may have less.
+        purpose (str): Part of the seed by which they are chosen.
+
+    Yields:
+        dict: ``inputs`` and ``data_samples``, preprocessed for the host.
+    """
+    dataset = runner.train_dataloader.dataset
+    span = dataset.span(role)
+    rng = np.random.default_rng(derive_seed(purpose, runner.seed, role))
+    chosen = [span[i] for i in rng.permutation(len(span))[:samples]]
+    for start in range(0, len(chosen), batch_size):
+        batch = pseudo_collate([dataset[i] for i in chosen[start : start + batch_size]])
+        yield runner.swapper.data_preprocessor(batch, False)
 
 
 @HOOKS.register_module()
@@ -58,7 +88,7 @@ class SaliencyMaskHook(Hook):
 
     .. math:: m_i = 1 \text{ if } |\partial L_f / \partial \theta_i| \text{ is among the largest}
 
-    over the entries of all trainable parameters, measured at the begin of the phase in evaluation
+    over the entries of all trainable parameters, measured at the start of the phase in evaluation
     mode with the true labels. After SalUn (Fan et al., "SalUn: Empowering Machine Unlearning via
     Gradient-based Weight Saliency", 2024), which masks the fine-tuning on random labels; here any
     objective may be masked. Entries with zero gradient are never salient. The others get their
@@ -79,8 +109,7 @@ class SaliencyMaskHook(Hook):
 
     def __init__(self, share: float = 0.5, samples: int = 1024, batch_size: int = 128) -> None:
         where = 'custom_hooks.SaliencyMaskHook'
-        if type(share) not in (int, float) or not 0 < share <= 1:
-            raise ConfigError(f'{where}.share', share, 'not in (0, 1]', 'e.g. 0.5')
+        check_number(f'{where}.share', share, 'in (0, 1]', 0.5)
         for key, value in (('samples', samples), ('batch_size', batch_size)):
             check_whole(f'{where}.{key}', value, 1, 128)
         self.share, self.samples, self.batch_size = share, samples, batch_size
@@ -106,7 +135,7 @@ class SaliencyMaskHook(Hook):
         elif self._phase != phase.index:
             raise CheckpointError(
                 f'The checkpoint holds no saliency mask of {phase.name}. Fix: resume from the '
-                'checkpoint at the begin of the phase, or without SaliencyMaskHook.'
+                'checkpoint at the start of the phase, or without SaliencyMaskHook.'
             )
         if not self._held:
             self._held = {name: p.detach().clone() for name, p in parameters.items()}
@@ -131,7 +160,7 @@ class SaliencyMaskHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the masks of the run that is resumed."""
-        if runner._resume and _KEY in checkpoint:
+        if runner.resumes and _KEY in checkpoint:
             self._phase, self.masks = checkpoint[_KEY]['phase'], dict(checkpoint[_KEY]['masks'])
             self._held = {}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,65 @@ from mmengine.hooks import Hook
 from torch import Tensor
 from torch.optim import Optimizer
 
-from knowswap_mm.checks import check_keys, check_whole
-from knowswap_mm.engine.training_step import GRADIENT_NORM, TrainingStep, fetch
+from knowswap_mm.checks import check_choice, check_keys, check_whole
+from knowswap_mm.engine.log import numbers_of
 from knowswap_mm.errors import ConfigError, PhaseError
 from knowswap_mm.io.files import write_json
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import nonfinite_file
 
 ACTIONS = ('stop', 'skip')
 _KEY = 'swap.nonfinite'
 #: What scipy's assignment says of costs that are no numbers; detectors match before any loss.
 _MATCHER = ('invalid numeric entries', 'matrix is infeasible')
-_MEND = (
+_FIX = (
     'Fix: lower optim_wrapper.optimizer.lr, clip gradients (optim_wrapper.clip_grad), lower the '
     'weight forget of the phase, or look at the samples.'
 )
+
+
+#: The term beside those of the host whose value says whether the step was good.
+GRADIENT_NORM = 'gradient_norm'
+
+
+@dataclass
+class TrainingStep:
+    """The numbers of a step, which may lie on the device still.
+
+    Attributes:
+        iteration (int): Iteration of the run, from 0.
+        terms (dict[str, Tensor | float]): What the model and the optimizer gave to be logged.
+        rates (list[float]): Learning rates of the step.
+    """
+
+    iteration: int
+    terms: dict[str, Tensor | float]
+    rates: list[float]
+
+    def nonfinite(self) -> list[str]:
+        """Names of the losses that are no numbers, once :func:`fetch` was there.
+
+        Metrics are no losses: an accuracy of nothing may be undefined.
+        """
+        return [
+            name
+            for name, value in self.terms.items()
+            if ('loss' in name or name.endswith('/raw') or name == GRADIENT_NORM)
+            and not math.isfinite(value)
+        ]
+
+
+@torch.no_grad()
+def fetch(steps: Sequence[TrainingStep]) -> None:
+    """Turn the terms of all steps into numbers, in one copy for each device and dtype.
+
+    Args:
+        steps (Sequence[TrainingStep]): The steps; they are changed.
+    """
+    places = [(s.terms, n, v) for s in steps for n, v in s.terms.items() if isinstance(v, Tensor)]
+    values = [v.reshape(1) if v.numel() == 1 else v.float().mean()[None] for *_, v in places]
+    for (terms, name, _), (number,) in zip(places, numbers_of(values), strict=True):
+        terms[name] = number
 
 
 @HOOKS.register_module()
@@ -59,8 +106,7 @@ class NonfiniteHook(Hook):
     priority = 'HIGH'
 
     def __init__(self, action: str = 'stop', limit: int = 10, interval: int = 50) -> None:
-        if action not in ACTIONS:
-            raise ConfigError(f'{_KEY}.action', action, 'unknown action', f'use one of {ACTIONS}')
+        check_choice(f'{_KEY}.action', action, ACTIONS, 'action')
         for name, value in (('limit', limit), ('interval', interval)):
             check_whole(f'{_KEY}.{name}', value, 1, 10)
         self.action, self.limit, self.interval = action, limit, interval
@@ -136,12 +182,12 @@ class NonfiniteHook(Hook):
                 runner, step, [rank for rank, is_bad in enumerate(ranks) if is_bad]
             )
             if self.action == 'stop':
-                raise PhaseError(f'{problem} {_MEND}')
+                raise PhaseError(f'{problem} {_FIX}')
             runner.logger.warning(f'{problem} The step was skipped.')
             if self._row >= self.limit:
                 raise PhaseError(
                     f'{problem} That is step {self._row} of this kind in a row, and {_KEY}.limit '
-                    f'is {self.limit}. {_MEND}'
+                    f'is {self.limit}. {_FIX}'
                 )
 
     @staticmethod
@@ -158,8 +204,7 @@ class NonfiniteHook(Hook):
         if not all(finite):
             name = trained[finite.index(False)][0]
             raise PhaseError(
-                f'{name} is not finite. Nothing was saved, the last checkpoint is as it was. '
-                f'{_MEND}'
+                f'{name} is not finite. Nothing was saved, the last checkpoint is as it was. {_FIX}'
             )
 
     def explain(self, runner: Any, error: Exception) -> None:
@@ -181,7 +226,7 @@ class NonfiniteHook(Hook):
             if first is None and any(words in str(error) for words in _MATCHER):
                 first = self._step(runner, {})
             if first is not None:
-                problem = f'{self._report(runner, first, [get_rank()])} {_MEND}'
+                problem = f'{self._report(runner, first, [get_rank()])} {_FIX}'
             else:
                 self.check_weights(runner)
         except PhaseError as found:
@@ -200,11 +245,11 @@ class NonfiniteHook(Hook):
         """Write what is known of a bad step, if it was bad here; gives the message for people."""
         phase, rank = runner.swap_schedule.phase_at(step.iteration), get_rank()
         where = f'Iteration {step.iteration} in {phase.name}'
-        path = Path(runner.work_dir) / f'nonfinite_iter_{step.iteration}_rank{ranks[0]}.json'
+        path = Path(runner.work_dir) / nonfinite_file(step.iteration, ranks[0])
         who = 'rank ' + ', '.join(map(str, ranks))
         if rank not in ranks:
             return f'{where}: the loss is not finite on {who}; see {path}.'
-        path = path.with_name(f'nonfinite_iter_{step.iteration}_rank{rank}.json')
+        path = path.with_name(nonfinite_file(step.iteration, rank))
         content = dict(
             iteration=step.iteration,
             phase=phase.name,

@@ -21,13 +21,19 @@ from knowswap_mm.lora import AdapterFile
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.checkpoints import save_latest
-from knowswap_mm.runs.results import START, SwapHistory, SwapResults
+from knowswap_mm.runs.files import (
+    ADAPTER_FOLDER,
+    PHASE_ADAPTERS,
+    RESULTS_FILE,
+    iteration_file,
+    phase_file,
+)
+from knowswap_mm.runs.history import SwapHistory
+from knowswap_mm.runs.record import begin_run_folder
+from knowswap_mm.runs.results import START, SwapResults
 from knowswap_mm.schedule import SwapPhase
 from knowswap_mm.schedule.shares import role_counts
 
-RESULTS_FILE = 'swap_results.json'
-ADAPTER_FOLDER = 'adapter'
-PHASE_ADAPTERS = 'adapters'
 _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in ROLES))
 
 
@@ -85,6 +91,9 @@ class PhaseHook(Hook):
             CheckpointError: If the run is resumed inside such a window.
         """
         begin_windows(runner, runner.swap_schedule.phase_at(runner.iter))
+        if is_main_process():
+            # Only now: a run that is refused must not overwrite the files of an earlier one.
+            runner.began_ns = begin_run_folder(runner)
         self.results.primary, self.results.scale = _primary_metric(runner)
         runner.logger.info(_trainable_summary(runner.swapper))
 
@@ -190,7 +199,7 @@ class PhaseHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the results of the run that is resumed."""
-        if runner._resume and 'swap' in checkpoint:
+        if runner.resumes and 'swap' in checkpoint:
             self.results.load_state_dict(checkpoint['swap']['results'])
             self.history.load_state_dict(checkpoint['swap'].get('history', {}))
 
@@ -223,7 +232,7 @@ class PhaseHook(Hook):
         """Keep what was trained when a hook ends the run before its last phase does."""
         done, schedule = runner.iter, runner.swap_schedule
         phase = schedule.phase_at(max(done - 1, 0))
-        path = save_latest(runner, f'iter_{done}.pth', meta=dict(iter=done, epoch=runner.epoch))
+        path = save_latest(runner, iteration_file(done), meta=dict(iter=done, epoch=runner.epoch))
         runner.logger.warning(
             f'A hook (EarlyStoppingHook?) ended the run after {done} of {schedule.total} '
             f'iterations, in {phase.name} ({done - phase.begin} of {phase.length}): the swap is '
@@ -246,7 +255,7 @@ class PhaseHook(Hook):
         """Save the end of a phase; give the weights of the checkpoint, in all processes."""
         self._ended, self._weights = phase, None
         meta = dict(iter=phase.end, epoch=runner.epoch)
-        name = f'{phase.name}.pth'
+        name = phase_file(phase.name)
         if self.save_phases:
             # Noted as the last one: a run may end before its first periodic checkpoint.
             save_latest(runner, name, meta=meta)

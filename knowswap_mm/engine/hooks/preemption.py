@@ -19,6 +19,7 @@ from knowswap_mm.engine.optim import window_is_open
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.runs.checkpoints import last_of_run, save_latest
+from knowswap_mm.runs.files import iteration_file
 
 
 @HOOKS.register_module()
@@ -82,7 +83,7 @@ class PreemptionHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, SwapCheckpointHook) and hook.can_be_resumed:
                 return hook.save_now(runner)
-        return save_latest(runner, f'iter_{runner.iter + 1}.pth')
+        return save_latest(runner, iteration_file(runner.iter + 1))
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -1,4 +1,4 @@
-"""The report at the end of training."""
+"""Hooks that show what became of a run: its audit, images of samples, its report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from knowswap_mm.checks import check_flag, check_texts, check_whole
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.registry import HOOKS
+from knowswap_mm.runs.files import AUDIT_FOLDER
 from knowswap_mm.runs.record import RunLog
 from knowswap_mm.runs.results import START
 
@@ -49,19 +50,20 @@ class AuditHook(Hook):
 
             auditor = build_auditor(self.auditor or runner.cfg.get('audit'))
             report = auditor.audit(runner.cfg, runner.swapper, self.references)
-            page = report.write(Path(runner.work_dir) / 'audit')
+            page = report.write(Path(runner.work_dir) / AUDIT_FOLDER)
             runner.logger.info(f'{report.headline()} The audit is in {page}.')
         barrier()
 
 
-@HOOKS.register_module()
-class RolePicturesHook(Hook):
+@HOOKS.register_module(name=['RoleImagesHook', 'RolePicturesHook'])
+class RoleImagesHook(Hook):
     """Draws what the model says of a few fixed validation samples of each role.
 
     At the start, after each phase, and, if asked for, at every evaluation between. The images
     are stored in ``<work_dir>/pictures`` for the report, and handed to the backends of the
     visualizer (TensorBoard and others) as ``<role>_<number>``. One process draws. Images are
-    worth no run: if they cannot be drawn, the log has a warning and training goes on.
+    worth no run: if they cannot be drawn, the log has a warning and training goes on. Configs may
+    also say ``RolePicturesHook``, its name before issue 25.
 
     Args:
         samples (int): Samples a role.
@@ -75,8 +77,8 @@ class RolePicturesHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, samples: int = 4, every_evaluation: bool = False) -> None:
-        check_whole('custom_hooks.RolePicturesHook.samples', samples, 1, 4)
-        check_flag('custom_hooks.RolePicturesHook.every_evaluation', every_evaluation)
+        check_whole('custom_hooks.RoleImagesHook.samples', samples, 1, 4)
+        check_flag('custom_hooks.RoleImagesHook.every_evaluation', every_evaluation)
         self.samples, self.every_evaluation = samples, every_evaluation
         self._failed = False
 

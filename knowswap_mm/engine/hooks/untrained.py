@@ -13,7 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from knowswap_mm.errors import ConfigError, PhaseError
+from knowswap_mm.checks import check_choice
+from knowswap_mm.errors import PhaseError
 from knowswap_mm.lora.groups import block_of, list_elements
 from knowswap_mm.lora.tensors import adapter_home
 from knowswap_mm.models.trainable import check_not_frozen, check_trainable
@@ -163,8 +164,7 @@ class UntrainedHook(Hook):
     priority = 'LOW'
 
     def __init__(self, action: str = 'stop') -> None:
-        if action not in ACTIONS:
-            raise ConfigError(_KEY, action, 'unknown action', f'use one of {ACTIONS}')
+        check_choice(_KEY, action, ACTIONS, 'action')
         self.action = action
         self._wanted: dict[str, Any] | None = None
         self._gradients: AdapterGradients | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from knowswap_mm.checks import check_number
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 from knowswap_mm.models.losses.objective import WeightedSumLoss
@@ -102,9 +102,7 @@ class ElasticWeightLoss(SwappingLoss):
         self, strength: float = 1.0, group_by: str = 'block', group_exclude: Sequence[str] = ()
     ) -> None:
         super().__init__(group_by, group_exclude)
-        if type(strength) not in (int, float) or not 0 <= strength < math.inf:
-            key = 'model.loss.strength'
-            raise ConfigError(key, strength, 'not a finite number >= 0', 'e.g. 1.0')
+        check_number('model.loss.strength', strength, '>= 0', 1.0)
         self.strength = strength
         # Neither modules nor buffers: the values are made anew from what is stored anyway.
         self._layers: dict[str, nn.Module] = {}
@@ -213,12 +211,8 @@ class DistillationForgettingLoss(WeightedSumLoss):
         group_exclude: Sequence[str] = (),
     ) -> None:
         super().__init__(group_by, group_exclude)
-        if type(temperature) not in (int, float) or not 0 < temperature < float('inf'):
-            key = 'model.loss.temperature'
-            raise ConfigError(key, temperature, 'not a finite number > 0', 'e.g. 2.0')
-        if type(retain_distance) not in (int, float) or not 0 <= retain_distance < float('inf'):
-            key = 'model.loss.retain_distance'
-            raise ConfigError(key, retain_distance, 'not a finite number >= 0', 'e.g. 1.0')
+        check_number('model.loss.temperature', temperature, '> 0', 2.0)
+        check_number('model.loss.retain_distance', retain_distance, '>= 0', 1.0)
         self.temperature, self.retain_distance = temperature, retain_distance
         # In a tuple, so that it is no submodule: it is made anew from what is stored anyway.
         self._teacher: tuple[nn.Module, ...] = ()

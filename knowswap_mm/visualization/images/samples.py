@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader
 
 from knowswap_mm.io.files import write_atomic, write_text
 from knowswap_mm.registry import DRAWERS
+from knowswap_mm.runs.files import IMAGES_FILE, IMAGES_FOLDER
 from knowswap_mm.visualization.images.drawer import Drawer, Drawing
-
-FOLDER, INDEX_FILE = 'pictures', 'pictures.json'
 
 
 class SampleImages:
@@ -37,7 +36,7 @@ class SampleImages:
 
     def __init__(self, loader: DataLoader, folder: Path, count: int = 4) -> None:
         self.dataset, self.collate = loader.dataset, loader.collate_fn
-        self.folder = Path(folder) / FOLDER
+        self.folder = Path(folder) / IMAGES_FOLDER
         self.chosen: list[tuple[str, int]] = []
         for role in self.dataset.views:
             span = self.dataset.span(role)
@@ -81,11 +80,11 @@ class SampleImages:
         states = [each for each in index['states'] if each['iteration'] < iteration]
         states.append(dict(state=state, iteration=iteration, predictions=predictions))
         text = json.dumps(dict(samples=samples, states=states), indent=1) + '\n'
-        write_text(self.folder / INDEX_FILE, text)
+        write_text(self.folder / IMAGES_FILE, text)
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / INDEX_FILE).read_text(encoding='utf-8'))
+            return json.loads((self.folder / IMAGES_FILE).read_text(encoding='utf-8'))
         except (OSError, ValueError):
             return dict(samples=[], states=[])
 

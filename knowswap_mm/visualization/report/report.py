@@ -10,12 +10,11 @@ from markupsafe import Markup
 
 from knowswap_mm.io.files import write_atomic
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.files import REPORT_FILE, REPORT_PAGE, REPORT_TEXT
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.version import __version__
 from knowswap_mm.visualization.report import sections as sections  # which registers them
 from knowswap_mm.visualization.report.blocks import FOLDER, Block, Section, template
-
-HTML_FILE, MARKDOWN_FILE, JSON_FILE = 'report.html', 'report.md', 'report.json'
 
 
 class Report:
@@ -85,7 +84,7 @@ class Report:
         """
         folder = Path(folder or self.record.folder)
         numbers = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float) + '\n'
-        texts = {JSON_FILE: numbers, MARKDOWN_FILE: self.markdown(), HTML_FILE: self.html()}
+        texts = {REPORT_FILE: numbers, REPORT_TEXT: self.markdown(), REPORT_PAGE: self.html()}
         for name, text in texts.items():
             write_atomic(folder / name, lambda file, text=text: file.write(text.encode()))
-        return folder / HTML_FILE
+        return folder / REPORT_PAGE

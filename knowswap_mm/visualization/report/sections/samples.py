@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import ROLES
+from knowswap_mm.runs.files import IMAGES_FOLDER
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.report.blocks import Block, Details, Gallery, Paragraph, Section
@@ -19,7 +20,7 @@ class Samples(Section):
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """A gallery for each role."""
-        index = record.pictures
+        index = record.images
         if index is None:
             return []
         states = index['states']
@@ -45,7 +46,7 @@ class Samples(Section):
                 ('truth', sample['truth']),
                 *((name, state['predictions'][number]) for name, state in shown),
             ]
-            for number, sample in enumerate(record.pictures['samples'])
+            for number, sample in enumerate(record.images['samples'])
             if sample['role'] == role
         ]
-        return Gallery(f'Samples of the role {role}', record.folder / 'pictures', rows)
+        return Gallery(f'Samples of the role {role}', record.folder / IMAGES_FOLDER, rows)

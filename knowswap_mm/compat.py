@@ -1,0 +1,246 @@
+"""Every private interface of mmengine, torch and the hosts that the package uses (issue 25).
+
+Nothing else in the package touches a name with an underscore that is not its own;
+tests/test_compat.py looks at that, and at each name here, so that a new release of a library fails
+there and not in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import _ParamScheduler as ParamScheduler
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.conv import _ConvNd as Conv
+from torch.nn.modules.conv import _ConvTransposeNd as TransposedConv
+
+__all__ = ['BatchNorm', 'Conv', 'ParamScheduler', 'TransposedConv']
+
+
+class OpenRunner(Runner):
+    """mmengine's runner, with names for what it keeps to itself."""
+
+    @property
+    def resumes(self) -> bool | str:
+        """What the config, or :meth:`begin_with`, says of going on from a checkpoint."""
+        return self._resume
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file that the run begins with."""
+        return self._load_from
+
+    def begin_with(self, path: str | None, resumes: bool) -> None:
+        """Choose the file for ``load_or_resume``.
+
+        Args:
+            path (str | None): The file.
+            resumes (bool): Whether it is the state of a run.
+        """
+        self._load_from, self._resume = path, resumes
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether weights were loaded; mmengine then loads none again."""
+        return self._has_loaded
+
+    @has_loaded.setter
+    def has_loaded(self, value: bool) -> None:
+        self._has_loaded = value
+
+    def loader_config(self, split: str) -> Any:
+        """Config of a data loader; None if the run has none.
+
+        Args:
+            split (str): ``train``, ``val`` or ``test``.
+        """
+        return getattr(self, f'_{split}_dataloader')
+
+    @property
+    def train_loop_config(self) -> Any:
+        """Config of the training loop; the loop once it was built."""
+        return self._train_loop
+
+    def set_training(self, loader: Any, loop: Any) -> None:
+        """Replace the configs of the training data and loop, before they are built.
+
+        Args:
+            loader (dict): Config of the data loader.
+            loop (dict): Config of the loop.
+        """
+        self._train_dataloader, self._train_loop = loader, loop
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run has a validation loop."""
+        return self._val_loop is not None
+
+    def use_launcher(self, name: str) -> None:
+        """Say how processes were started.
+
+        Args:
+            name (str): As of ``launcher`` in a config.
+        """
+        self._launcher = name
+
+    def set_position(self, epoch: int, iteration: int) -> None:
+        """Put the training loop where a checkpoint was written.
+
+        Args:
+            epoch (int): Epochs done.
+            iteration (int): Iterations done.
+        """
+        self.train_loop._epoch, self.train_loop._iter = epoch, iteration
+
+    def change_seed(self, seed: int) -> None:
+        """Seed the process anew, as the config's ``randomness`` says."""
+        self._randomness_cfg.update(seed=seed)
+        self.set_randomness(**self._randomness_cfg)
+
+    def end_workers(self) -> None:
+        """End the worker processes that loaders of the run keep."""
+        for name in ('_train_loop', '_val_loop', '_test_loop'):
+            loop = getattr(self, name, None)
+            # A loader keeps its iterator if its workers persist; the training loop keeps another.
+            for part in ('dataloader_iterator', 'dataloader'):
+                owner = getattr(loop, part, None)
+                iterator = getattr(owner, '_iterator', None)
+                if hasattr(iterator, '_shutdown_workers'):
+                    owner._iterator = None
+                    iterator._shutdown_workers()
+
+
+class OpenCheckpointHook(CheckpointHook):
+    """mmengine's hook of periodic checkpoints, of which the saving can be replaced."""
+
+    def save_in_turn(self, runner: Any) -> None:
+        """Save as if it were time."""
+        self._save_checkpoint(runner)
+
+    def save_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        """Write the checkpoint of a step and remove an outdated one; to be replaced.
+
+        Args:
+            runner (Runner): The runner.
+            step (int): Iterations done.
+            meta (dict): What goes into its ``meta``.
+        """
+        super()._save_checkpoint_with_step(runner, step, meta)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        self.save_step(runner, step, meta)
+
+
+class NoticesNewWeights(nn.Module):
+    """Mixin of modules that are told before their weights are moved, cast or loaded."""
+
+    def weights_change(self) -> None:
+        """Called before; to be replaced."""
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> NoticesNewWeights:
+        self.weights_change()
+        return super()._apply(fn, *args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.weights_change()
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+class OpenMask2FormerHead:
+    """Mixin before mmseg's ``Mask2FormerHead``, whose way from maps to segments can be replaced."""
+
+    def segments_of(self, samples: list[Any]) -> tuple[list[Any], list[dict]]:
+        """Make a segment of each class of a map; to be replaced.
+
+        Args:
+            samples (list[SegDataSample]): Images with their maps.
+
+        Returns:
+            tuple: ``InstanceData`` and meta information by image.
+        """
+        return super()._seg_data_to_instance_data(samples)
+
+    def _seg_data_to_instance_data(self, samples: list[Any]) -> tuple[list[Any], list[dict]]:
+        return self.segments_of(samples)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was changed in place.
+
+    Args:
+        tensor (Tensor): Not one of inference mode, which has no version.
+    """
+    return tensor._version
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """Parameters of a module without those of its children; a change of the dict changes it."""
+    return module._parameters
+
+
+def own_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers of a module without those of its children, repeated ones again."""
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None:
+            yield tensor
+
+
+def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Children of a module by name; ``named_children`` leaves repeated ones out."""
+    return module._modules
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything listens to the passes of a module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def norms_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Euclidean norm of each tensor, launched together.
+
+    Args:
+        tensors (Sequence[Tensor]): Of any shapes.
+
+    Returns:
+        tuple[Tensor, ...]: Scalars ``()``, of the dtypes of the tensors.
+    """
+    return torch._foreach_norm(tensors)
+
+
+def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor in another shape, which autograd does not take for a view.
+
+    Args:
+        tensor (Tensor): Contiguous, ``(...)``.
+        shape (Sequence[int]): Of as many elements.
+    """
+    return torch.ops.aten._unsafe_view(tensor, shape)
+
+
+def compiler_error() -> type[Exception]:
+    """What ``torch.compile`` raises; only its use imports the compiler."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException
+
+
+def allow_recompilations(limit: int) -> None:
+    """Let a compiled function have at least so many variants.
+
+    Args:
+        limit (int): Variants.
+    """
+    from torch._dynamo import config
+
+    name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'
+    setattr(config, name, max(getattr(config, name), limit))
