@@ -1,4 +1,4 @@
-"""An adapter's manifest and history as text."""
+"""The folder of an adapter: its files, written, read and described."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from knowswap_mm.errors import CheckpointError, FileError
+from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora.injector import lora_layers
 from knowswap_mm.lora.manifest import AdapterManifest, hash_tensors
@@ -191,14 +192,13 @@ class AdapterFile:
         parts = {ADAPTER_FILE: matrices, ROWS_FILE: rows, START_FILE: start_rows}
         with self._place() as folder:
             for name, tensors in parts.items():
-                _write(folder / name, save(tensors))
-            _write(folder / CONFIG_FILE, _as_peft_writes(config))
+                write_safetensors(folder / name, tensors)
+            settings = _as_peft_writes(config)
+            write_atomic(folder / CONFIG_FILE, lambda file: file.write(settings))
             manifest.write(folder / MANIFEST_FILE)
 
     @contextmanager
     def _place(self) -> Iterator[Path]:
-        from knowswap_mm.io.files import write_folder  # the engine imports this
-
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if there <= set(_FILES):
             with write_folder(self.folder) as folder:
@@ -298,15 +298,9 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
         class_layouts={
             tensor.name: tensor.layout.to_list()
             for tensor in swapper.class_rows.tensors
-            if tensor.layout != RowLayout(behind=tensor.tail)
+            if tensor.layout != RowLayout(after=tensor.tail)
         },
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    from knowswap_mm.io.files import write_atomic  # the engine imports this
-
-    write_atomic(path, lambda file: file.write(content))
 
 
 def _as_peft_writes(config: Any) -> bytes:

@@ -17,7 +17,7 @@ from torch import nn
 
 from knowswap_mm.checks import check_keys, check_mapping, check_whole
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.lora.targets import TargetCheck, find_feed_forward
+from knowswap_mm.lora.targets import TargetCheck, check_patterns, find_feed_forward
 
 _KEY = 'model.lora.targets'
 #: The targets by default. No module can have this name, so no regular expression means it.
@@ -69,7 +69,7 @@ class LoRAInjector:
             fix = "use a plain word, e.g. 'default'"
             raise ConfigError('model.lora.adapter_name', adapter_name, 'cannot name a module', fix)
         self.targets = _check_targets(targets)
-        self.exclude = _check_exclude(exclude)
+        self.exclude = check_patterns('model.lora.exclude', exclude)
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.a_init = a_init
         self.adapter_name = adapter_name
@@ -183,19 +183,6 @@ def _matches(targets: str | Sequence[str], name: str) -> bool:
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
     return any(name == target or name.endswith(f'.{target}') for target in targets)
-
-
-def _check_exclude(exclude: Sequence[str]) -> list[str]:
-    key, fix = 'model.lora.exclude', "use a list of regular expressions, e.g. ['decoder']"
-    if not isinstance(exclude, (list, tuple)) or any(not isinstance(e, str) for e in exclude):
-        raise ConfigError(key, exclude, 'no list of texts', fix)
-    for pattern in exclude:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            problem = f'{pattern!r} is no regular expression ({error})'
-            raise ConfigError(key, list(exclude), problem, fix) from None
-    return list(exclude)
 
 
 def _check_targets(targets: str | Sequence[str]) -> str | list[str]:

@@ -271,7 +271,7 @@ def _sample(size: tuple[int, int]) -> BaseDataElement:
 def _numbers(layouts: Sequence[RowLayout]) -> tuple[int, int]:
     """Rows that a class adds, and rows of no class: the same for all layouts of a tensor."""
     first = layouts[0]
-    return first.outer * first.inner, first.outer * (first.before + first.behind)
+    return first.outer * first.inner, first.outer * (first.before + first.after)
 
 
 def _limit(config: Any) -> None:

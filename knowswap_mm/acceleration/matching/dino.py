@@ -64,9 +64,9 @@ class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
         costs = [self.begin_match(*part) for part in parts]
         found = []
         for scores, _, _ in parts:
-            pictures, queries = scores.shape[1:3]
+            images, queries = scores.shape[1:3]
             matched = sum(min(count, queries) for count in objects.counts)
-            found.append((matched, pictures * queries - matched))
+            found.append((matched, images * queries - matched))
         normalisers = self.normalisers(found, all_layers_cls_scores)
         terms = [
             self.set_losses(*part[:2], *self.end_match(cost, objects), part[2], normaliser)
@@ -139,9 +139,9 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
         objects = BoxObjects(batch_gt_instances, batch_img_metas, [pairs])
         costs = self.begin_match(scores, boxes, objects)
 
-        pictures, queries = scores.shape[1:3]
+        images, queries = scores.shape[1:3]
         matched = sum(min(count, queries) for count in counts)
-        found = (matched, pictures * queries - matched), (pairs.shape[1], pairs.shape[1])
+        found = (matched, images * queries - matched), (pairs.shape[1], pairs.shape[1])
         by_match, by_denoising = self.normalisers(found, scores)
         noisy, clean = objects.more[0].unsqueeze(1).expand(-1, len(dn_scores), -1)
         dn_terms = self.set_losses(dn_scores, dn_boxes, noisy, clean, objects, by_denoising)
