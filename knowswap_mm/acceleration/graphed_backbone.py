@@ -90,34 +90,26 @@ class RecordedCall:
             kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), False
         )
         with _undisturbed(x.device), cast:
-            self._record(function, leaves, pool)
-
-    def _record(
-        self,
-        function: Callable[[Tensor], tuple[Tensor, ...]],
-        leaves: Sequence[Tensor],
-        pool: Any,
-    ) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):
+                    outputs = function(self._x)
+                    _gradients_of(outputs, [torch.zeros_like(output) for output in outputs], leaves)
+            torch.cuda.current_stream().wait_stream(stream)
+            del outputs
+            # Other threads, such as the one that pins batches, may go on meanwhile.
+            settings = dict(pool=pool, capture_error_mode='thread_local')
+            self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._forward, **settings):
                 outputs = function(self._x)
-                _gradients_of(outputs, [torch.zeros_like(output) for output in outputs], leaves)
-        torch.cuda.current_stream().wait_stream(stream)
-        del outputs
-        # Other threads, such as the one that pins batches, may go on meanwhile.
-        settings = dict(pool=pool, capture_error_mode='thread_local')
-        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._forward, **settings):
-            outputs = function(self._x)
-        self._seeds = [torch.zeros_like(output) for output in outputs]
-        with torch.cuda.graph(self._backward, **settings):
-            gradients = _gradients_of(outputs, self._seeds, leaves)
-            used = [gradient for gradient in gradients if gradient is not None]
-            self._flat = torch.cat([gradient.flatten() for gradient in used])
-        self._used = [gradient is not None for gradient in gradients]
-        self._outputs = tuple(output.detach() for output in outputs)
+            self._seeds = [torch.zeros_like(output) for output in outputs]
+            with torch.cuda.graph(self._backward, **settings):
+                gradients = _gradients_of(outputs, self._seeds, leaves)
+                used = [gradient for gradient in gradients if gradient is not None]
+                self._flat = torch.cat([gradient.flatten() for gradient in used])
+            self._used = [gradient is not None for gradient in gradients]
+            self._outputs = tuple(output.detach() for output in outputs)
 
     @property
     def busy(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -165,7 +165,7 @@ def one_count(config: dict[str, Any], keys: Sequence[str]) -> int:
     raise ConfigError('model.host', sorted(counts), problem, fix)
 
 
-def replace_counts(config: Any, keys: Sequence[str], old: int, new: int, path: str = '') -> None:
+def replace_counts(config: Any, keys: Sequence[str], old: int, new: int) -> None:
     """Change a number of classes in a config, in place, wherever one of the keys has it.
 
     Args:
@@ -173,18 +173,27 @@ def replace_counts(config: Any, keys: Sequence[str], old: int, new: int, path: s
         keys (Sequence[str]): ``model.head.count_keys``.
         old (int): The number that is replaced.
         new (int): The number that takes its place.
+    """
+    change_values(config, lambda path, v: new if _is_under(path, keys) and v == old else v)
+
+
+def change_values(config: Any, change: Callable[[str, Any], Any], path: str = '') -> None:
+    """Change values of a config in place, at any depth.
+
+    Args:
+        config: Config of a host, or a part of it.
+        change (Callable): Gives the new value for a path and a value; the same one to go on inside.
         path (str): Where the part lies.
     """
     if isinstance(config, dict):
         for key, value in config.items():
             inner = f'{path}.{key}' if path else str(key)
-            if _is_under(inner, keys) and value == old:
-                config[key] = new
-            else:
-                replace_counts(value, keys, old, new, inner)
+            config[key] = change(inner, value)
+            if config[key] is value:
+                change_values(value, change, inner)
     elif isinstance(config, (list, tuple)):
         for value in config:
-            replace_counts(value, keys, old, new, path)
+            change_values(value, change, path)
 
 
 def _is_under(path: str, keys: Sequence[str]) -> bool:

@@ -42,15 +42,22 @@ class RoleModel(BaseModel):
     Plain host checkpoints load as they are, with as many class rows as the host had before.
 
     Args:
-        host (dict): As for :class:`~knowswap_mm.models.swapper.KnowledgeSwapper`, like all others.
-        head (dict | None): Class rows, and what of them trains.
-        loss (dict | None): Config of the objective.
-        fuse (str): When the features of all roles are extracted at once.
-        fp32_losses (bool): Whether heads and losses leave autocast.
+        host (dict): Config of the host model with the number of old and new classes.
+        lora (dict | None): Arguments of :class:`LoRAInjector`; None if the host brings adapters of
+            its own (:class:`LoRABackbone`).
+        head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
+            (classes of the pretrained weights, or those that the last of ``adapters`` ended with),
+            ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
+            hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
+            tensor names, for tensors whose order cannot be told).
+        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
+        fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
+        fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
-        adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps.
-        accelerations (Sequence | None): What makes the host faster.
-        predict_dtype (str | None): Type of autocast in evaluation.
+        adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
+        accelerations (Sequence | None): What makes the host faster, see
+            :func:`knowswap_mm.acceleration.acceleration.accelerate`.
+        predict_dtype (str | None): ``bfloat16`` or ``float16`` lets evaluation run under autocast.
 
     Attributes:
         host (nn.Module): The host.
@@ -75,6 +82,7 @@ class RoleModel(BaseModel):
     def __init__(
         self,
         host: dict[str, Any],
+        lora: dict[str, Any] | None = None,
         head: dict[str, Any] | None = None,
         loss: dict[str, Any] | None = None,
         fuse: str = 'same_shape',
@@ -125,7 +133,7 @@ class RoleModel(BaseModel):
         class_rows.initialise(model, head.get('new_rows_init', 'host'))
         self.adapters: dict[str, nn.Parameter] = {}
         self.head_policy = head.get('policy', 'all')
-        self.head_rows = self.choose_trained(model)
+        self.head_rows = self.choose_trained(model, lora)
         self.accelerated = accelerate(model, accelerations)
         self.host = model
         self.start_rows = StartRows(self.rows_of_the_start())
@@ -139,11 +147,14 @@ class RoleModel(BaseModel):
         self.register_load_state_dict_pre_hook(self._fit_state_dict)
 
     @abstractmethod
-    def choose_trained(self, host: nn.Module) -> dict[str, nn.Parameter]:
+    def choose_trained(
+        self, host: nn.Module, lora: dict[str, Any] | None
+    ) -> dict[str, nn.Parameter]:
         """Let the parameters require gradients that train, and no others.
 
         Args:
             host (nn.Module): The host as it was built, with an enlarged head.
+            lora (dict | None): ``model.lora``.
 
         Returns:
             dict[str, nn.Parameter]: What trains of the class rows, by the name of their tensor.

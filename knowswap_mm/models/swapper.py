@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from peft.functional import set_adapter
@@ -30,57 +28,18 @@ class KnowledgeSwapper(RoleModel):
     class rows are those that the last of them ended with.
 
     Args:
-        host (dict): Config of the host model with the number of old and new classes.
-        lora (dict | None): Arguments of :class:`LoRAInjector`; None if the host brings adapters of
-            its own (:class:`LoRABackbone`).
-        head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
-            (classes of the pretrained weights, or those that the last of ``adapters`` ended with),
-            ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
-            hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
-            tensor names, for tensors whose order cannot be told).
-        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
-        fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
-        fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
-        data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
-        adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
-        accelerations (Sequence | None): What makes the host faster, see
-            :func:`knowswap_mm.acceleration.acceleration.accelerate`.
-        predict_dtype (str | None): ``bfloat16`` or ``float16`` lets evaluation run under autocast.
+        host (dict): As for :class:`RoleModel`, like all other arguments.
 
     Raises:
         ConfigError: If a part of the config does not fit the host.
         CheckpointError: If the earlier adapters do not fit the host or one another.
     """
 
-    def __init__(
-        self,
-        host: dict[str, Any],
-        lora: dict[str, Any] | None = None,
-        head: dict[str, Any] | None = None,
-        loss: dict[str, Any] | None = None,
-        fuse: str = 'same_shape',
-        fp32_losses: bool = False,
-        data_preprocessor: dict[str, Any] | None = None,
-        adapters: Sequence[str | Path] = (),
-        accelerations: Sequence[str | dict[str, Any]] | None = None,
-        predict_dtype: str | None = None,
-    ) -> None:
-        self._lora = lora  # the base class asks for it while it builds the host
-        super().__init__(
-            host=host,
-            head=head,
-            loss=loss,
-            fuse=fuse,
-            fp32_losses=fp32_losses,
-            data_preprocessor=data_preprocessor,
-            adapters=adapters,
-            accelerations=accelerations,
-            predict_dtype=predict_dtype,
-        )
-
-    def choose_trained(self, host: nn.Module) -> dict[str, nn.Parameter]:
+    def choose_trained(
+        self, host: nn.Module, lora: dict[str, Any] | None
+    ) -> dict[str, nn.Parameter]:
         """Inject earlier adapters and the new one, of which only the new one trains."""
-        lora, own = self._lora, adapter_names(host)
+        own = adapter_names(host)
         if self.stack and (lora is None or own):
             fix = 'set model.lora, and use an ordinary backbone'
             problem = 'earlier adapters lie beneath one of model.lora only'
@@ -156,28 +115,22 @@ class FullTrainingSwapper(RoleModel):
     start are kept: where all weights move, rows alone bring nothing back.
 
     Args:
-        host (dict): As for :class:`KnowledgeSwapper`, like all other arguments. ``lora`` and
-            ``adapters`` must be left out, and the only head policy is ``all``.
+        host (dict): As for :class:`RoleModel`, like all other arguments. ``lora`` and ``adapters``
+            must be left out, and the only head policy is ``all``.
 
     Raises:
         ConfigError: If the config asks for adapters or for frozen rows.
     """
 
-    def __init__(
-        self,
-        host: dict[str, Any],
-        lora: dict[str, Any] | None = None,
-        adapters: Sequence[str | Path] = (),
-        **settings: Any,
-    ) -> None:
-        for key, value in (('model.lora', lora), ('model.adapters', adapters)):
+    def choose_trained(
+        self, host: nn.Module, lora: dict[str, Any] | None
+    ) -> dict[str, nn.Parameter]:
+        """Leave the host as it was built: what its config freezes stays frozen."""
+        asked = {'model.lora': lora, 'model.adapters': [str(c.folder) for c in self.stack.contents]}
+        for key, value in asked.items():
             if value:
                 fix = "leave it out, or set model.type = 'knowswap_mm.KnowledgeSwapper'"
                 raise ConfigError(key, value, 'all weights train here, without adapters', fix)
-        super().__init__(host, **settings)
-
-    def choose_trained(self, host: nn.Module) -> dict[str, nn.Parameter]:
-        """Leave the host as it was built: what its config freezes stays frozen."""
         if self.head_policy != 'all':
             fix = "set model.head.policy = 'all', or leave it out"
             problem = 'all weights train here, those of the head, too'

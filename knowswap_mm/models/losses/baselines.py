@@ -64,8 +64,7 @@ class GradientAscentLoss(WeightedSumLoss):
     a total that is no longer finite is for :class:`PhaseHook` to report.
 
     Args:
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
     """
 
     def role_terms(
@@ -91,8 +90,7 @@ class ElasticWeightLoss(SwappingLoss):
 
     Args:
         strength (float): :math:`\lambda`.
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
 
     Raises:
         ConfigError: If the strength cannot be used.
@@ -197,8 +195,7 @@ class DistillationForgettingLoss(WeightedSumLoss):
     Args:
         temperature (float): :math:`T`.
         retain_distance (float): :math:`\alpha`.
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
 
     Raises:
         ConfigError: If a number cannot be used.
