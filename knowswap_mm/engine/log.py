@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import LogProcessor
 from torch import Tensor
 
+from knowswap_mm.engine.training_step import DeviceTerms
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.registry import HOOKS, LOG_PROCESSORS
 from knowswap_mm.roles import ROLES
@@ -124,11 +124,7 @@ class DeviceHistory(HistoryBuffer):
         return HistoryBuffer, (*self.data, self.max_length)
 
 
-#: A device and a dtype; values of one kind are fetched together.
-Kind = tuple[torch.device, torch.dtype]
-
-
-class DeviceScalars:
+class DeviceScalars(DeviceTerms):
     """Gives scalars to a message hub without waiting for the device.
 
     ``MessageHub.update_scalar`` turns every tensor into a number at once, and the host waits each
@@ -148,9 +144,8 @@ class DeviceScalars:
     _known = weakref.WeakKeyDictionary()
 
     def __init__(self, hub: MessageHub) -> None:
+        super().__init__()
         self._hub = weakref.proxy(hub)
-        self._entries: list[tuple[DeviceHistory, Kind]] = []
-        self._stacks: dict[Kind, list[Tensor]] = {}
 
     @classmethod
     def of(cls, hub: MessageHub) -> DeviceScalars:
@@ -163,35 +158,21 @@ class DeviceScalars:
             cls._known[hub] = cls(hub)
         return cls._known[hub]
 
-    @torch.no_grad()
     def add(self, values: Mapping[str, Any]) -> None:
         """Hand values over; plain numbers go to the hub at once.
 
         Args:
             values (Mapping): Tensors of one element, or numbers, by the key of the hub.
         """
-        groups: dict[Kind, list[Tensor]] = {}
+        kept = []
         for key, value in values.items():
-            if not isinstance(value, Tensor) or value.numel() != 1:
+            if isinstance(value, Tensor) and value.numel() == 1:
+                kept.append((self._history(key).record, value))
+            else:
                 self._hub.update_scalar(key, value)  # which refuses what is no scalar
-                continue
-            kind = (value.device, value.dtype)
-            self._entries.append((self._history(key), kind))
-            groups.setdefault(kind, []).append(value.reshape(()) if value.ndim else value)
-        for kind, group in groups.items():
-            self._stacks.setdefault(kind, []).append(torch.stack(group))
+        self.keep(kept)
         if len(self._entries) >= self.LIMIT:
             self.fetch()
-
-    def fetch(self) -> None:
-        """Give the hub all values as numbers; this waits for the device."""
-        if not self._entries:
-            return
-        entries, self._entries = self._entries, []
-        stacks, self._stacks = self._stacks, {}
-        numbers = {kind: iter(torch.cat(parts).tolist()) for kind, parts in stacks.items()}
-        for history, kind in entries:
-            history.record(next(numbers[kind]))
 
     def _history(self, key: str) -> DeviceHistory:
         histories = self._hub.log_scalars

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,42 @@ class TrainingStep:
         ]
 
 
+#: A device and a dtype; values of one kind are fetched together.
+Kind = tuple[torch.device, torch.dtype]
+
+
+class DeviceTerms:
+    """Scalars that stay on the device until somebody needs them as numbers."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Callable[[Any], object], Kind]] = []
+        self._stacks: dict[Kind, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def keep(self, values: Iterable[tuple[Callable[[Any], object], Tensor]]) -> None:
+        """Keep the values of a step: copies, so that nobody's later change shows.
+
+        Args:
+            values (Iterable[tuple[Callable, Tensor]]): Who takes the number, and a tensor of one
+                element.
+        """
+        groups: dict[Kind, list[Tensor]] = {}
+        for take, value in values:
+            kind = (value.device, value.dtype)
+            self._entries.append((take, kind))
+            groups.setdefault(kind, []).append(value.reshape(()) if value.ndim else value)
+        for kind, group in groups.items():
+            self._stacks.setdefault(kind, []).append(torch.stack(group))
+
+    def fetch(self) -> None:
+        """Hand out all numbers, in one copy a kind; this waits for the device."""
+        entries, self._entries = self._entries, []
+        stacks, self._stacks = self._stacks, {}
+        numbers = {kind: iter(torch.cat(parts).tolist()) for kind, parts in stacks.items()}
+        for take, kind in entries:
+            take(next(numbers[kind]))
+
+
 @torch.no_grad()
 def fetch(steps: Sequence[TrainingStep]) -> None:
     """Turn the terms of all steps into numbers, in one copy for each device and dtype.
@@ -80,14 +117,11 @@ def fetch(steps: Sequence[TrainingStep]) -> None:
     Args:
         steps (Sequence[TrainingStep]): The steps; they are changed.
     """
-    waiting: dict[Any, list[tuple[dict[str, Any], str, Tensor]]] = {}
-    for step in steps:
-        for name, value in step.terms.items():
-            if isinstance(value, Tensor):
-                value = value.reshape(()) if value.numel() == 1 else value.float().mean()
-                place = (step.terms, name, value)
-                waiting.setdefault((value.device, value.dtype), []).append(place)
-    for places in waiting.values():
-        numbers = torch.stack([value for _, _, value in places]).tolist()
-        for (terms, name, _), number in zip(places, numbers, strict=True):
-            terms[name] = number
+    kept = DeviceTerms()
+    for terms in (step.terms for step in steps):
+        found = {name: value for name, value in terms.items() if isinstance(value, Tensor)}
+        kept.keep(
+            (partial(terms.__setitem__, name), v if v.numel() == 1 else v.float().mean())
+            for name, v in found.items()
+        )
+    kept.fetch()
