@@ -285,17 +285,17 @@ def to_corners(boxes: Tensor) -> Tensor:
     return torch.cat((centre - half, centre + half), dim=-1)
 
 
-def name_terms(prefixes: Sequence[str], terms: Sequence[Terms], kind: str = '') -> dict:
-    """Losses as the host names them.
+def name_terms(terms: Sequence[Terms], kind: str = '') -> dict[str, Tensor]:
+    """Losses of layers as the host names them: those of the last one have no number.
 
     Args:
-        prefixes (Sequence[str]): Of each set, e.g. ``d0.``.
-        terms (Sequence[tuple]): Class, box and overlap loss of each set, scalars.
+        terms (Sequence[tuple]): Class, box and overlap loss of each layer, scalars.
         kind (str): ``enc_``, ``dn_`` or nothing.
     """
+    prefixes = ['', *(f'd{number}.' for number in range(len(terms) - 1))]
     names = ('loss_cls', 'loss_bbox', 'loss_iou')
     return {
         f'{prefix}{kind}{name}': value
-        for prefix, values in zip(prefixes, terms, strict=True)
+        for prefix, values in zip(prefixes, [*terms[-1:], *terms[:-1]], strict=True)
         for name, value in zip(names, values, strict=True)
     }
