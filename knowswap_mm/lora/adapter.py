@@ -44,7 +44,7 @@ class AdapterContents:
     Attributes:
         manifest (AdapterManifest): What it says about itself.
         settings (dict): peft's settings of the adapter.
-        matrices (dict[str, Tensor]): The LoRA matrices.
+        matrices (dict[str, Tensor]): The LoRA matrices: A ``(rank, in)`` and B ``(out, rank)``.
         rows (dict[str, Tensor]): The class-indexed tensors at the end of the swap.
         start_rows (dict[str, Tensor]): Those with which the swap began.
 

@@ -92,12 +92,13 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
         """Preprocess a batch.
 
         Args:
-            data (dict): ``inputs`` (list or tensor of N images) and ``data_samples``.
+            data (dict): ``inputs`` (N images, ``(C, H, W)`` each, in a list or one tensor) and
+                ``data_samples``.
             training (bool): Whether the batch is for training.
 
         Returns:
-            dict: ``inputs`` and ``data_samples``; for training both are dicts by role, in the order
-            of the roles in the batch.
+            dict: ``inputs`` ``(N, C, H, W)`` and ``data_samples``; for training both are dicts by
+            role, in the order of the roles in the batch.
         """
         spans = role_spans(data.get('data_samples')) if training else {}
         if not spans:
