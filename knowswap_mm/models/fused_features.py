@@ -90,7 +90,7 @@ class FusedFeatures:
 
     @contextmanager
     def given(self, host: nn.Module, features: Any) -> Iterator[None]:
-        """Let ``host.extract_feat`` return ``features`` (nested, ``(N, ...)`` each) in the block."""
+        """Let ``host.extract_feat`` return ``features``, nested ``(N, ...)``, in the block."""
         self._used = False
         device = next(host.parameters()).device.type
         autocast = torch.is_autocast_enabled(device) and not self.fp32_losses
