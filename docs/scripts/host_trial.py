@@ -32,8 +32,8 @@ from knowswap_mm.exporting.export import build
 from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
 from knowswap_mm.models import KnowledgeSwapper
-from knowswap_mm.models.class_rows import replace_counts
 from knowswap_mm.models.foreign_code import no_foreign_code
+from knowswap_mm.models.host_config import replace_counts
 from knowswap_mm.schedule import SwapSchedule
 
 STEPS = 2

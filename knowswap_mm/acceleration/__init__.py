@@ -1,8 +1,7 @@
 """Changes that make a host faster; one file each."""
 
 from knowswap_mm.acceleration.acceleration import DEFAULTS, Acceleration, accelerate
-from knowswap_mm.acceleration.batched_dino_losses import BatchedDINOLosses
-from knowswap_mm.acceleration.batched_mask2former_losses import BatchedMask2FormerLosses
+from knowswap_mm.acceleration.batched_losses import BatchedDINOLosses, BatchedMask2FormerLosses
 from knowswap_mm.acceleration.class_token_only import ClassTokenOnly
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.dropouts import HashedDropout, PackedDropout

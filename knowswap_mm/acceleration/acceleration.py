@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,8 +59,8 @@ def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
     """Tell in which type torch multiplies an input with a weight.
 
     Args:
-        x (Tensor): The input.
-        weight (Tensor): The weight.
+        x (Tensor): The input, of any shape.
+        weight (Tensor): The weight, likewise.
 
     Returns:
         torch.dtype | None: Autocast's type where it is enabled, else the type that both have; None
@@ -73,15 +72,19 @@ def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
     return x.dtype if x.dtype == weight.dtype else None
 
 
-class Acceleration(metaclass=ABCMeta):
+class Acceleration:
     """One change that makes a host faster and leaves its numbers as they are, within a tolerance.
 
     A subclass is one file, registered in ``knowswap_mm.registry.ACCELERATIONS`` and named in
-    ``model.accelerations``. It must leave the names of parameters and buffers, and what is saved,
-    as they are; a deep copy of an accelerated host must work, and so must merging its adapters.
+    ``model.accelerations``. As a rule it says what is changed (:meth:`find`) and names a
+    :attr:`mixin` that overrides ``forward``; it may write :meth:`apply` instead. It must leave the
+    names of parameters and buffers, and what is saved, as they are; a deep copy of an accelerated
+    host must work, and so must merging its adapters.
     """
 
-    @abstractmethod
+    #: What :meth:`change` mixes into the class of a module.
+    mixin: type[nn.Module]
+
     def apply(self, host: nn.Module) -> int:
         """Change a host in place, after its adapters were injected.
 
@@ -91,6 +94,22 @@ class Acceleration(metaclass=ABCMeta):
         Returns:
             int: Modules that were changed; 0 if the host has none that it fits.
         """
+        found = list(self.find(host))
+        for module in found:
+            self.change(module)
+        return len(found)
+
+    def find(self, host: nn.Module) -> Iterable[nn.Module]:
+        """The modules of a host that are changed.
+
+        Args:
+            host (nn.Module): The host with its adapters.
+        """
+        raise NotImplementedError
+
+    def change(self, module: nn.Module) -> None:
+        """Change one of them: its class becomes a mixed one."""
+        module.__class__ = mixed_class(self.mixin, type(module))
 
 
 #: What every swap uses; each has a parity test and pays in the table of ``docs/performance.md``.

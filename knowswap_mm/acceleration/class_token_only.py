@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -13,7 +15,7 @@ class ClassTokenBlock(nn.Module):
     """Mixin of mmpretrain's last ``TransformerEncoderLayer``: in training, the class token alone.
 
     The classifier reads nothing else of the last block. Keys and values are those of all tokens;
-    the query, everything behind it and its gradients are those of one. In evaluation the whole
+    the query, everything after it and its gradients are those of one. In evaluation the whole
     block is computed, for those who look at it.
     """
 
@@ -21,10 +23,10 @@ class ClassTokenBlock(nn.Module):
         """Compute the block.
 
         Args:
-            x (Tensor): Tokens, ``(pictures, tokens, channels)``, the class token first.
+            x (Tensor): Tokens, ``(images, tokens, channels)``, the class token first.
 
         Returns:
-            Tensor: In training ``(pictures, 1, channels)``, otherwise all tokens.
+            Tensor: In training ``(images, 1, channels)``, otherwise all tokens.
         """
         if not self.training:
             return super().forward(x)
@@ -61,16 +63,10 @@ class ClassTokenOnly(Acceleration):
     numbers. Only where the class token of the last block is all that the backbone gives away.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the last blocks.
+    mixin = ClassTokenBlock
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Blocks that were changed.
-        """
-        changed = 0
+    def find(self, host: nn.Module) -> Iterator[nn.Module]:
+        """The last blocks whose other tokens nobody reads."""
         for backbone in exact_modules(host, _BACKBONE):
             last = backbone.layers[-1]
             if (
@@ -79,6 +75,4 @@ class ClassTokenOnly(Acceleration):
                 and exact_modules(last, _BLOCK)[:1] == [last]
                 and not last.attn.v_shortcut
             ):
-                last.__class__ = mixed_class(ClassTokenBlock, type(last))
-                changed += 1
-        return changed
+                yield last

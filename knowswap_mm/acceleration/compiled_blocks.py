@@ -91,7 +91,7 @@ class CompiledBlocks(Acceleration):
     """Makes transformer blocks :class:`CompiledBlock`: regional ``torch.compile``.
 
     It is for images of one size: with ``dynamic=False`` every new shape of a block's input is
-    compiled anew, up to ``limit`` times. Name it last, so that the blocks hold what the other
+    compiled again, up to ``limit`` times. Name it last, so that the blocks hold what the other
     accelerations made of them. The first steps take minutes; random numbers inside blocks (dropout,
     stochastic depth) are drawn in another order than without, the same in every run.
 
@@ -140,21 +140,15 @@ class CompiledBlocks(Acceleration):
         self.blocks, self.evaluation, self.limit = tuple(blocks), evaluation, limit
         self.settings = dict(backend=backend, mode=mode, fullgraph=fullgraph, dynamic=dynamic)
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's blocks; they are compiled when they first run.
-
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Blocks that were changed.
-        """
-        allow_recompilations(self.limit)
-        found = [
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The blocks; they are compiled when they first run."""
+        return [
             module
             for module in host.modules()
             if any(kind.__name__ in self.blocks for kind in type(module).__mro__)
         ]
-        for block in found:
-            CompiledBlock.adopt(block, self.evaluation, **self.settings)
-        return len(found)
+
+    def change(self, module: nn.Module) -> None:
+        """Change the class of a block."""
+        allow_recompilations(self.limit)
+        CompiledBlock.adopt(module, self.evaluation, **self.settings)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 #: Places are counted in 32 bits.
@@ -22,8 +20,8 @@ def drop_by_hash(x: Tensor, p: float) -> Tensor:
 
     Two numbers are drawn a call, by torch's own generator; each element's place is hashed with
     them. A hash is a dozen operations on integers where torch's generator needs ten rounds of two
-    wide products for each element, and the backward pass makes the mask anew instead of reading it.
-    Written for a compiler that makes one kernel of it and its neighbours.
+    wide products for each element, and the backward pass computes the mask again instead of
+    reading it. Written for a compiler that makes one kernel of it and its neighbours.
 
     Args:
         x (Tensor): Any shape, fewer than :data:`MOST_ELEMENTS` elements.
@@ -45,7 +43,7 @@ def kept(seed: Tensor, shape: torch.Size, p: float) -> Tensor:
         p (float): Probability of being dropped.
 
     Returns:
-        Tensor: bool.
+        Tensor: bool, of that shape.
     """
     bits = torch.arange(shape.numel(), dtype=torch.int32, device=seed.device) ^ seed[0]
     bits = (bits ^ _shifted(bits, 16)) * _FIRST
@@ -57,7 +55,7 @@ def kept(seed: Tensor, shape: torch.Size, p: float) -> Tensor:
 
 
 def _shifted(bits: Tensor, count: int) -> Tensor:
-    """Bits moved to the right, zeros behind them; torch's own shift repeats the sign."""
+    """Bits moved to the right, filled up with zeros; torch's own shift repeats the sign."""
     return (bits >> count) & (2 ** (32 - count) - 1)
 
 
@@ -77,11 +75,8 @@ class _DropByHash(torch.autograd.Function):
         return torch.where(kept(seed, gradient.shape, ctx.p), scaled, 0), None, None
 
 
-class HashedDropoutModule(nn.Module):
-    """Mixin of ``nn.Dropout``: in compiled code the mask is a hash of places.
-
-    Elsewhere, and without training, it is the dropout that it was.
-    """
+class _Dropout(nn.Module):
+    """Mixin of ``nn.Dropout`` that drops in a way of its own where it can; else it is as it was."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements.
@@ -92,10 +87,19 @@ class HashedDropoutModule(nn.Module):
         Returns:
             Tensor: Of that shape.
         """
-        drops = self.training and 0 < self.p < 1 and x.numel() < MOST_ELEMENTS
-        if drops and torch.compiler.is_compiling():
-            return drop_by_hash(x, self.p)
-        return super().forward(x)
+        drops = self.training and 0 < self.p < 1 and self.can_drop(x)
+        return self.drop(x, self.p) if drops else super().forward(x)
+
+
+class HashedDropoutModule(_Dropout):
+    """In compiled code the mask is a hash of places."""
+
+    drop = staticmethod(drop_by_hash)
+
+    @staticmethod
+    def can_drop(x: Tensor) -> bool:
+        """Whether places can be counted, in compiled code."""
+        return x.numel() < MOST_ELEMENTS and torch.compiler.is_compiling()
 
 
 _PACKED_STEPS = 2**16
@@ -123,25 +127,15 @@ def drop_by_packed_draws(x: Tensor, p: float) -> Tensor:
     return x * stays.to(x.dtype).mul_(1 / (1 - p))
 
 
-class PackedDropoutModule(nn.Module):
-    """Mixin of ``nn.Dropout``: on a CPU, one draw decides about four elements.
+class PackedDropoutModule(_Dropout):
+    """On a CPU, one draw decides about four elements; not in compiled code."""
 
-    On other devices, in compiled code and without training, it is the dropout that it was.
-    """
+    drop = staticmethod(drop_by_packed_draws)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop elements.
-
-        Args:
-            x (Tensor): Any shape.
-
-        Returns:
-            Tensor: Of that shape.
-        """
-        drops = self.training and 0 < self.p < 1 and x.device.type == 'cpu'
-        if drops and not torch.compiler.is_compiling():
-            return drop_by_packed_draws(x, self.p)
-        return super().forward(x)
+    @staticmethod
+    def can_drop(x: Tensor) -> bool:
+        """Whether it is on a CPU, in ordinary code."""
+        return x.device.type == 'cpu' and not torch.compiler.is_compiling()
 
 
 _DROPOUTS = ('torch.nn.modules.dropout.Dropout', 'mmcv.cnn.bricks.drop.Dropout')
@@ -150,21 +144,9 @@ _DROPOUTS = ('torch.nn.modules.dropout.Dropout', 'mmcv.cnn.bricks.drop.Dropout')
 class DropoutAcceleration(Acceleration):
     """Base of those that mix a class into the host's dropouts."""
 
-    mixin: ClassVar[type[nn.Module]]
-
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's dropouts.
-
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Dropouts that were changed; those in place stay as they are.
-        """
-        found = [module for module in exact_modules(host, *_DROPOUTS) if not module.inplace]
-        for module in found:
-            module.__class__ = mixed_class(self.mixin, type(module))
-        return len(found)
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The dropouts; those in place stay as they are."""
+        return [module for module in exact_modules(host, *_DROPOUTS) if not module.inplace]
 
 
 @ACCELERATIONS.register_module()

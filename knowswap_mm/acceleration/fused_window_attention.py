@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
-from knowswap_mm.acceleration.frozen_cache import KeepsFrozen, may_keep
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.compat import NoticesNewWeights, version_of
 from knowswap_mm.registry import ACCELERATIONS
 
 # CUDA's kernels read a bias whose rows begin at multiples of 16 numbers; torch would pad a copy of
@@ -17,7 +20,57 @@ _ROW = 16
 _LIMIT = 65535
 
 
-class FusedWindowMSA(KeepsFrozen):
+class FrozenCache:
+    """Keeps one value that is made of frozen tensors, and makes it again when they changed.
+
+    A change is noticed by the address and the version counter of the tensors. Writing through
+    ``tensor.data`` moves neither; whoever does so calls :meth:`clear`, or increments the version.
+
+    The value is no part of anything that is saved: copies and pickles of a cache are empty.
+    """
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._value: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenCache:
+        return FrozenCache()
+
+    def __reduce__(self) -> tuple[type[FrozenCache], tuple[()]]:
+        return FrozenCache, ()
+
+    def clear(self) -> None:
+        """Forget the value."""
+        self._key = self._value = None
+
+    def get(self, tensors: Sequence[Tensor], dtype: torch.dtype, make: Callable[[], Any]) -> Any:
+        """Return the value, computing it where needed.
+
+        Args:
+            tensors (Sequence[Tensor]): The frozen tensors that it is made of, of any shapes.
+            dtype (torch.dtype): Its type; one value is kept, for the type that was asked for last.
+            make (Callable): Computes it; without gradients and outside of autocast.
+        """
+        if any(tensor.is_inference() for tensor in tensors):
+            return self._made(tensors, make)  # they have no version
+        key = (dtype, *((tensor.data_ptr(), version_of(tensor)) for tensor in tensors))
+        if key != self._key:
+            self._value = self._made(tensors, make)
+            self._key = key
+        return self._value
+
+    @staticmethod
+    def _made(tensors: Sequence[Tensor], make: Callable[[], Any]) -> Any:
+        # A tensor made in inference mode could not be used in training later on.
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(tensors[0].device.type, enabled=False),
+        ):
+            return make()
+
+
+class FusedWindowMSA(NoticesNewWeights):
     """Mixin of the hosts' ``WindowMSA``: attention without its matrix of weights in memory.
 
     The hosts write the products of queries and keys, add the bias of relative positions and the
@@ -26,13 +79,19 @@ class FusedWindowMSA(KeepsFrozen):
     it for the backward pass. Here torch's scaled dot-product attention does it at once, with bias
     and mask in one tensor. The bias, frozen in a swap, is gathered once. Where it trains, the
     host's own forward runs: a fused gradient of the bias would be as large as that matrix.
+
+    The cache of the bias is emptied where weights are replaced: when a state dict is loaded, when
+    the module is moved or cast, and when its mode changes, because hooks that exchange weights for
+    an evaluation write through ``tensor.data``.
     """
+
+    _frozen_cache: FrozenCache
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute attention inside windows.
 
         Args:
-            x (Tensor): Tokens, ``(pictures * windows, tokens, channels)``.
+            x (Tensor): Tokens, ``(images * windows, tokens, channels)``.
             mask (Tensor | None): What is added to the products in shifted windows,
                 ``(windows, tokens, tokens)``.
 
@@ -78,9 +137,21 @@ class FusedWindowMSA(KeepsFrozen):
             bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).to(dtype)
             return F.pad(bias, (0, -len(index) % _ROW)).contiguous()[None]
 
-        if may_keep(table):
+        # A compiled graph cannot ask for addresses and versions.
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not tracing and not table.requires_grad:
             return self._frozen_cache.get((table, index), dtype, gather)
         return gather()
+
+    def train(self, mode: bool = True) -> FusedWindowMSA:
+        """Set the mode."""
+        if mode != self.training:
+            self._frozen_cache.clear()
+        return super().train(mode)
+
+    def weights_change(self) -> None:
+        """Forget what was made of the weights."""
+        self._frozen_cache.clear()
 
 
 #: Where the hosts have their ``WindowMSA``; they differ in names of arguments only.
@@ -100,16 +171,11 @@ class FusedWindowAttention(Acceleration):
     Swin v2 and subclasses of the hosts stay as they are.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's window attentions.
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The window attentions."""
+        return exact_modules(host, *_ATTENTIONS)
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Attentions that were changed.
-        """
-        found = exact_modules(host, *_ATTENTIONS)
-        for module in found:
-            FusedWindowMSA.adopt(module)
-        return len(found)
+    def change(self, module: nn.Module) -> None:
+        """Change the class of an attention, which gets a cache."""
+        module.__class__ = mixed_class(FusedWindowMSA, type(module))
+        module._frozen_cache = FrozenCache()

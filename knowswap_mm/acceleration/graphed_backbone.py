@@ -64,7 +64,7 @@ class RecordedCall:
     Args:
         function (Callable): Takes a tensor, returns a tuple of tensors; launches the same kernels
             whenever it is called and never waits for the device.
-        x (Tensor): An input; all later ones have its shape and type.
+        x (Tensor): An input, ``(N, ...)``; all later ones have its shape and type.
         leaves (Sequence[Tensor]): What the function uses and gets gradients, see
             :func:`own_leaves`.
         parameters (Sequence[Tensor]): Whose memory they share, in the same order.
@@ -91,34 +91,26 @@ class RecordedCall:
             kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), False
         )
         with _undisturbed(x.device), cast:
-            self._record(function, leaves, pool)
-
-    def _record(
-        self,
-        function: Callable[[Tensor], tuple[Tensor, ...]],
-        leaves: Sequence[Tensor],
-        pool: Any,
-    ) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):
+                    outputs = function(self._x)
+                    _gradients_of(outputs, [torch.zeros_like(output) for output in outputs], leaves)
+            torch.cuda.current_stream().wait_stream(stream)
+            del outputs
+            # Other threads, such as the one that pins batches, may go on meanwhile.
+            settings = dict(pool=pool, capture_error_mode='thread_local')
+            self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._forward, **settings):
                 outputs = function(self._x)
-                _gradients_of(outputs, [torch.zeros_like(output) for output in outputs], leaves)
-        torch.cuda.current_stream().wait_stream(stream)
-        del outputs
-        # Other threads, such as the one that pins batches, may go on meanwhile.
-        settings = dict(pool=pool, capture_error_mode='thread_local')
-        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._forward, **settings):
-            outputs = function(self._x)
-        self._seeds = [torch.zeros_like(output) for output in outputs]
-        with torch.cuda.graph(self._backward, **settings):
-            gradients = _gradients_of(outputs, self._seeds, leaves)
-            used = [gradient for gradient in gradients if gradient is not None]
-            self._flat = torch.cat([gradient.flatten() for gradient in used])
-        self._used = [gradient is not None for gradient in gradients]
-        self._outputs = tuple(output.detach() for output in outputs)
+            self._seeds = [torch.zeros_like(output) for output in outputs]
+            with torch.cuda.graph(self._backward, **settings):
+                gradients = _gradients_of(outputs, self._seeds, leaves)
+                used = [gradient for gradient in gradients if gradient is not None]
+                self._flat = torch.cat([gradient.flatten() for gradient in used])
+            self._used = [gradient is not None for gradient in gradients]
+            self._outputs = tuple(output.detach() for output in outputs)
 
     @property
     def busy(self) -> bool:
@@ -129,10 +121,11 @@ class RecordedCall:
         """Replay the forward pass.
 
         Args:
-            x (Tensor): Input.
+            x (Tensor): Input, of the shape that was recorded.
 
         Returns:
-            tuple[Tensor, ...]: Outputs, with gradients for the parameters.
+            tuple[Tensor, ...]: Outputs, of the shapes that were recorded, with gradients for the
+            parameters.
         """
         return _Replay.apply(self, x, *self.parameters)
 
@@ -217,22 +210,23 @@ class GraphedModule(nn.Module):
     _after = 0
 
     @classmethod
-    def prepare(cls, module: nn.Module, limit: int, after: int) -> None:
-        """Give a module of this class its empty store.
+    def adopt(cls, module: nn.Module, limit: int, after: int) -> None:
+        """Mix this class into that of a module.
 
         Args:
-            module (nn.Module): The module.
+            module (nn.Module): The module; its class is changed.
             limit (int): How many records it may have.
             after (int): Equal calls before one is recorded.
         """
         module._graphs, module._seen, module._pool = {}, Counter(), None
         module._limit, module._after = limit, after
+        module.__class__ = mixed_class(cls, type(module))
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Compute what the module computes.
 
         Args:
-            x (Tensor): Images.
+            x (Tensor): Images, ``(N, C, H, W)``.
             *args: As for the module; with any, nothing is recorded.
             **kwargs: Likewise.
         """
@@ -293,7 +287,7 @@ def call_key(module: nn.Module, x: Tensor) -> Hashable | None:
 
     Args:
         module (nn.Module): The module.
-        x (Tensor): Its input.
+        x (Tensor): Its input, ``(N, C, H, W)``.
 
     Returns:
         Hashable | None: None if a hook inside would miss the passes that are replayed.
@@ -320,7 +314,7 @@ def call_key(module: nn.Module, x: Tensor) -> Hashable | None:
 class GraphedBackbone(Acceleration):
     """Makes the backbone a :class:`GraphedModule`: its training passes are CUDA graphs.
 
-    For backbones whose kernels end before the host has launched the next ones: a ViT-B/16 in bf16
+    For backbones whose kernels end before the CPU has launched the next ones: a ViT-B/16 in bf16
     on a fast GPU. It needs images of one size. Numbers are those without it, random ones
     included. Name it last; on a CPU it does nothing.
 
@@ -338,18 +332,12 @@ class GraphedBackbone(Acceleration):
             check_whole(f'model.accelerations.GraphedBackbone.{name}', value, 1, 4)
         self.limit, self.after = limit, after
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the backbone; it is recorded when it has run a few times.
-
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: 1, or 0 for a host without a module of the name ``backbone``.
-        """
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The module of the name ``backbone``; it is recorded when it has run a few times."""
         backbone = getattr(host, 'backbone', None)
-        if not isinstance(backbone, nn.Module) or isinstance(backbone, GraphedModule):
-            return 0
-        backbone.__class__ = mixed_class(GraphedModule, type(backbone))
-        GraphedModule.prepare(backbone, self.limit, self.after)
-        return 1
+        found = isinstance(backbone, nn.Module) and not isinstance(backbone, GraphedModule)
+        return [backbone] if found else []
+
+    def change(self, module: nn.Module) -> None:
+        """Change the class of the backbone."""
+        GraphedModule.adopt(module, self.limit, self.after)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -18,12 +18,12 @@ class AutocastOutput(nn.Module):
         """Compute what the module computes.
 
         Args:
-            x (Tensor): Input.
+            x (Tensor): Input, ``(images, tokens, channels)``.
             *args: As for the module.
             **kwargs: Likewise.
 
         Returns:
-            Tensor: Output.
+            Tensor: Output, of that shape.
         """
         out = super().forward(x, *args, **kwargs)
         kind = x.device.type
@@ -45,20 +45,9 @@ class HalfResiduals(Acceleration):
     than the others do, and only in training under autocast.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the dropout behind the embedding.
+    mixin = AutocastOutput
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Backbones that were changed.
-        """
-        found = [
-            module.drop_after_pos
-            for module in exact_modules(host, _BACKBONE)
-            if not isinstance(module.drop_after_pos, AutocastOutput)
-        ]
-        for module in found:
-            module.__class__ = mixed_class(AutocastOutput, type(module))
-        return len(found)
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The dropouts after the embeddings."""
+        dropouts = [module.drop_after_pos for module in exact_modules(host, _BACKBONE)]
+        return [module for module in dropouts if not isinstance(module, AutocastOutput)]

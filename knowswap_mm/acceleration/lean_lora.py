@@ -92,7 +92,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(
     ctx: Any, gradient: Tensor | None, of_low: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Compute the gradients of x, A and B; ``of_low`` is there in second derivatives alone."""
+    """Compute the gradients of x, A and B; ``of_low`` is there in second derivatives only."""
     weight, a, b, *kept = ctx.saved_tensors
     of_x, _, _, of_a, of_b = ctx.needs_input_grad
     dx = da = db = up = None
@@ -115,19 +115,20 @@ def _backward(
 low_rank_linear.register_autograd(_backward, setup_context=_keep)
 
 
-#: Linears whose forward is one matrix product.
+#: Linear layers whose forward is one matrix product.
 PLAIN_LINEARS = (nn.Linear, mmcv.cnn.Linear)
 
 
 class LeanLoRALinear(lora.Linear):
-    """peft's linear, with a forward pass in the type of autocast.
+    """peft's linear layer, with a forward pass in the type of autocast.
 
     peft's own casts its input to the type of the adapter, which under autocast is a copy in fp32
     of the whole activation, made only to be cast back; scales the output of B and adds it to that
     of the base by passes of their own; and does the same for the gradients. Here the scale is
     folded into B, and all adapters without active dropout are one low-rank part of
-    :func:`low_rank_linear`. Whatever is not an ordinary LoRA on an ordinary frozen linear (merged
-    or disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to peft.
+    :func:`low_rank_linear`. Whatever is not an ordinary LoRA on an ordinary frozen linear layer
+    (merged or disabled adapters, variants, a bias in B, hooks on inner layers, ...) is left to
+    peft.
 
     It has no state of its own: a ``lora.Linear`` becomes one by a change of its class.
     """
@@ -164,7 +165,7 @@ class LeanLoRALinear(lora.Linear):
         return reshaped(out, [*x.shape[:-1], out.shape[-1]])
 
     def _is_ordinary(self, x: Tensor, names: list[str]) -> bool:
-        """Whether the output is that of a frozen linear plus products with A and B."""
+        """Whether the output is that of a frozen linear layer plus products with A and B."""
         base = self.base_layer
         unusual = (
             not names
@@ -210,16 +211,10 @@ class LeanLoRA(Acceleration):
     quantized linear layers) stay as they are.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's LoRA linear layers.
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The LoRA linear layers of peft's own class."""
+        return [m for m in host.modules() if type(m) is lora.Linear and not m.fan_in_fan_out]
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Linears that were changed.
-        """
-        linears = [m for m in host.modules() if type(m) is lora.Linear and not m.fan_in_fan_out]
-        for linear in linears:
-            linear.__class__ = LeanLoRALinear
-        return len(linears)
+    def change(self, module: nn.Module) -> None:
+        """Change the class, which has no state of its own."""
+        module.__class__ = LeanLoRALinear

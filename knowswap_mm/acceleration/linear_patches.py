@@ -6,7 +6,7 @@ import mmcv.cnn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -21,20 +21,20 @@ class PatchConvolution(nn.Module):
         """Compute the convolution.
 
         Args:
-            x (Tensor): Images, ``(pictures, channels, height, width)``; what is left over at the
+            x (Tensor): Images, ``(images, channels, height, width)``; what is left over at the
                 right and at the bottom is not read.
 
         Returns:
-            Tensor: Maps, ``(pictures, out channels, rows, columns)``; channels lie next to each
+            Tensor: Maps, ``(images, out channels, rows, columns)``; channels lie next to each
             other in memory.
         """
         if x.dim() != 4:
             return super().forward(x)
         tall, wide = self.kernel_size
-        pictures, channels, height, width = x.shape
+        images, channels, height, width = x.shape
         rows, columns = height // tall, width // wide
         x = x[:, :, : rows * tall, : columns * wide]
-        patches = x.reshape(pictures, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5)
+        patches = x.reshape(images, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5)
         out = F.linear(patches.flatten(3), self.weight.flatten(1), self.bias)
         return out.permute(0, 3, 1, 2)
 
@@ -49,16 +49,11 @@ class LinearPatches(Acceleration):
     These are the patch embeddings of ViT and Swin. The numbers differ by the order of sums.
     """
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's patch embeddings.
+    mixin = PatchConvolution
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Convolutions that were changed.
-        """
-        found = [
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The convolutions that read each place once."""
+        return [
             module
             for module in host.modules()
             if type(module) in _CONVOLUTIONS
@@ -67,6 +62,3 @@ class LinearPatches(Acceleration):
             and module.dilation == (1, 1)
             and module.groups == 1
         ]
-        for module in found:
-            module.__class__ = mixed_class(PatchConvolution, type(module))
-        return len(found)

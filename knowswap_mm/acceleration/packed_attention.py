@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.registry import ACCELERATIONS
 
 
@@ -20,19 +20,19 @@ class PackedMultiheadAttention(nn.Module):
         """Compute attention.
 
         Args:
-            x (Tensor): Tokens, ``(pictures, tokens, channels)``.
+            x (Tensor): Tokens, ``(images, tokens, channels)``.
 
         Returns:
-            Tensor: Tokens, of that shape with ``embed_dims`` channels.
+            Tensor: Tokens, ``(images, tokens, embed_dims)``.
         """
         if self.v_shortcut:
             return super().forward(x)
-        pictures, tokens, _ = x.shape
-        split = self.qkv(x).view(pictures, tokens, 3, self.num_heads, self.head_dims)
+        images, tokens, _ = x.shape
+        split = self.qkv(x).view(images, tokens, 3, self.num_heads, self.head_dims)
         query, key, value = (part.transpose(1, 2) for part in split.unbind(2))
         dropout = self.attn_drop if self.training else 0.0
         out = self.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        out = out.transpose(1, 2).reshape(pictures, tokens, self.embed_dims)
+        out = out.transpose(1, 2).reshape(images, tokens, self.embed_dims)
         return self.out_drop(self.gamma1(self.proj_drop(self.proj(out))))
 
 
@@ -43,16 +43,8 @@ _ATTENTION = 'mmpretrain.models.utils.attention.MultiheadAttention'
 class PackedAttention(Acceleration):
     """Makes mmpretrain's attentions :class:`PackedMultiheadAttention`; the numbers are the same."""
 
-    def apply(self, host: nn.Module) -> int:
-        """Change the class of the host's attentions.
+    mixin = PackedMultiheadAttention
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
-        Returns:
-            int: Attentions that were changed; subclasses of the hosts stay as they are.
-        """
-        found = exact_modules(host, _ATTENTION)
-        for module in found:
-            module.__class__ = mixed_class(PackedMultiheadAttention, type(module))
-        return len(found)
+    def find(self, host: nn.Module) -> list[nn.Module]:
+        """The attentions; subclasses of the hosts stay as they are."""
+        return exact_modules(host, _ATTENTION)

@@ -26,7 +26,7 @@ from knowswap_mm.checks import (
 )
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAGroups
-from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
+from knowswap_mm.models import RoleModel, merged_host, original_host
 from knowswap_mm.registry import AUDITS, DATASETS, EVALUATORS, class_of, type_name
 
 
@@ -143,14 +143,14 @@ class Auditor:
     def audit(
         self,
         config: Mapping[str, Any],
-        swapper: KnowledgeSwapper,
+        swapper: RoleModel,
         references: Sequence[str | Path] = (),
     ) -> AuditReport:
         """Audit a model in memory, as an export of it would be; it is left as it is.
 
         Args:
             config (Mapping): The config of the swap.
-            swapper (KnowledgeSwapper): The model.
+            swapper (RoleModel): The model.
             references (Sequence): Files of models that were trained without the forget set.
         """
         others = [self._hosts.of_file(config, path) for path in references]
@@ -162,7 +162,7 @@ class Auditor:
     def _run(
         self,
         config: Mapping[str, Any],
-        swapper: KnowledgeSwapper,
+        swapper: RoleModel,
         before: nn.Module,
         after: nn.Module,
         references: Sequence[nn.Module],

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from knowswap_mm.audit.data import AuditData
 from knowswap_mm.audit.readers import UnitReader
 from knowswap_mm.audit.readers.reader import Units
-from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.lora.manifest import hash_tensors
 from knowswap_mm.lora.tensors import is_adapter_key
-from knowswap_mm.models import KnowledgeSwapper, merged_host, original_host
+from knowswap_mm.models import RoleModel, merged_host, original_host
+from knowswap_mm.models.loading import load_weights
 
 #: What a model config says of training alone: it does not shape the host.
 _OF_TRAINING = ('loss', 'fuse', 'fp32_losses')
@@ -54,14 +54,12 @@ class ModelFile:
             model.pop('adapters', None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # rows that a file lacks must not differ from file to file
-            self.swapper: KnowledgeSwapper = MODELS.build(model)
-        try:
-            self.swapper.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f'{path} does not fit the model: {error}. Fix: give a file with a row for every '
-                'class; an export without the rows of forgotten classes cannot be audited.'
-            ) from None
+            self.swapper: RoleModel = MODELS.build(model)
+        fix = (
+            'give a file with a row for every class; an export without the rows of forgotten '
+            'classes cannot be audited'
+        )
+        load_weights(self.swapper, state, path, fix)
 
     @staticmethod
     def key_of(config: Mapping[str, Any], path: str | Path, base: bool = False) -> Hashable:

@@ -1,7 +1,6 @@
 """Weights of other code bases into those of the hosts, and back."""
 
-from knowswap_mm.converters.conversion import Conversion
-from knowswap_mm.converters.key_table import KeyRule, KeyTable
+from knowswap_mm.converters.key_table import Conversion, KeyRule, KeyTable
 from knowswap_mm.converters.tables import TABLES
 
 __all__ = ['TABLES', 'Conversion', 'KeyRule', 'KeyTable']

@@ -1,14 +1,14 @@
-"""All rules of one kind of checkpoint."""
+"""Tables that rename and change the weights of one kind of checkpoint."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from knowswap_mm.converters.conversion import Conversion
 from knowswap_mm.errors import CheckpointError
 
 _FIELDS = dict(i=r'\d+', j=r'\d+', p=r'[\w.]+')
@@ -51,7 +51,7 @@ class KeyRule:
         return None
 
     def to_target(self, parts: Sequence[Tensor]) -> Tensor:
-        """The host's tensor from those of the source."""
+        """The host's tensor from those of the source, joined along dimension 0."""
         return self.forward(parts[0] if len(parts) == 1 else torch.cat(list(parts)))
 
     def to_sources(self, key: str, tensor: Tensor) -> dict[str, Tensor] | None:
@@ -74,6 +74,19 @@ def _pattern(template: str) -> re.Pattern[str]:
     for number, piece in enumerate(pieces):
         text += f'(?P<{piece}>{_FIELDS[piece]})' if number % 2 else re.escape(piece)
     return re.compile(text)
+
+
+@dataclass
+class Conversion:
+    """Result of :meth:`KeyTable.convert`.
+
+    Attributes:
+        state (dict[str, Tensor]): Weights under the host's keys.
+        dropped (dict[str, str]): Source keys that have no place in the host, with the reason.
+    """
+
+    state: dict[str, Tensor]
+    dropped: dict[str, str] = field(default_factory=dict)
 
 
 class KeyTable:
@@ -154,3 +167,57 @@ class KeyTable:
             for made in found:
                 source.update(made)
         return source
+
+
+#: Ids that COCO gives its 80 categories: the rows of a head that uses raw ids as labels.
+COCO_IDS = tuple(i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
+_CLASS_KEYS = re.compile(
+    r'(.*\.)?(cls_branches\.\d+|cls_embed|label_embedding|head\.layers\.head)\.(weight|bias)'
+)
+
+
+def parse_rows(text: str) -> list[int]:
+    """Read a list of rows.
+
+    Args:
+        text (str): Numbers and ranges, ``0-155,160``; ``coco`` stands for the ids of the 80 COCO
+            categories.
+
+    Raises:
+        ValueError: If it is no such list, or names a row twice.
+    """
+    rows: list[int] = []
+    for part in text.split(','):
+        if part == 'coco':
+            rows.extend(COCO_IDS)
+            continue
+        found = re.fullmatch(r'(\d+)(?:-(\d+))?', part.strip())
+        if not found:
+            raise ValueError(f'{part!r} is no row, no range and not coco. Fix: e.g. coco,91-95')
+        rows.extend(range(int(found[1]), int(found[2] or found[1]) + 1))
+    if len(set(rows)) < len(rows):
+        raise ValueError(f'{text!r} names a row twice. Fix: list every row once')
+    return rows
+
+
+def select_rows(state: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    """Keep rows of the class-indexed tensors, in the order given.
+
+    Args:
+        state (Mapping[str, Tensor]): Weights under a host's keys.
+        rows (Sequence[int]): The rows, that of "no object" among them where the host has one.
+
+    Raises:
+        CheckpointError: If a tensor has no such row, or none is indexed by class.
+    """
+    selected = dict(state)
+    found = [key for key in state if _CLASS_KEYS.fullmatch(key)]
+    if not found:
+        raise CheckpointError('No tensor is indexed by class. Fix: leave the rows as they are.')
+    for key in found:
+        if max(rows) >= len(state[key]):
+            raise CheckpointError(
+                f'{key} has {len(state[key])} rows, none with number {max(rows)}.'
+            )
+        selected[key] = state[key][list(rows)].clone()
+    return selected

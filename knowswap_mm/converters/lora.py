@@ -18,21 +18,21 @@ Matrices = dict[str, tuple[Tensor, Tensor]]
 
 
 def split_lora(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Matrices]:
-    """Take ``<linear>.lora_A`` and ``<linear>.lora_B`` out of converted weights.
+    """Take ``<layer>.lora_A`` and ``<layer>.lora_B`` out of converted weights.
 
     Args:
         state (Mapping[str, Tensor]): Weights under a host's keys.
 
     Returns:
-        tuple: The other weights, and ``(A, B)`` of shapes ``(r, in)`` and ``(out, r)`` by linear.
+        tuple: The other weights, and ``(A, B)`` of shapes ``(r, in)`` and ``(out, r)`` by layer.
 
     Raises:
         CheckpointError: If one of a pair is missing, or they do not fit together.
     """
     base = {key: value for key, value in state.items() if '.lora_' not in key}
-    linears = sorted({key.rsplit('.lora_', 1)[0] for key in state if '.lora_' in key})
+    names = sorted({key.rsplit('.lora_', 1)[0] for key in state if '.lora_' in key})
     matrices: Matrices = {}
-    for name in linears:
+    for name in names:
         a, b = state.get(f'{name}.lora_A'), state.get(f'{name}.lora_B')
         weight = base.get(f'{name}.weight')
         if a is None or b is None or weight is None:
@@ -53,11 +53,17 @@ def merge_lora(base: Mapping[str, Tensor], matrices: Matrices, alpha: float) -> 
         alpha (float): Numerator of the scale, which such files do not tell.
     """
     merged = dict(base)
-    for name, (a, b) in matrices.items():
-        key = f'{name}.weight'
-        change = (alpha / a.shape[0]) * (b.double() @ a.double())
-        merged[key] = (base[key].double() + change).to(base[key].dtype)
+    for name, pair in matrices.items():
+        weight = base[f'{name}.weight']
+        merged[f'{name}.weight'] = (weight.double() + _change(pair, alpha)).to(weight.dtype)
     return merged
+
+
+def subtract_lora(
+    weights: Mapping[str, Tensor], matrices: Matrices, alpha: float
+) -> dict[str, Tensor]:
+    """The weights before LoRA, from merged ones; the arguments are those of :func:`merge_lora`."""
+    return merge_lora(weights, matrices, -alpha)
 
 
 @torch.no_grad()
@@ -196,15 +202,6 @@ def estimate_contained(
             square += float((inverse * own).sum())
         share = dot / square
     return Contained(share, square**-0.5)
-
-
-def subtract_lora(weights: Mapping[str, Tensor], matrices: Matrices, alpha: float) -> dict:
-    """The weights before LoRA, from merged ones."""
-    found = dict(weights)
-    for name, pair in matrices.items():
-        weight = weights[f'{name}.weight']
-        found[f'{name}.weight'] = (weight.double() - _change(pair, alpha)).to(weight.dtype)
-    return found
 
 
 def _products(weight: Tensor, pair: tuple[Tensor, Tensor], alpha: float) -> tuple:

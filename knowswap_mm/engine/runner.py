@@ -26,7 +26,8 @@ from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
-from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.models import RoleModel
+from knowswap_mm.models.loading import load_weights
 from knowswap_mm.registry import RUNNERS, name_types
 from knowswap_mm.runs.checkpoints import ResumePoint, check_shared, taken_over
 from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
@@ -79,7 +80,7 @@ class SwapRunner(CheckedRunner):
             raise ConfigError('config', cfg.filename, reason, fix) from error
 
     @property
-    def swapper(self) -> KnowledgeSwapper:
+    def swapper(self) -> RoleModel:
         """The model without the wrapper of distributed training."""
         return self.bare_model
 
@@ -100,7 +101,7 @@ class SwapRunner(CheckedRunner):
             raise
 
     def _resolve(self) -> None:
-        if not isinstance(self.swapper, KnowledgeSwapper):
+        if not isinstance(self.swapper, RoleModel):
             fix = "use model = dict(type='knowswap_mm.KnowledgeSwapper', host=...)"
             raise ConfigError('model.type', type(self.swapper).__name__, 'is no swapper', fix)
         loader = self.loader_config('train')
@@ -267,10 +268,7 @@ class SwapRunner(CheckedRunner):
         checkpoint = self.resume_point and self.resume_point.read(filename)
         checkpoint = checkpoint or safe_load(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        try:
-            self.swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(f'{filename} does not fit the model: {error}') from None
+        load_weights(self.swapper, state_dict_of(checkpoint), filename)
         self.has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

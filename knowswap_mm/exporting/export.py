@@ -30,6 +30,7 @@ from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors, write_text
 from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.models.host_state import prepare_state
+from knowswap_mm.models.loading import load_weights
 
 
 @contextmanager
@@ -79,10 +80,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         if cfg.model.get('data_preprocessor'):  # as the swapper does
             cfg.model.host.setdefault('data_preprocessor', cfg.model.data_preprocessor)
         swapper = MODELS.build(copy.deepcopy(cfg.model))
-        try:
-            swapper.load_state_dict(state_dict_of(checkpoint))
-        except RuntimeError as error:
-            raise CheckpointError(f'{args.checkpoint} does not fit the model: {error}') from None
+        load_weights(swapper, state_dict_of(checkpoint), args.checkpoint)
         data = read_test_data(args, cfg, names)
         check = None
         if args.check:
@@ -133,10 +131,7 @@ def build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Mo
     with no_foreign_code('model.host', config):
         plain = MODELS.build(ConfigDict(copy.deepcopy(config)))  # hosts may write into it
     prepare_state(plain)
-    try:
-        plain.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f'The merged weights do not fit the plain host: {error}') from None
+    load_weights(plain, state, 'The merged host')
     return plain
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting.files import plain_host_config, plain_key_prefixes, plain_name
 from knowswap_mm.lora.merge import merge_adapters
-from knowswap_mm.models.class_rows import replace_counts
+from knowswap_mm.models.host_config import replace_counts
 from knowswap_mm.models.swapper import KnowledgeSwapper
 
 

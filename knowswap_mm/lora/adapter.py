@@ -1,4 +1,4 @@
-"""An adapter's manifest and history as text."""
+"""The folder of an adapter: its files, written, read and described."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from knowswap_mm.errors import CheckpointError, FileError, reason_of
-from knowswap_mm.io.files import write_atomic, write_folder
+from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.lora.injector import lora_layers
 from knowswap_mm.lora.manifest import AdapterManifest, hash_tensors
@@ -45,7 +45,7 @@ class AdapterContents:
     Attributes:
         manifest (AdapterManifest): What it says about itself.
         settings (dict): peft's settings of the adapter.
-        matrices (dict[str, Tensor]): The LoRA matrices.
+        matrices (dict[str, Tensor]): The LoRA matrices: A ``(rank, in)`` and B ``(out, rank)``.
         rows (dict[str, Tensor]): The class-indexed tensors at the end of the swap.
         start_rows (dict[str, Tensor]): Those with which the swap began.
 
@@ -194,8 +194,9 @@ class AdapterFile:
         parts = {ADAPTER_FILE: matrices, ROWS_FILE: rows, START_FILE: start_rows}
         with self._place() as folder:
             for name, tensors in parts.items():
-                _write(folder / name, save(tensors))
-            _write(folder / CONFIG_FILE, _as_peft_writes(config))
+                write_safetensors(folder / name, tensors)
+            settings = _as_peft_writes(config)
+            write_atomic(folder / CONFIG_FILE, lambda file: file.write(settings))
             manifest.write(folder / MANIFEST_FILE)
 
     @contextmanager
@@ -299,13 +300,9 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
         class_layouts={
             tensor.name: tensor.layout.to_list()
             for tensor in swapper.class_rows.tensors
-            if tensor.layout != RowLayout(behind=tensor.tail)
+            if tensor.layout != RowLayout(after=tensor.tail)
         },
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomic(path, lambda file: file.write(content))
 
 
 def _as_peft_writes(config: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Norms of what an adapter changes in each transformer block."""
+"""Groups of LoRA matrices, their norms and the sparse term over them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ class LoRAGroups:
     Args:
         model (nn.Module): A model with adapters.
         by (str): ``block``, ``lora`` or ``matrix``.
-        exclude (Sequence[str]): Regular expressions; a linear whose name one of them matches
+        exclude (Sequence[str]): Regular expressions; a layer whose name one of them matches
             somewhere is in no group (``['decoder']`` leaves a detector's decoder out).
         adapter (str | None): The adapter whose matrices are grouped; None takes those that can
             train, so that frozen adapters of earlier swaps are in no group.
 
     Attributes:
         names (list[str]): Names of the groups.
-        parameters (list[nn.Parameter]): All matrices in groups.
+        parameters (list[nn.Parameter]): All matrices in groups: A ``(rank, in)`` and B
+            ``(out, rank)`` of a layer after one another.
         membership (list[int]): Group of each matrix.
 
     Raises:
@@ -139,7 +140,7 @@ class GroupNorms(torch.autograd.Function):
             membership (Tensor): 1 where a matrix is in a group, ``(groups, matrices)``.
             owners (Tensor): The number of the matrix of each element, ``(elements,)``.
             epsilon (float): Keeps the division by a norm of zero away.
-            *matrices (Tensor): The matrices.
+            *matrices (Tensor): The matrices, ``(rank, in)`` and ``(out, rank)``.
 
         Returns:
             Tensor: Norms, ``(groups,)``, in fp32.
@@ -166,8 +167,8 @@ class GroupNorms(torch.autograd.Function):
 class GroupSparsity(nn.Module):
     r"""Group lasso :math:`S = \sum_g \sqrt{\sum_{P \in g} \lVert P \rVert_F^2}`.
 
-    All norms come from :class:`GroupNorms`, to which the number of groups is nothing. At an exactly
-    zero group the gradient is zero instead of NaN.
+    All norms come from :class:`GroupNorms`, whose cost does not grow with the number of groups. The
+    gradient of a group of zeros is zero instead of NaN.
 
     Args:
         groups (LoRAGroups): The groups.
@@ -179,8 +180,7 @@ class GroupSparsity(nn.Module):
     def __init__(self, groups: LoRAGroups) -> None:
         super().__init__()
         self.groups = groups
-        matrix = torch.zeros(len(groups), len(groups.parameters))
-        matrix[groups.membership, torch.arange(len(groups.parameters))] = 1
+        matrix = _membership(groups.membership, len(groups))
         self.register_buffer('membership', matrix, persistent=False)
         sizes = torch.tensor([parameter.numel() for parameter in groups.parameters])
         owners = torch.arange(len(sizes), dtype=torch.int32).repeat_interleave(sizes)
@@ -193,7 +193,7 @@ class GroupSparsity(nn.Module):
             return GroupNorms.apply(self.membership, self.owners, self.EPSILON, *parameters)
 
     def forward(self) -> Tensor:
-        """The scalar term S."""
+        """The term S, a scalar."""
         return self.group_norms().sum()
 
 
@@ -220,8 +220,8 @@ class BlockNorms:
         self._adapter = adapter
         self._nothing = torch.zeros((), device=self.device)
         # A and B of a layer follow each other in the groups.
-        self._of_parameters = _membership(groups.membership, len(groups), self.device)
-        self._of_layers = _membership(groups.membership[::2], len(groups), self.device)
+        self._of_parameters = _membership(groups.membership, len(groups)).to(self.device)
+        self._of_layers = _membership(groups.membership[::2], len(groups)).to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -241,7 +241,7 @@ class BlockNorms:
 
     @torch.no_grad()
     def matrices(self) -> list[tuple[Tensor, Tensor]]:
-        """Copies of A and B of each layer."""
+        """Copies of A ``(rank, in)`` and B ``(out, rank)`` of each layer."""
         return [(a.clone(), b.clone()) for a, b in self._pairs()]
 
     @torch.no_grad()
@@ -272,7 +272,8 @@ class BlockNorms:
         return [(each.lora_A[name].weight, each.lora_B[name].weight) for each in self._layers]
 
 
-def _membership(groups: list[int], count: int, device: torch.device) -> Tensor:
+def _membership(groups: list[int], count: int) -> Tensor:
+    """1 where a matrix is in a group, ``(groups, matrices)``."""
     matrix = torch.zeros(count, len(groups))
     matrix[groups, torch.arange(len(groups))] = 1
-    return matrix.to(device)
+    return matrix

@@ -86,7 +86,7 @@ def _is_phase(value: Any) -> bool:
 
 
 def _is_layout(value: Any) -> bool:
-    """Axis, groups, rows a class, rows before and behind, see :class:`RowLayout`."""
+    """Axis, groups, rows a class, rows before and after, see :class:`RowLayout`."""
     whole = isinstance(value, list) and len(value) == 5 and all(type(n) is int for n in value)
     return whole and all(0 <= n < 2**31 for n in value) and value[1] > 0 < value[2]
 
@@ -178,11 +178,11 @@ class AdapterManifest:
 
         Args:
             name (str): Its name in the host.
-            tensor (Tensor): The whole tensor.
+            tensor (Tensor): The whole tensor, with one axis of classes.
         """
         if name in self.class_layouts:
             return RowLayout(*self.class_layouts[name])
-        return RowLayout(behind=max(len(tensor) - (self.total_classes or len(tensor)), 0))
+        return RowLayout(after=max(len(tensor) - (self.total_classes or len(tensor)), 0))
 
     def write(self, path: Path) -> None:
         """Write the manifest as json, whole or not at all."""
@@ -202,7 +202,7 @@ class AdapterManifest:
         if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
             raise CheckpointError(
                 f'{path} has format {data["format"]!r}, this version reads {FORMAT}. Fix: build '
-                "the model, load the run's phase*.pth, and write the folder anew with "
+                "the model, load the run's phase*.pth, and write the folder again with "
                 'AdapterFile(folder).save(model).'
             )
         names = {f.name for f in fields(cls)}

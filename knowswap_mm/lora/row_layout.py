@@ -1,4 +1,4 @@
-"""Where the classes of a class-indexed tensor lie."""
+"""Where the classes of a class-indexed tensor lie along its axis."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class RowLayout:
     """The order of the rows of a class-indexed tensor along one axis.
 
     The axis holds ``outer`` groups one after the other; each has ``before`` rows of no class, then
-    ``inner`` rows for the first class, ``inner`` for the second and so on, then ``behind`` rows of
-    no class. An ordinary head is ``RowLayout()``; with a no-object row ``behind`` is 1; four box
+    ``inner`` rows for the first class, ``inner`` for the second and so on, then ``after`` rows of
+    no class. An ordinary head is ``RowLayout()``; with a no-object row ``after`` is 1; four box
     deltas a class are ``inner=4`` (class-major); nine anchors with a score a class each are
     ``outer=9`` (anchor-major).
 
@@ -27,31 +27,31 @@ class RowLayout:
         outer (int): Groups.
         inner (int): Rows of one class in one group.
         before (int): Rows of no class at the beginning of each group.
-        behind (int): Rows of no class at the end of each group.
+        after (int): Rows of no class at the end of each group.
     """
 
     axis: int = 0
     outer: int = 1
     inner: int = 1
     before: int = 0
-    behind: int = 0
+    after: int = 0
 
     def size(self, classes: int) -> int:
         """Length of the axis for a number of classes."""
-        return self.outer * (self.before + classes * self.inner + self.behind)
+        return self.outer * (self.before + classes * self.inner + self.after)
 
     def classes(self, shape: Sequence[int]) -> int | None:
         """Number of classes of a tensor of this shape; None if no number fits."""
         if len(shape) <= self.axis or shape[self.axis] % self.outer:
             return None
-        rows = shape[self.axis] // self.outer - self.before - self.behind
+        rows = shape[self.axis] // self.outer - self.before - self.after
         return rows // self.inner if rows > 0 and not rows % self.inner else None
 
     def old_part(self, tensor: Tensor, old: int) -> Tensor:
         """The tensor without the new classes: what a checkpoint of the old ones holds.
 
         Args:
-            tensor (Tensor): All rows.
+            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
             old (int): Number of old classes.
         """
         blocks, (begin, end) = self._blocks(tensor), self._new_rows(tensor, old)
@@ -62,7 +62,7 @@ class RowLayout:
         """The rows of the new classes alone, a copy if they do not lie together.
 
         Args:
-            tensor (Tensor): All rows.
+            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
             old (int): Number of old classes.
         """
         return self._flat(self.new_view(tensor, old))
@@ -71,7 +71,7 @@ class RowLayout:
         """The rows of the new classes as a view, to write into; groups have an axis of their own.
 
         Args:
-            tensor (Tensor): All rows.
+            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
             old (int): Number of old classes.
         """
         return self._cut(self._blocks(tensor), *self._new_rows(tensor, old))
@@ -93,31 +93,31 @@ class RowLayout:
         """Keep some classes, in the order given, and the rows of no class.
 
         Args:
-            tensor (Tensor): All rows.
+            tensor (Tensor): All rows, as for :meth:`old_part`.
             kept (Sequence[int]): Numbers of the classes.
         """
         blocks = self._blocks(tensor)
         length = blocks.shape[self._along]
         first = [self.before + label * self.inner for label in kept]
         rows = [*range(self.before), *(i + j for i in first for j in range(self.inner))]
-        rows += range(length - self.behind, length)
+        rows += range(length - self.after, length)
         index = torch.tensor(rows, device=tensor.device)
         return self._flat(blocks.index_select(self._along, index))
 
     def class_of_rows(self, classes: int) -> Tensor:
-        """The class of each row, -1 for rows of no class.
+        """The class of each row, -1 for rows of no class: integers, ``(rows,)``.
 
         Args:
             classes (int): Number of classes.
         """
         labels = torch.arange(classes).repeat_interleave(self.inner)
-        none = torch.full((self.before + self.behind,), -1)
+        none = torch.full((self.before + self.after,), -1)
         group = torch.cat([none[: self.before], labels, none[self.before :]])
         return group.repeat(self.outer)
 
     def to_list(self) -> list[int]:
         """The five numbers, for a file."""
-        return [self.axis, self.outer, self.inner, self.before, self.behind]
+        return [self.axis, self.outer, self.inner, self.before, self.after]
 
     @property
     def _along(self) -> int:
@@ -125,7 +125,7 @@ class RowLayout:
 
     def _new_rows(self, tensor: Tensor, old: int) -> tuple[int, int]:
         length = tensor.shape[self.axis] // self.outer
-        return self.before + old * self.inner, length - self.behind
+        return self.before + old * self.inner, length - self.after
 
     def _blocks(self, tensor: Tensor) -> Tensor:
         return tensor if self.outer == 1 else tensor.unflatten(self.axis, (self.outer, -1))

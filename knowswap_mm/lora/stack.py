@@ -89,8 +89,7 @@ class AdapterStack:
         modules = dict(model.named_modules())
         problems = []
         for each in self.contents:
-            linears = [t for t in each.manifest.targets if isinstance(modules.get(t), nn.Module)]
-            missing = [target for target in each.manifest.targets if target not in linears]
+            missing = [target for target in each.manifest.targets if target not in modules]
             problems += [f'{each.folder}: the host has no {target}' for target in missing]
         self._raise(problems)
         for name, each in zip(self.names, self.contents, strict=True):

@@ -147,7 +147,7 @@ def _map(name: str, layer: nn.Module) -> _Map | None:
 
 def _base(module: nn.Module) -> nn.Module:
     """The layer beneath adapters."""
-    return getattr(module, 'base_layer', module)
+    return module.get_base_layer() if isinstance(module, LoraLayer) else module
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -207,7 +207,7 @@ class TargetCheck:
         Returns:
             str | None: The reason, as the rest of a sentence; None if it can take one.
         """
-        layer = _base_of(self._modules[name])
+        layer = _base(self._modules[name])
         parent = self._modules.get(name.rpartition('.')[0])
         if not isinstance(layer, (nn.Linear, Conv)) or isinstance(layer, TransposedConv):
             return 'is neither linear nor a convolution'
@@ -225,7 +225,9 @@ class TargetCheck:
         if isinstance(layer, Conv):
             if layer.groups > 1:
                 return f'is a convolution of {layer.groups} groups, which takes no adapter'
-            if any(size > 1 and gap > 1 for size, gap in _pairs(layer)):
+            if any(
+                s > 1 and gap > 1 for s, gap in zip(layer.kernel_size, layer.dilation, strict=True)
+            ):
                 return 'is a dilated convolution, and its adapter would not be'
             if layer.padding_mode != 'zeros':
                 return f'pads by {layer.padding_mode!r}, and its adapter would pad by zeros'
@@ -252,7 +254,7 @@ class TargetCheck:
         usual = find_feed_forward(self._modules[''])
         kinds = (nn.Linear, Conv)
         usual = [name for name in usual if self.problem(name) is None]
-        others = [name for name in names if isinstance(_base_of(self._modules[name]), kinds)]
+        others = [name for name in names if isinstance(_base(self._modules[name]), kinds)]
         layers = usual or [name for name in others if self.problem(name) is None]
         alone = 'leave it out for the feed-forward layers, or ' if usual else ''
         for kept in (0, 1, 99):  # parts at the end of a name that stay as they are
@@ -273,18 +275,10 @@ def _pattern(name: str, kept: int) -> str:
     return r'\.'.join([*same, *map(re.escape, parts[len(numbers) :])])
 
 
-def _base_of(module: nn.Module) -> nn.Module:
-    return module.get_base_layer() if isinstance(module, LoraLayer) else module
-
-
-def _pairs(layer: Conv) -> list[tuple[int, int]]:
-    return list(zip(layer.kernel_size, layer.dilation, strict=True))
-
-
 def _reads_weights_of(parent: nn.Module | None, child: str) -> bool:
     """Whether a module computes with the weights of a child instead of calling it, be it at times.
 
-    torch's attention does, and so do BEiT's and Swin V2's, whose biases are put together anew.
+    torch's attention does, and so do BEiT's and Swin V2's, whose biases are computed in each call.
     """
     if isinstance(parent, nn.MultiheadAttention):
         return True
@@ -296,7 +290,7 @@ def _reads_weights_of(parent: nn.Module | None, child: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _source_of(kind: type) -> str:
-    """The text of a module's methods but for those that make it; empty if there is no text."""
+    """The source of a module's methods but for those that make it; empty if there is none."""
     text = []
     for each in kind.__mro__:
         if each.__module__.startswith('torch.'):

@@ -1,4 +1,4 @@
-"""Reading plain host weights into a model with adapters and an enlarged head."""
+"""Names and tensors of a model with adapters: which are whose, and what differs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The swapper, the LoRA backbone, the enlarged heads, and the objectives."""
 
 from knowswap_mm.models.class_rows import ClassRows
-from knowswap_mm.models.full_training import FullTrainingSwapper
 from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses import (
     DistillationForgettingLoss,
@@ -13,7 +12,8 @@ from knowswap_mm.models.losses import (
 )
 from knowswap_mm.models.original import merged_host, original_host, unload_all, unload_newest
 from knowswap_mm.models.preprocessor import RoleDataPreprocessor
-from knowswap_mm.models.swapper import KnowledgeSwapper
+from knowswap_mm.models.role_model import RoleModel
+from knowswap_mm.models.swapper import FullTrainingSwapper, KnowledgeSwapper
 
 __all__ = [
     'ClassRows',
@@ -25,6 +25,7 @@ __all__ = [
     'LoRABackbone',
     'Objective',
     'RoleDataPreprocessor',
+    'RoleModel',
     'SwappingLoss',
     'WeightedSumLoss',
     'merged_host',

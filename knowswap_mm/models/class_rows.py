@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from knowswap_mm.checks import check_mapping
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.lora.row_layout import LAYOUTS, RowLayout, named_layout, possible_layouts
-from knowswap_mm.models.count_keys import one_count, replace_counts, walk
+from knowswap_mm.models.host_config import one_count, replace_counts, walk
 from knowswap_mm.models.layout_probe import LayoutProbe
-
-__all__ = ['ClassRows', 'ClassTensor', 'replace_counts']
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class ClassTensor:
 
     @property
     def tail(self) -> int:
-        """Rows behind the class rows (Mask2Former's no-object row), of each group."""
-        return self.layout.behind
+        """Rows after those of the classes (Mask2Former's no-object row), of each group."""
+        return self.layout.after
 
 
 class ClassRows:
@@ -160,7 +158,7 @@ class ClassRows:
                 found[name] = layout
             elif rows == 1 and (rest == 0 or (rest == 1 and axis == 0)):
                 # One row more than classes: background or no object, last in all three libraries.
-                found[name] = RowLayout(axis, behind=rest)
+                found[name] = RowLayout(axis, after=rest)
                 self._assumed += (name,) if rest else ()
         self._check_patterns(given, sizes)
         open_ones = {
@@ -296,11 +294,13 @@ class ClassRows:
 
         Args:
             tensor (ClassTensor): Its name and layout.
-            loaded (Tensor): Tensor of the checkpoint, with the old or with all classes.
-            current (Tensor): Tensor of the model; its new rows are kept.
+            loaded (Tensor): Tensor of the checkpoint, with the old or with all classes along the
+                axis of the layout.
+            current (Tensor): Tensor of the model, with all classes; its new rows are kept.
 
         Returns:
-            Tensor: All rows: old ones and those of no class loaded, new ones current.
+            Tensor: All rows, in the shape of the model's: old ones and those of no class loaded,
+            new ones current.
 
         Raises:
             CheckpointError: If the checkpoint has another number of classes.

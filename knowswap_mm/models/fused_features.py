@@ -52,13 +52,13 @@ class FusedFeatures:
             return None
         one_shape = len({tensor.shape[1:] for tensor in inputs.values()}) == 1
         if self.mode != 'never' and one_shape and len(inputs) > 1:
-            pictures = torch.cat(list(inputs.values()))
+            images = torch.cat(list(inputs.values()))
             spans, start = {}, 0
             for role, tensor in inputs.items():
                 spans[role] = slice(start, start + len(tensor))
                 start += len(tensor)
-            inputs.update({role: pictures[span] for role, span in spans.items()})
-            features = host.extract_feat(pictures)
+            inputs.update({role: images[span] for role, span in spans.items()})
+            features = host.extract_feat(images)
             parts = {role: _slice(features, span) for role, span in spans.items()}
         elif self._leaves_autocast(inputs):
             parts = {role: host.extract_feat(tensor) for role, tensor in inputs.items()}
@@ -90,7 +90,7 @@ class FusedFeatures:
 
     @contextmanager
     def given(self, host: nn.Module, features: Any) -> Iterator[None]:
-        """Let ``host.extract_feat`` return ``features`` inside the block."""
+        """Let ``host.extract_feat`` return ``features``, nested ``(N, ...)``, in the block."""
         self._used = False
         device = next(host.parameters()).device.type
         autocast = torch.is_autocast_enabled(device) and not self.fp32_losses

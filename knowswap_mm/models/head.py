@@ -20,7 +20,7 @@ class NewRows(nn.Module):
     written to state dicts as one, under the host's key.
 
     Args:
-        tensor (Tensor): The whole tensor.
+        tensor (Tensor): The whole tensor, with one axis of classes.
         old (int): Number of old classes.
         layout (RowLayout): Where the classes lie.
     """
@@ -31,11 +31,11 @@ class NewRows(nn.Module):
         self.frozen = nn.Parameter(self.frozen_rows(tensor).clone(), requires_grad=False)
 
     def frozen_rows(self, tensor: Tensor) -> Tensor:
-        """All but the new rows of a whole tensor."""
+        """All but the new rows of a whole tensor, in its shape but for the axis of classes."""
         return self.layout.old_part(tensor, self.old).detach()
 
     def forward(self, new: Tensor) -> Tensor:
-        """Put the rows together."""
+        """The whole tensor, from the new rows and the frozen ones."""
         return self.layout.join(self.frozen, new, self.old)
 
     def right_inverse(self, tensor: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class StartRows(nn.Module):
     """Remembers the head with which a swap began, in every checkpoint of it.
 
     The frozen weights beneath the adapters never change, but class rows may train: with these
-    tensors the model before the swap can be had back bit by bit, also from a checkpoint.
+    tensors the model before the swap can be restored bit by bit, also from a checkpoint.
 
     Args:
         tensors (dict[str, Tensor]): Full name in the host, and the tensor.

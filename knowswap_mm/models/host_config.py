@@ -1,20 +1,24 @@
-"""What happens to a host's config before it is built."""
+"""What is read of a host's config, and changed in it, before the host is built."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS
 
+from knowswap_mm.errors import ConfigError
+
 #: Keys under which a config names weights. Numbers, and flags such as ``use_checkpoint``, are left.
 _WEIGHT_KEY = re.compile(
     r'(^|_)(pretrained|checkpoint|ckpt|load_from)(_(file|path|url|name))?$'
     r'|^weights$|(^|_)weights?_(file|path|url)$'
 )
+_LIKE_A_COUNT = re.compile(r'.*(class|categor|thing|stuff|label).*')
 _INITIALISATIONS = ('init_cfg', 'override')
 
 
@@ -23,7 +27,7 @@ def without_pretrained(config: Any) -> Any:
 
     A swap loads the whole host from ``load_from``, strictly; a part's own pretrained file would be
     fetched from the network, read by the engine's loader, and overwritten a moment later. Such keys
-    are ``pretrained``, ``checkpoint``, ``teacher_ckpt`` and their like with a text as their value,
+    are ``pretrained``, ``checkpoint``, ``teacher_ckpt`` and their like that hold a string,
     and every ``init_cfg`` that names a file or asks for mmengine's ``PretrainedInit``, however it
     is spelled (issue 24).
 
@@ -99,3 +103,98 @@ def _names_file(init_cfg: dict[str, Any]) -> bool:
     if isinstance(kind, str):  # under a name of its own
         kind = WEIGHT_INITIALIZERS.get(kind)
     return isinstance(kind, type) and issubclass(kind, PretrainedInit)
+
+
+def walk(
+    config: Any, keys: Sequence[str], kinds: type | tuple[type, ...] = int, path: str = ''
+) -> Iterator[tuple[str, Any]]:
+    """Values of a kind under some keys, at any depth.
+
+    Args:
+        config: Config of a host, or a part of it.
+        keys (Sequence[str]): Keys; one with dots is the end of a path, without indices of lists.
+        kinds (type | tuple[type, ...]): Types of the values.
+        path (str): Where the part lies.
+
+    Yields:
+        tuple[str, Any]: Path and value.
+    """
+    if isinstance(config, dict):
+        for key, value in config.items():
+            inner = f'{path}.{key}' if path else str(key)
+            if isinstance(value, kinds) and _is_under(inner, keys):
+                yield inner, value
+            yield from walk(value, keys, kinds, inner)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from walk(value, keys, kinds, path)
+
+
+def one_count(config: dict[str, Any], keys: Sequence[str]) -> int:
+    """The number of classes of a host.
+
+    Args:
+        config (dict): Config of the host.
+        keys (Sequence[str]): ``model.head.count_keys``.
+
+    Raises:
+        ConfigError: If there is none, or more than one.
+    """
+    places = {path: value for path, value in walk(config, keys) if value}
+    counts = set(places.values())
+    if len(counts) == 1:
+        return counts.pop()
+    if counts:
+        shown = ', '.join(f'{path} = {value}' for path, value in places.items())
+        fix = (
+            'give every head of model.host the same number of classes (old and new ones), or name '
+            'in model.head.count_keys those that count the classes of the swap, e.g. '
+            f'{sorted(places)[:1]}'
+        )
+        problem = f'one number of classes is needed under {list(keys)}; there are {shown}'
+    else:
+        alike = {}
+        for path, value in walk(config, ('',)):
+            if _LIKE_A_COUNT.fullmatch(path.rpartition('.')[2]) and type(value) is int:
+                alike.setdefault(path.rpartition('.')[2], value)
+        found = ', '.join(f'{key} = {value}' for key, value in alike.items()) or 'none'
+        fix = 'name the keys that count the classes in model.head.count_keys'
+        if alike:
+            fix += f', e.g. {list(alike)[:1]}'
+        problem = f'one number of classes is needed under {list(keys)}; similar keys: {found}'
+    raise ConfigError('model.host', sorted(counts), problem, fix)
+
+
+def replace_counts(config: Any, keys: Sequence[str], old: int, new: int) -> None:
+    """Change a number of classes in a config, in place, wherever one of the keys has it.
+
+    Args:
+        config: Config of a host, or a part of it.
+        keys (Sequence[str]): ``model.head.count_keys``.
+        old (int): The number that is replaced.
+        new (int): The number that takes its place.
+    """
+    change_values(config, lambda path, v: new if _is_under(path, keys) and v == old else v)
+
+
+def change_values(config: Any, change: Callable[[str, Any], Any], path: str = '') -> None:
+    """Change values of a config in place, at any depth.
+
+    Args:
+        config: Config of a host, or a part of it.
+        change (Callable): Gives the new value for a path and a value; the same one to go on inside.
+        path (str): Where the part lies.
+    """
+    if isinstance(config, dict):
+        for key, value in config.items():
+            inner = f'{path}.{key}' if path else str(key)
+            config[key] = change(inner, value)
+            if config[key] is value:
+                change_values(value, change, inner)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            change_values(value, change, path)
+
+
+def _is_under(path: str, keys: Sequence[str]) -> bool:
+    return any(not key or path == key or path.endswith(f'.{key}') for key in keys)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,52 +47,32 @@ def prepare_state(host: nn.Module, key: str = 'model.host') -> tuple[str, ...]:
         problem = f'it does not load {len(lost)} of its parameters ({_some(lost)})'
         raise ConfigError(key, type(host).__name__, problem, _FIX)
     if missing or unexpected:
-        host.register_load_state_dict_post_hook(_OwnGaps(missing, unexpected))
-    host.register_state_dict_post_hook(_FirstNames(host.state_dict()))
+        host.register_load_state_dict_post_hook(partial(_drop_own_gaps, missing, unexpected))
+    host.register_state_dict_post_hook(partial(_drop_later_names, frozenset(host.state_dict())))
     return missing
 
 
-class _OwnGaps:
-    """Takes out of what a load reports what the host leaves out of every load.
-
-    Args:
-        missing (tuple[str, ...]): Names in the host.
-        unexpected (tuple[str, ...]): Likewise.
-    """
-
-    def __init__(self, missing: tuple[str, ...], unexpected: tuple[str, ...]) -> None:
-        self.missing, self.unexpected = missing, unexpected
-
-    def __call__(self, module: nn.Module, reported: Any) -> None:
-        for keys, own in (
-            (reported.missing_keys, self.missing),
-            (reported.unexpected_keys, self.unexpected),
-        ):
-            # The host may be a part of the model that is loaded, hence the ends of names.
-            ends = tuple(f'.{name}' for name in own)
-            keys[:] = [key for key in keys if not f'.{key}'.endswith(ends)]
+def _drop_own_gaps(
+    missing: tuple[str, ...], unexpected: tuple[str, ...], module: nn.Module, reported: Any
+) -> None:
+    """Take out of what a load reports what the host leaves out of every load."""
+    for keys, own in ((reported.missing_keys, missing), (reported.unexpected_keys, unexpected)):
+        # The host may be a part of the model that is loaded, hence the ends of names.
+        ends = tuple(f'.{name}' for name in own)
+        keys[:] = [key for key in keys if not f'.{key}'.endswith(ends)]
 
 
-class _FirstNames:
-    """Takes second names of tensors that came later out of a state dict.
-
-    Args:
-        names (Iterable[str]): Those with which the host was built.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = frozenset(names)
-
-    def __call__(
-        self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any
-    ) -> None:
-        own = {key: value for key, value in state.items() if key.startswith(prefix)}
-        later = [key for key in own if key.removeprefix(prefix) not in self.names]
-        if later:
-            known = {_place(value) for key, value in own.items() if key not in set(later)}
-            for key in later:
-                if _place(own[key]) in known:
-                    del state[key]
+def _drop_later_names(
+    names: frozenset[str], module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any
+) -> None:
+    """Take second names of tensors out of a state dict that the host did not have when built."""
+    own = {key: value for key, value in state.items() if key.startswith(prefix)}
+    later = {key for key in own if key.removeprefix(prefix) not in names}
+    if later:
+        known = {_place(value) for key, value in own.items() if key not in later}
+        for key in later:
+            if _place(own[key]) in known:
+                del state[key]
 
 
 def _place(value: Any) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from knowswap_mm.lora.row_layout import RowLayout
+from knowswap_mm.models.host_config import change_values, walk
 
 CLASSES = 11  # of the probed host: a length that no other axis has by accident
 SIZES = (128, 224, 320)
@@ -42,7 +43,7 @@ class LayoutProbe:
     def __init__(self, host_config: dict[str, Any], replace: Any) -> None:
         self.config = ConfigDict(copy.deepcopy(host_config))  # hosts may read it by attribute
         replace(self.config, CLASSES)
-        _limit(self.config)
+        change_values(self.config, _limited)
         self.reasons: list[str] = []
         self.host: nn.Module | None = None
         self._masses: dict[str, Tensor] = {}
@@ -162,7 +163,7 @@ class LayoutProbe:
 
     def _sizes(self) -> list[tuple[int, int]]:
         sizes = [(size, size) for size in SIZES]
-        for value in _values(self.config, 'img_size'):
+        for _, value in walk(self.config, ('img_size',), (int, list, tuple)):
             pair = (value, value) if isinstance(value, int) else tuple(value)
             if len(pair) == 2 and pair not in sizes:
                 sizes.insert(0, pair)
@@ -271,31 +272,12 @@ def _sample(size: tuple[int, int]) -> BaseDataElement:
 def _numbers(layouts: Sequence[RowLayout]) -> tuple[int, int]:
     """Rows that a class adds, and rows of no class: the same for all layouts of a tensor."""
     first = layouts[0]
-    return first.outer * first.inner, first.outer * (first.before + first.behind)
+    return first.outer * first.inner, first.outer * (first.before + first.after)
 
 
-def _limit(config: Any) -> None:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key in _LIMITS and isinstance(value, (int, float)):
-                config[key] = min(value, _LIMITS[key])
-            else:
-                _limit(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            _limit(value)
-
-
-def _values(config: Any, name: str) -> Iterator[Any]:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key == name and isinstance(value, (int, list, tuple)):
-                yield value
-            else:
-                yield from _values(value, name)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _values(value, name)
+def _limited(path: str, value: Any) -> Any:
+    most = _LIMITS.get(path.rpartition('.')[2])
+    return value if most is None or not isinstance(value, (int, float)) else min(value, most)
 
 
 def _line(error: Exception) -> str:

@@ -1,12 +1,54 @@
-"""Loading that leaves a model as it was when the weights do not fit."""
+"""Loading weights into a model: all of them or none, with a message that names the file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from knowswap_mm.errors import CheckpointError
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], source: str | Path, fix: str = ''
+) -> None:
+    """Load weights strictly.
+
+    Args:
+        model (nn.Module): A :class:`~knowswap_mm.models.role_model.RoleModel`, which takes those of
+            a swap and those of a plain host, or a plain host.
+        weights (Mapping[str, Tensor]): The state dict.
+        source (str | Path): Where they come from, for the message.
+        fix (str): What the message says to do.
+
+    Raises:
+        CheckpointError: If they do not fit; a role model is then as it was.
+    """
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        more = f'. Fix: {fix}.' if fix else ''
+        raise CheckpointError(f'{source} does not fit the model: {error}{more}') from None
+
+
+def load_file_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Read a file as data and load its weights, see :func:`load_weights`.
+
+    Args:
+        model (nn.Module): The model.
+        path (str | Path): The file.
+
+    Returns:
+        dict: The checkpoint.
+    """
+    checkpoint = safe_load(path)
+    load_weights(model, state_dict_of(checkpoint), path)
+    return checkpoint
 
 
 @contextmanager

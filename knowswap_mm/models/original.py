@@ -14,7 +14,7 @@ def original_host(swapper: nn.Module) -> nn.Module:
     """Copy the host as it was before this swap.
 
     The newest adapter is dropped, those of earlier swaps are merged, the rows are those of the
-    start. What was merged into one file by an export cannot be had back this way.
+    start. What an export merged into one file cannot be restored this way.
 
     Args:
         swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
@@ -65,7 +65,7 @@ def unload_newest(swapper: nn.Module) -> nn.Module:
 def unload_all(swapper: nn.Module) -> dict[str, Tensor]:
     """The weights of the base checkpoint, class rows included.
 
-    What was merged into one file by an export cannot be had back this way.
+    What an export merged into one file cannot be restored this way.
 
     Args:
         swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.

@@ -20,7 +20,7 @@ def to_device(value: Any, device: torch.device, pin: bool = False) -> Any:
     Memory must be pinned for that; a data loader does it with ``pin_memory=True``.
 
     Args:
-        value: A tensor or a list of tensors; anything else comes back as it is.
+        value: A tensor of any shape, or a list of tensors; anything else comes back as it is.
         device (torch.device): Where to.
         pin (bool): Whether to pin the memory first, for what is small and was made just now.
 
@@ -68,7 +68,7 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
 
     Padding and batch augmentations (Mixup, CutMix) therefore never mix roles. Batches without roles
     (validation, inference) go to the host's preprocessor as they are. The images of a training
-    batch, and the labels of a classifier, go to the device in one copy for all roles; the host
+    batch, and the labels of a classifier, go to the device in one copy for all roles; the CPU
     does not wait for it if the data loader pins its memory.
 
     Args:
@@ -92,12 +92,13 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
         """Preprocess a batch.
 
         Args:
-            data (dict): ``inputs`` (list or tensor of N images) and ``data_samples``.
+            data (dict): ``inputs`` (N images, ``(C, H, W)`` each, in a list or one tensor) and
+                ``data_samples``.
             training (bool): Whether the batch is for training.
 
         Returns:
-            dict: ``inputs`` and ``data_samples``; for training both are dicts by role, in the order
-            of the roles in the batch.
+            dict: ``inputs`` ``(N, C, H, W)`` and ``data_samples``; for training both are dicts by
+            role, in the order of the roles in the batch.
         """
         spans = role_spans(data.get('data_samples')) if training else {}
         if not spans:

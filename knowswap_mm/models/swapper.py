@@ -1,189 +1,79 @@
-"""The model wrapper that learns, forgets and retains."""
+"""The models that learn, forget and retain: through adapters, or by training all weights."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.model import BaseModel
-from mmengine.registry import MODELS as HOST_MODELS
 from peft.functional import set_adapter
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration import accelerate
-from knowswap_mm.checks import check_flag, check_keys, check_mapping, check_texts
 from knowswap_mm.compat import BatchNorm
-from knowswap_mm.errors import ConfigError, PhaseError, SwapError
-from knowswap_mm.lora import AdapterStack, HostStateDict, LoRAInjector
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
-from knowswap_mm.lora.tensors import adapter_names, is_adapter_key
-from knowswap_mm.models.class_rows import ClassRows
-from knowswap_mm.models.foreign_code import closed_to_foreign_code
-from knowswap_mm.models.fused_features import FusedFeatures
-from knowswap_mm.models.head import StartRows, apply_head_policy
-from knowswap_mm.models.host_config import set_aside_pretrained
-from knowswap_mm.models.host_state import prepare_state
-from knowswap_mm.models.loading import all_or_nothing, check_types
-from knowswap_mm.models.losses.host_losses import parse_losses, spread_nonfinite
-from knowswap_mm.models.preprocessor import RoleDataPreprocessor
+from knowswap_mm.lora.tensors import adapter_names
+from knowswap_mm.models.head import apply_head_policy
+from knowswap_mm.models.role_model import RoleModel
 from knowswap_mm.models.trainable import keep_trainable
-from knowswap_mm.registry import HOST_FIXES, MODELS
-from knowswap_mm.schedule import SwapPhase, SwapSchedule
-
-_HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys', 'layouts')
+from knowswap_mm.registry import MODELS
+from knowswap_mm.schedule import SwapPhase
 
 
 @MODELS.register_module()
-class KnowledgeSwapper(BaseModel):
+class KnowledgeSwapper(RoleModel):
     """Wraps any host model; everything but adapters (and head rows, by policy) is frozen.
 
-    The adapters are injected, and the head is enlarged, when the model is built: the trainable set
-    is final before an optimizer sees it. Plain host checkpoints load as they are, with as many
-    class rows as the host had before.
-
-    With ``adapters`` the swap builds on earlier ones: their adapters lie frozen beneath the new
-    one, the base checkpoint is loaded, and the class rows are those that the last of them ended
-    with.
+    The adapters are injected when the model is built. With ``adapters`` the swap builds on earlier
+    ones: their adapters lie frozen beneath the new one, the base checkpoint is loaded, and the
+    class rows are those that the last of them ended with.
 
     Args:
-        host (dict): Config of the host model with the number of old and new classes.
-        lora (dict | None): Arguments of :class:`LoRAInjector`; None if the host brings adapters of
-            its own (:class:`LoRABackbone`).
-        head (dict | None): ``policy`` (``frozen``, ``new_rows`` or ``all``), ``old_classes``
-            (classes of the pretrained weights, or those that the last of ``adapters`` ended with),
-            ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
-            hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
-            tensor names, for tensors whose order cannot be told).
-        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
-        fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
-        fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
-        data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
-        adapters (Sequence[str | Path]): Folders of the adapters of earlier swaps, the oldest first.
-        accelerations (Sequence | None): What makes the host faster, see
-            :func:`knowswap_mm.acceleration.acceleration`.
-        predict_dtype (str | None): ``bfloat16`` or ``float16`` lets evaluation run under autocast.
-
-    Attributes:
-        stack (AdapterStack): Those adapters.
-        adapter_name (str): Name of the adapter that trains.
-        adapters (dict[str, nn.Parameter]): Its matrices by full name.
-        head_rows (dict[str, nn.Parameter]): What trains of the head, by the name of its tensor.
-        spread_nonfinite (bool): Whether one loss that is not finite makes all gradients so.
+        host (dict): As for :class:`RoleModel`, like all other arguments.
 
     Raises:
         ConfigError: If a part of the config does not fit the host.
         CheckpointError: If the earlier adapters do not fit the host or one another.
     """
 
-    @closed_to_foreign_code('model.host', 'host')
-    def __init__(
-        self,
-        host: dict[str, Any],
-        lora: dict[str, Any] | None = None,
-        head: dict[str, Any] | None = None,
-        loss: dict[str, Any] | None = None,
-        fuse: str = 'same_shape',
-        fp32_losses: bool = False,
-        data_preprocessor: dict[str, Any] | None = None,
-        adapters: Sequence[str | Path] = (),
-        accelerations: Sequence[str | dict[str, Any]] | None = None,
-        predict_dtype: str | None = None,
-    ) -> None:
-        for key, value in (
-            ('data_preprocessor', data_preprocessor),
-            ('head', head),
-            ('loss', loss),
-        ):
-            if value is not None:
-                check_mapping(f'model.{key}', value, 'dict(...), or leave it out')
-        check_mapping('model.host', host, "dict(type='ImageClassifier', ...)")
-        check_flag('model.fp32_losses', fp32_losses)
-        host = set_aside_pretrained(host, 'model.host')
-        if data_preprocessor is not None:
-            host.setdefault('data_preprocessor', data_preprocessor)
-        head = dict(head or {})
-        check_keys('model.head', head, _HEAD_KEYS)
-        check_texts('model.head.count_keys', head.get('count_keys', ['num_classes']), 'num_classes')
-        model = HOST_MODELS.build(copy.deepcopy(host))  # some hosts write into their config
-        stack = AdapterStack(adapters)
-        class_rows = ClassRows(
-            model,
-            host,
-            head.get('old_classes', stack.classes),
-            head.get('count_keys', ('num_classes',)),
-            head.get('layouts'),
-        )
-        # The runner calls init_weights after it built the optimizer; on an injected model that
-        # would overwrite adapters. So it happens here, and later calls do nothing.
-        try:
-            model.init_weights()
-        except SwapError:
-            raise
-        except Exception as error:  # some hosts can be initialised from a file only (SAN)
-            fix = 'use a host that can be initialised without a weight file'
-            problem = f'its init_weights() fails ({type(error).__name__}: {error})'
-            raise ConfigError('model.host', str(host.get('type')), problem, fix) from error
-        computed = prepare_state(model)
-        super().__init__(
-            data_preprocessor=RoleDataPreprocessor(model.data_preprocessor, fuse == 'always')
-        )
-        self.stack, self.class_rows = stack, class_rows
-        layouts = {tensor.name: tensor.layout for tensor in self.class_rows.tensors}
-        self.stack.check_rows(layouts, self.class_rows.old)
-        self.class_rows.initialise(model, head.get('new_rows_init', 'host'))
-        self._inject(model, lora)
-        self._check_no_adapter_on_rows(model)
-        self.head_policy = head.get('policy', 'all')
-        self.head_rows = self._apply_head_policy(model)
-        self.accelerated = accelerate(model, accelerations)
-        self.host = model
-        self.start_rows = StartRows(self._rows_of_the_start(model))
-        self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
-        self.swapping_loss.attach(model)
-        self.fused = FusedFeatures(fuse, fp32_losses)
-        self.predict_dtype = _dtype_of(predict_dtype)
-        self.schedule: SwapSchedule | None = None
-        self.spread_nonfinite = False
-        self._host_keys, self._computed = HostStateDict(self, 'host.'), computed
-        self.register_load_state_dict_pre_hook(self._fit_state_dict)
-
-    def _inject(self, model: nn.Module, lora: dict[str, Any] | None) -> None:
-        """Put earlier adapters and the new one into the host; only the new one can train."""
-        own = adapter_names(model)
+    def choose_trained(
+        self, host: nn.Module, lora: dict[str, Any] | None
+    ) -> dict[str, nn.Parameter]:
+        """Inject earlier adapters and the new one, of which only the new one trains."""
+        own = adapter_names(host)
         if self.stack and (lora is None or own):
             fix = 'set model.lora, and use an ordinary backbone'
             problem = 'earlier adapters lie beneath one of model.lora only'
             folders = [str(each.folder) for each in self.stack.contents]
             raise ConfigError('model.adapters', folders, problem, fix)
-        self.stack.inject(model)
+        self.stack.inject(host)
+        names = [tensor.name for tensor in self.class_rows.tensors]
+        owners = [name.removesuffix('.weight').removesuffix('.bias') for name in names]
         if lora is not None:
             injector = LoRAInjector.from_config(lora)
-            self.stack.check_new(model, injector.adapter_name)
-            injector.inject(model, self._owners_of_rows())
+            self.stack.check_new(host, injector.adapter_name)
+            injector.inject(host, owners)
             own = [injector.adapter_name]
         if not own:
             fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
             raise ConfigError('model.lora', lora, 'the host has no adapter to train', fix)
         self.adapter_name = own[-1]
-        set_adapter(model, [*self.stack.names, *own])
-        model.requires_grad_(False)
-        self.adapters = adapter_parameters(model, self.adapter_name)
+        set_adapter(host, [*self.stack.names, *own])
+        host.requires_grad_(False)
+        self.adapters = adapter_parameters(host, self.adapter_name)
         for parameter in self.adapters.values():
             parameter.requires_grad_(True)
+        adapted = {name for name, _ in lora_layers(host)}
+        for owner in owners:
+            if owner in adapted:
+                fix = "leave it out of the targets; model.head.policy = 'new_rows' trains a head"
+                problem = 'has a row a class and can take no adapter'
+                raise ConfigError('model.lora.targets', owner, problem, fix)
+        return apply_head_policy(host, self.class_rows, self.head_policy)
 
-    def _apply_head_policy(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        return apply_head_policy(model, self.class_rows, self.head_policy)
-
-    def _rows_of_the_start(self, model: nn.Module) -> dict[str, Tensor]:
-        state = model.state_dict()
+    def rows_of_the_start(self) -> dict[str, Tensor]:
+        """All class-indexed tensors: beside the adapters nothing else moves."""
+        state = self.host.state_dict()
         return {tensor.name: state[tensor.name] for tensor in self.class_rows.tensors}
-
-    def init_weights(self) -> None:
-        """Do nothing: the host was initialised when it was built."""
 
     def train(self, mode: bool = True) -> KnowledgeSwapper:
         """Set the mode; batch norms stay in evaluation mode, their statistics are frozen.
@@ -197,40 +87,8 @@ class KnowledgeSwapper(BaseModel):
                 module.eval()
         return self
 
-    def _owners_of_rows(self) -> list[str]:
-        names = [tensor.name for tensor in self.class_rows.tensors]
-        return [name.removesuffix('.weight').removesuffix('.bias') for name in names]
-
-    def _check_no_adapter_on_rows(self, model: nn.Module) -> None:
-        adapted = {name for name, _ in lora_layers(model)}
-        for owner in self._owners_of_rows():
-            if owner in adapted:
-                fix = "leave it out of the targets; model.head.policy = 'new_rows' trains a head"
-                problem = 'has a row a class and can take no adapter'
-                raise ConfigError('model.lora.targets', owner, problem, fix)
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Load weights, all of them or none.
-
-        Args:
-            state_dict (Mapping[str, Tensor]): As of ``nn.Module``, like the other arguments.
-            strict (bool): Whether every tensor must have its place.
-            assign (bool): Whether tensors are taken instead of copied.
-
-        Raises:
-            RuntimeError: If they do not fit, or hold numbers that are not finite; the model is then
-                as it was.
-        """
-        with all_or_nothing(self):
-            return super().load_state_dict(state_dict, strict, assign)
-
     def set_trainable(self, phase: SwapPhase) -> bool:
-        """Freeze the adapters in an ``expand`` phase, thaw them in the others.
-
-        Returns:
-            bool: Whether anything changed.
+        """Freeze the adapters in an ``expand`` phase, and let them train in the others.
 
         Raises:
             ConfigError: If an ``expand`` phase has no head rows of its own to train.
@@ -245,123 +103,63 @@ class KnowledgeSwapper(BaseModel):
             parameter.requires_grad_(not expand)
         return changed
 
-    def should_train(self, phase: SwapPhase) -> dict[str, nn.Parameter]:
-        """Adapters and head rows that train in a phase, by name."""
-        return self.head_rows | ({} if phase.kind == 'expand' else self.adapters)
 
-    def forward(
-        self,
-        inputs: Tensor | dict[str, Tensor],
-        data_samples: Any = None,
-        mode: str = 'tensor',
-    ) -> Any:
-        """Compute losses by role, or whatever the host does in another mode.
+@MODELS.register_module()
+class FullTrainingSwapper(RoleModel):
+    """Trains every weight of the host, without adapters, on the same batches by role.
 
-        Args:
-            inputs (Tensor | dict[str, Tensor]): Images; by role for ``mode='loss'``.
-            data_samples: Samples of the host, likewise.
-            mode (str): ``loss``, ``predict`` or ``tensor``.
+    It is what swaps are compared with: trained from random weights (``load_from=None`` and
+    ``swap.allow_random_host=True``) in one ``learn`` phase, it is the reference of an audit, a
+    model that never saw the forget set; from pretrained weights it is ordinary fine-tuning. Its
+    checkpoints hold no adapters: the audit and the export take them as they are. No rows of the
+    start are kept: where all weights move, rows alone bring nothing back.
+
+    Args:
+        host (dict): As for :class:`RoleModel`, like all other arguments. ``lora`` and ``adapters``
+            must be left out, and the only head policy is ``all``.
+
+    Raises:
+        ConfigError: If the config asks for adapters or for frozen rows.
+    """
+
+    def choose_trained(
+        self, host: nn.Module, lora: dict[str, Any] | None
+    ) -> dict[str, nn.Parameter]:
+        """Leave the host as it was built: what its config freezes stays frozen."""
+        asked = {'model.lora': lora, 'model.adapters': [str(c.folder) for c in self.stack.contents]}
+        for key, value in asked.items():
+            if value:
+                fix = "leave it out, or set model.type = 'knowswap_mm.KnowledgeSwapper'"
+                raise ConfigError(key, value, 'all weights train here, without adapters', fix)
+        if self.head_policy != 'all':
+            fix = "set model.head.policy = 'all', or leave it out"
+            problem = 'all weights train here, those of the head, too'
+            raise ConfigError('model.head.policy', self.head_policy, problem, fix)
+        parameters = dict(host.named_parameters())
+        names = [tensor.name for tensor in self.class_rows.tensors if tensor.name in parameters]
+        return {name: parameters[name] for name in names}
+
+    def train(self, mode: bool = True) -> FullTrainingSwapper:
+        """Set the mode; batch norms learn their statistics, as in any training.
+
+        The class rows train, whatever the ``train()`` of the host freezes.
         """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict' and self.predict_dtype is not None:
-            device = next(self.host.parameters()).device.type
-            with torch.autocast(device, dtype=self.predict_dtype):
-                return self.fused.predict(self.host, inputs, data_samples)
-        return self.host(inputs, data_samples, mode=mode)
+        rows = nn.ParameterList(self.head_rows.values())
+        with keep_trainable(rows, mode):
+            return super().train(mode)
 
-    def loss(
-        self, inputs: dict[str, Tensor], data_samples: dict[str, list[Any]]
-    ) -> dict[str, Tensor]:
-        """Compute the terms of the phase's objective.
+    def set_trainable(self, phase: SwapPhase) -> bool:
+        """Refuse phases that are about adapters; nothing is frozen.
 
-        Args:
-            inputs (dict[str, Tensor]): Images by role, each ``(N, C, H, W)``.
-            data_samples (dict[str, list]): Samples by role.
-
-        Returns:
-            dict[str, Tensor]: Named terms; those with ``loss`` in their key are summed.
+        Raises:
+            ConfigError: If the phase is an ``expand`` phase or weighs the group-sparse term.
         """
-        phase = self._phase_of(data_samples)
-        features = self.fused.extract(self.host, inputs)
-        role_losses: dict[str, Tensor] = {}
-        measured: dict[str, dict[str, Tensor]] = {}
-        logs: dict[str, Tensor] = {}
-        for role, pictures in inputs.items():
-            samples = data_samples[role]
-            # Taken out: what the host does not keep of a role's features is free after its loss.
-            lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
-            with lent:
-                losses = self.host.loss(pictures, samples)
-                measured[role] = self.swapping_loss.measure(self, role, pictures, samples, phase)
-            role_losses[role], terms = self._parse_host_losses(losses)
-            logs[f'{role}/raw'] = role_losses[role].detach()
-            logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
-        return self.swapping_loss(role_losses, phase, measured) | logs
-
-    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the terms, see :func:`~knowswap_mm.models.losses.host_losses.parse_losses`."""
-        total, terms = parse_losses(losses)
-        return spread_nonfinite(total, terms) if self.spread_nonfinite else total, terms
-
-    def _parse_host_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        if type(self.host).parse_losses is BaseModel.parse_losses:
-            return parse_losses(losses)
-        return self.host.parse_losses(losses)
-
-    def _phase_of(self, data_samples: dict[str, list[Any]]) -> SwapPhase:
-        if self.schedule is None:
-            raise PhaseError(
-                "The model has no schedule. Fix: set runner_type = 'knowswap_mm.SwapRunner', or "
-                'assign model.schedule.'
-            )
-        first = next(iter(data_samples.values()))[0]
-        return self.schedule.phases[first.metainfo['phase']]
-
-    def _fit_state_dict(
-        self, module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *rest: Any
-    ) -> None:
-        keys = [key for key in state_dict if key.startswith(prefix)]
-        plain = not any(is_adapter_key(key) for key in keys)
-        self._host_keys.translate(state_dict, prefix)
-        named = {key.removeprefix(prefix): value for key, value in state_dict.items()}
-        check_types(named, self)
-        for kind in type(self.host).__mro__:
-            if fix := HOST_FIXES.get(kind.__name__):
-                fix(self.host, state_dict, f'{prefix}host.')
-        with torch.no_grad():
-            current = self.host.state_dict()
-        for name in self._computed:  # by the host, which would not take them from a file
-            state_dict.setdefault(f'{prefix}host.{name}', current[name])
-        if self.stack:
-            self._check_stack(state_dict, f'{prefix}host.', plain)
-        for tensor in self.class_rows.tensors:
-            key = f'{prefix}host.{tensor.name}'
-            if key in state_dict:
-                state_dict[key] = self.class_rows.grow(
-                    tensor, state_dict[key], current[tensor.name]
-                )
-        if plain:
-            names = self.start_rows.tensors()
-            StartRows.record(state_dict, names, f'{prefix}host.', f'{prefix}start_rows.')
-
-    def _check_stack(self, state_dict: dict[str, Tensor], prefix: str, plain: bool) -> None:
-        """Verify the base beneath earlier adapters; a plain one gets the rows of the last."""
-        current = self.host.state_dict()
-        host = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-        # What is missing or unexpected is listed by the strict load itself.
-        if set(host) != set(current):
-            return
-        # A file may hold half precision; what counts is what the model makes of it.
-        host = {key: value.to(current[key].dtype) for key, value in host.items()}
-        beside = [key for key in host if plain and is_adapter_key(key)]
-        self.stack.check_base({key: value for key, value in host.items() if key not in beside})
-        if plain:
-            state_dict.update({prefix + name: rows for name, rows in self.stack.rows.items()})
-
-
-def _dtype_of(name: str | None) -> torch.dtype | None:
-    if name not in (None, 'bfloat16', 'float16'):
-        fix = "use 'bfloat16', 'float16' or None"
-        raise ConfigError('model.predict_dtype', name, 'no type for autocast', fix)
-    return None if name is None else getattr(torch, name)
+        key = f'swap.phases.{phase.index}'
+        if phase.kind == 'expand':
+            fix = "use model.type = 'knowswap_mm.KnowledgeSwapper', or a learn phase"
+            raise ConfigError(f'{key}.kind', phase.kind, 'it trains the new head rows only', fix)
+        if phase.weights['sparsity'] > 0:
+            problem = 'the sparse term is over adapters, and there are none'
+            value = phase.weights['sparsity']
+            raise ConfigError(f'{key}.weights.sparsity', value, problem, 'set it to 0')
+        return False

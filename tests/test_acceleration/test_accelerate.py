@@ -36,5 +36,5 @@ def test_it_must_be_a_list(host, value, raises_config_error):
 
 def test_an_unknown_argument_is_an_error(host, raises_config_error):
     entry = dict(type='knowswap_mm.LeanLoRA', speed=2)
-    with raises_config_error('model.accelerations', entry, 'speed'):
+    with raises_config_error('model.accelerations.LeanLoRA.speed', 2, 'unknown key'):
         accelerate(host, [entry])

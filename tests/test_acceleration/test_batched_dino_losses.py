@@ -265,7 +265,7 @@ def test_a_step_waits_once_a_role_for_its_losses(swappers):
     for swapper in swappers:
         with SyncCounter() as counter:
             step(swapper, detection_batch())
-        reads.append(counter.reads_in('/dense_heads/', '/assigners/', '/losses/', 'host_copy'))
+        reads.append(counter.reads_in('/dense_heads/', '/assigners/', '/losses/', 'assignment'))
         launches.append(counter.launches)
     assert reads[0] > 80 and reads[1] == 2
     assert launches[1] < 0.7 * launches[0]

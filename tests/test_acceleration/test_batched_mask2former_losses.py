@@ -289,7 +289,7 @@ def test_a_step_waits_twice_a_role_for_its_losses(swappers):
         with SyncCounter() as counter:
             step(swapper, semantic_batch())
         heads = counter.reads_in('/dense_heads/', '/decode_heads/', '/assigners/', '/samplers/')
-        reads.append(heads + counter.reads_in('host_copy'))
+        reads.append(heads + counter.reads_in('assignment'))
         launches.append(counter.launches)
     assert reads[0] > 70 and reads[1] == 4
     assert launches[1] < 0.8 * launches[0]

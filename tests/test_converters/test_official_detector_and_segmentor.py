@@ -19,7 +19,7 @@ from mmseg.structures import SegDataSample
 from torch.overrides import TorchFunctionMode
 
 from knowswap_mm.converters import TABLES
-from knowswap_mm.converters.conversion import parse_rows, select_rows
+from knowswap_mm.converters.key_table import parse_rows, select_rows
 from knowswap_mm.converters.lora import fill_adapters, split_lora
 from tests.helpers.official_layouts import modules
 from tests.helpers.official_layouts.dino import dino

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmseg.structures import SegDataSample
 
 from knowswap_mm.converters import TABLES
-from knowswap_mm.models.host_fixes.dino_reference_points import KEY, widen
+from knowswap_mm.models.host_fixes import KEY, widen
 from tests.helpers.official_layouts.dino import dino
 from tests.helpers.official_layouts.mask2former import mask2former
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from knowswap_mm.models.host_fixes.dino_reference_points import KEY, widen_reference_points
+from knowswap_mm.models.host_fixes import KEY, widen_reference_points
 
 DIMS = 16
 

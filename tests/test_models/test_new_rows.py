@@ -21,7 +21,7 @@ def split():
     plain = nn.Linear(4, ROWS).requires_grad_(False)
     linear = copy.deepcopy(plain)
     for name in ('weight', 'bias'):
-        NewRows.apply_to(linear, name, ROWS_OLD, RowLayout(behind=ROWS - ROWS_TOTAL))
+        NewRows.apply_to(linear, name, ROWS_OLD, RowLayout(after=ROWS - ROWS_TOTAL))
     return linear, plain
 
 
@@ -58,7 +58,7 @@ def test_growing_keeps_the_last_row_last():
     rows = ClassRows(MODELS.build(vit_host()), vit_host(), old_classes=TOTAL - 2)
     loaded = torch.arange(TOTAL - 1.0)  # the old classes and one row behind them
     current = -torch.arange(1.0, TOTAL + 2)
-    grown = rows.grow(ClassTensor('x', RowLayout(behind=1)), loaded, current)
+    grown = rows.grow(ClassTensor('x', RowLayout(after=1)), loaded, current)
     old = TOTAL - 2
     wanted = torch.cat([loaded[:old], current[old:TOTAL], loaded[old:]])
     assert torch.equal(grown, wanted) and len(grown) == TOTAL + 1

@@ -18,7 +18,7 @@ from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.lora import AdapterFile
 from knowswap_mm.lora.row_layout import RowLayout, possible_layouts
 from knowswap_mm.models import ClassRows, KnowledgeSwapper, class_rows, original_host, unload_all
-from knowswap_mm.models.count_keys import one_count, replace_counts
+from knowswap_mm.models.host_config import one_count, replace_counts
 from tests.helpers.row_hosts import MAKERS, SIZE, san
 from tests.helpers.segmentation_configs import host_config as mask2former_host
 from tests.helpers.tiny_hosts import build_host, snapshot, swin_host, vit_host

@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
-from knowswap_mm.models.heads.labelled_points import sample_labelled, sample_uncertain
+from knowswap_mm.models.heads import sample_labelled, sample_uncertain
 from knowswap_mm.schedule import SwapSchedule
 from tests.helpers.segmentation_configs import NEW, OLD, SIZE, host_config, swapper_config
 

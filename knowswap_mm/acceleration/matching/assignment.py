@@ -12,11 +12,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-class HostCopy:
-    """Begins to copy a tensor to the host; what is launched meanwhile does not wait for it.
+class CPUCopy:
+    """Begins to copy a tensor to the CPU; what is launched meanwhile does not wait for it.
 
     Args:
-        tensor (Tensor): What to copy.
+        tensor (Tensor): What to copy, of any shape.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -66,12 +66,12 @@ def share_counts(
 ) -> list[float | Tensor]:
     """Average counts over all processes, in one message, and make them at least one.
 
-    A process alone reads nothing back from its device: the counts are known to the host.
+    A process alone reads nothing back from its device: the counts are known to the CPU.
 
     Args:
         counts (Sequence[float]): Counts of this process.
         shared (Sequence[bool]): Which of them are averaged.
-        like (Tensor): A tensor on the device of the messages.
+        like (Tensor): Any tensor on the device of the messages.
 
     Returns:
         list[float | Tensor]: Numbers, or what came from the device.
@@ -95,7 +95,7 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
     Args:
         costs (np.ndarray): Cost of each object for each query of its image,
-            ``(sets, objects, queries)``; the objects of all images end to end.
+            ``(sets, objects, queries)``; the objects of all images one after another.
         counts (Sequence[int]): Objects of each image.
 
     Returns:
@@ -109,7 +109,7 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     pairs = np.empty((2, sets, sum(min(count, queries) for count in counts)), dtype=np.int64)
     for number, matrix in enumerate(costs):
         first = filled = 0
-        for picture, count in enumerate(counts):
+        for image, count in enumerate(counts):
             if not count or not queries:
                 continue
             part = matrix[first : first + count]
@@ -119,7 +119,7 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
                 objects, chosen = linear_sum_assignment(part)
             order = chosen.argsort()
             here = slice(filled, filled + len(order))
-            pairs[0, number, here] = picture * queries + chosen[order]
+            pairs[0, number, here] = image * queries + chosen[order]
             pairs[1, number, here] = first + objects[order]
             first, filled = first + count, here.stop
     return pairs

@@ -19,7 +19,7 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration.matching.assignment import EPS, HostCopy, assign, send, share_counts
+from knowswap_mm.acceleration.matching.assignment import EPS, CPUCopy, assign, send, share_counts
 
 MODES = ('iou', 'giou')
 
@@ -99,19 +99,19 @@ def _distance(cost: BBoxL1Cost, scores: Tensor, boxes: Tensor, objects: BoxObjec
     targets = objects.targets
     if cost.box_format == 'xyxy':
         boxes, targets = bbox_cxcywh_to_xyxy(boxes), bbox_cxcywh_to_xyxy(targets)
-    return (boxes[:, objects.picture] - targets[:, None]).abs().sum(-1) * cost.weight
+    return (boxes[:, objects.image] - targets[:, None]).abs().sum(-1) * cost.weight
 
 
 def _overlap(cost: IoUCost, scores: Tensor, boxes: Tensor, objects: BoxObjects) -> Tensor:
     # In pixels, because the least area of a union is meant so.
     corners = bbox_cxcywh_to_xyxy(boxes) * objects.sizes[:, None]
     others = objects.corners[:, None]
-    return -box_overlap(corners[:, objects.picture], others, 1e-6, cost.iou_mode) * cost.weight
+    return -box_overlap(corners[:, objects.image], others, 1e-6, cost.iou_mode) * cost.weight
 
 
 def _of_class(values: Tensor, objects: BoxObjects) -> Tensor:
     """What each query says of the class of each object of its image."""
-    return values[:, objects.picture, :, objects.labels].transpose(0, 1)
+    return values[:, objects.image, :, objects.labels].transpose(0, 1)
 
 
 _COSTS: dict[type, Callable[..., Tensor]] = {
@@ -123,7 +123,7 @@ _COSTS: dict[type, Callable[..., Tensor]] = {
 
 
 class BoxObjects:
-    """The objects of all images, end to end, on the device.
+    """The objects of all images, one after another, on the device.
 
     Args:
         instances (Sequence[InstanceData]): Objects by image: ``bboxes`` ``(n, 4)``, corners in
@@ -134,7 +134,7 @@ class BoxObjects:
     Attributes:
         counts (list[int]): Objects of each image.
         sizes (Tensor): Width, height, width, height of each image, ``(N, 4)``.
-        picture (Tensor): Number of the image of each object, ``(objects,)``.
+        image (Tensor): Number of the image of each object, ``(objects,)``.
         labels (Tensor): Class of each, ``(objects,)``.
         corners (Tensor): Their corners in pixels, ``(objects, 4)``.
         targets (Tensor): Centre, width and height as shares of their image, ``(objects, 4)``.
@@ -153,9 +153,9 @@ class BoxObjects:
         shapes = np.array([meta['img_shape'] for meta in metas], dtype=np.int64)
         numbers = np.repeat(np.arange(len(self.counts)), self.counts)
         arrays = [shapes[:, [1, 0, 1, 0]], numbers, *more]
-        sizes, self.picture, *self.more = send(arrays, self.corners.device)
+        sizes, self.image, *self.more = send(arrays, self.corners.device)
         self.sizes = sizes.to(self.corners.dtype)
-        self.targets = bbox_xyxy_to_cxcywh(self.corners / self.sizes[self.picture])
+        self.targets = bbox_xyxy_to_cxcywh(self.corners / self.sizes[self.image])
 
     def __len__(self) -> int:
         return sum(self.counts)
@@ -175,7 +175,7 @@ class BatchedBoxLosses:
 
     The host computes the same, layer by layer and image by image, and waits for the device
     some ten times each. Here the costs of all sets and images are one tensor, which is copied to
-    the host once; how many pairs there will be is known without looking. Box losses are computed
+    the CPU once; how many pairs there will be is known without looking. Box losses are computed
     at matched queries alone: the others have no weight.
     """
 
@@ -193,18 +193,18 @@ class BatchedBoxLosses:
             and knows_box_costs(assigner.match_costs)
         )
 
-    def begin_match(self, scores: Tensor, boxes: Tensor, objects: BoxObjects) -> HostCopy:
-        """Compute all costs and send them on their way to the host.
+    def begin_match(self, scores: Tensor, boxes: Tensor, objects: BoxObjects) -> CPUCopy:
+        """Compute all costs and begin to copy them to the CPU.
 
         Args:
             scores (Tensor): Logits, ``(sets, N, queries, classes)``.
             boxes (Tensor): Centre, width and height, ``(sets, N, queries, 4)``.
             objects (BoxObjects): What is matched.
         """
-        return HostCopy(box_costs(self.assigner.match_costs, scores, boxes, objects))
+        return CPUCopy(box_costs(self.assigner.match_costs, scores, boxes, objects))
 
-    def end_match(self, costs: HostCopy, objects: BoxObjects) -> tuple[Tensor, Tensor]:
-        """Assign on the host and send the result to the device.
+    def end_match(self, costs: CPUCopy, objects: BoxObjects) -> tuple[Tensor, Tensor]:
+        """Assign on the CPU and send the result to the device.
 
         Returns:
             tuple[Tensor, Tensor]: Matched queries, numbered through all images, and their
@@ -220,7 +220,7 @@ class BatchedBoxLosses:
 
         Args:
             found (Sequence[tuple[int, int]]): Positive and negative queries of each part.
-            like (Tensor): A tensor on the device.
+            like (Tensor): Any tensor on the device.
         """
         counts = []
         for positive, negative in found:
@@ -271,7 +271,7 @@ class BatchedBoxLosses:
         boxes = boxes.gather(1, queries.unsqueeze(-1).expand(-1, -1, 4))
         targets = objects.targets[chosen]
         loss_bbox = self.loss_bbox(boxes, targets, reduction_override='none').sum((1, 2)) / by_box
-        sizes = objects.sizes[objects.picture[chosen]]
+        sizes = objects.sizes[objects.image[chosen]]
         overlap = box_overlap(
             to_corners(boxes) * sizes, to_corners(targets) * sizes, self.loss_iou.eps
         )
@@ -280,22 +280,22 @@ class BatchedBoxLosses:
 
 
 def to_corners(boxes: Tensor) -> Tensor:
-    """Corners of boxes that are given by centre, width and height."""
+    """Corners of boxes that are given by centre, width and height, all ``(..., 4)``."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centre - half, centre + half), dim=-1)
 
 
-def name_terms(prefixes: Sequence[str], terms: Sequence[Terms], kind: str = '') -> dict:
-    """Losses as the host names them.
+def name_terms(terms: Sequence[Terms], kind: str = '') -> dict[str, Tensor]:
+    """Losses of layers as the host names them: those of the last one have no number.
 
     Args:
-        prefixes (Sequence[str]): Of each set, e.g. ``d0.``.
-        terms (Sequence[tuple]): Class, box and overlap loss of each set.
+        terms (Sequence[tuple]): Class, box and overlap loss of each layer, scalars.
         kind (str): ``enc_``, ``dn_`` or nothing.
     """
+    prefixes = ['', *(f'd{number}.' for number in range(len(terms) - 1))]
     names = ('loss_cls', 'loss_bbox', 'loss_iou')
     return {
         f'{prefix}{kind}{name}': value
-        for prefix, values in zip(prefixes, terms, strict=True)
+        for prefix, values in zip(prefixes, [*terms[-1:], *terms[:-1]], strict=True)
         for name, value in zip(names, values, strict=True)
     }

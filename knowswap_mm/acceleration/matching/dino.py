@@ -64,18 +64,16 @@ class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
         costs = [self.begin_match(*part) for part in parts]
         found = []
         for scores, _, _ in parts:
-            pictures, queries = scores.shape[1:3]
+            images, queries = scores.shape[1:3]
             matched = sum(min(count, queries) for count in objects.counts)
-            found.append((matched, pictures * queries - matched))
+            found.append((matched, images * queries - matched))
         normalisers = self.normalisers(found, all_layers_cls_scores)
         terms = [
             self.set_losses(*part[:2], *self.end_match(cost, objects), part[2], normaliser)
             for part, cost, normaliser in zip(parts, costs, normalisers, strict=True)
         ]
-        last_first = [terms[0][-1], *terms[0][:-1]]
-        prefixes = ['', *(f'd{number}.' for number in range(len(last_first) - 1))]
-        losses = name_terms(prefixes, last_first)
-        return losses | name_terms([''] * (len(terms) - 1), [part[0] for part in terms[1:]], 'enc_')
+        losses = name_terms(terms[0])
+        return losses | (name_terms(terms[1], 'enc_') if len(terms) > 1 else {})
 
 
 class BatchedDINOHead(BatchedBoxLosses, DINOHead):
@@ -139,18 +137,17 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
         objects = BoxObjects(batch_gt_instances, batch_img_metas, [pairs])
         costs = self.begin_match(scores, boxes, objects)
 
-        pictures, queries = scores.shape[1:3]
+        images, queries = scores.shape[1:3]
         matched = sum(min(count, queries) for count in counts)
-        found = (matched, pictures * queries - matched), (pairs.shape[1], pairs.shape[1])
+        found = (matched, images * queries - matched), (pairs.shape[1], pairs.shape[1])
         by_match, by_denoising = self.normalisers(found, scores)
         noisy, clean = objects.more[0].unsqueeze(1).expand(-1, len(dn_scores), -1)
         dn_terms = self.set_losses(dn_scores, dn_boxes, noisy, clean, objects, by_denoising)
         terms = self.set_losses(scores, boxes, *self.end_match(costs, objects), objects, by_match)
-        prefixes = ['', *(f'd{number}.' for number in range(layers - 1))]
-        last_first = [terms[layers - 1], *terms[: layers - 1]]
-        losses = name_terms(prefixes, last_first)
-        losses |= name_terms([''] * with_encoder, terms[layers:], 'enc_')
-        return losses | name_terms(prefixes, [dn_terms[-1], *dn_terms[:-1]], 'dn_')
+        losses = name_terms(terms[:layers])
+        if with_encoder:
+            losses |= name_terms(terms[layers:], 'enc_')
+        return losses | name_terms(dn_terms, 'dn_')
 
 
 def denoising_pairs(counts: list[int], dn_meta: dict[str, int]) -> np.ndarray:

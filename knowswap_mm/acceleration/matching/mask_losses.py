@@ -21,8 +21,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.matching.assignment import EPS, HostCopy, assign, send, share_counts
-from knowswap_mm.acceleration.matching.point_draws import PointDraws
+from knowswap_mm.acceleration.matching.assignment import EPS, CPUCopy, assign, send, share_counts
 
 #: Values of masks at points that are held at a time: as many layers as fit are computed at once.
 MOST_VALUES = 2**25
@@ -57,11 +56,11 @@ def mask_costs(
     """
     with torch.autocast(scores.device.type, enabled=False):
         probabilities = scores.detach().float().softmax(-1)
-        labels = segments.by_picture(segments.labels)
-        wanted = segments.sample(points.transpose(0, 1)[segments.picture])
-        wanted = segments.by_picture(wanted).permute(2, 0, 1, 3)
-        sets, pictures, queries = scores.shape[:3]
-        step = max(1, MOST_VALUES // (pictures * queries * points.shape[2]))
+        labels = segments.by_image(segments.labels)
+        wanted = segments.sample(points.transpose(0, 1)[segments.image])
+        wanted = segments.by_image(wanted).permute(2, 0, 1, 3)
+        sets, images, queries = scores.shape[:3]
+        step = max(1, MOST_VALUES // (images * queries * points.shape[2]))
         found = []
         for first in range(0, sets, step):
             part = slice(first, first + step)
@@ -74,7 +73,7 @@ def mask_costs(
                 )
             )
         table = torch.cat(found).transpose(2, 3)
-        return table[:, segments.picture, segments.place]
+        return table[:, segments.image, segments.place]
 
 
 def _class(
@@ -115,7 +114,7 @@ _COSTS: dict[type, Callable[..., Tensor]] = {
 
 
 class MaskSegments:
-    """The segments of all images, end to end, on the device.
+    """The segments of all images, one after another, on the device.
 
     Args:
         instances (Sequence[InstanceData]): Segments by image: ``masks`` ``(n, H, W)`` of one
@@ -125,7 +124,7 @@ class MaskSegments:
         counts (list[int]): Segments of each image.
         labels (Tensor): Class of each segment, ``(segments,)``.
         masks (Tensor): Their masks, ``(segments, 1, H, W)``, float.
-        picture (Tensor): Number of the image of each, ``(segments,)``.
+        image (Tensor): Number of the image of each, ``(segments,)``.
         place (Tensor): Number of each within its image, ``(segments,)``.
     """
 
@@ -135,7 +134,7 @@ class MaskSegments:
         self.masks = torch.cat([each.masks for each in instances]).float().unsqueeze(1)
         numbers = np.repeat(np.arange(len(self.counts)), self.counts)
         places = np.concatenate([np.arange(count) for count in self.counts])
-        self.picture, self.place = send([numbers, places.astype(np.int64)], self.masks.device)
+        self.image, self.place = send([numbers, places.astype(np.int64)], self.masks.device)
 
     def __len__(self) -> int:
         return sum(self.counts)
@@ -147,7 +146,7 @@ class MaskSegments:
             len({each.masks.shape[1:] for each in instances}) == 1
         )
 
-    def by_picture(self, values: Tensor) -> Tensor:
+    def by_image(self, values: Tensor) -> Tensor:
         """Put values of the segments into a table of images.
 
         Args:
@@ -157,7 +156,7 @@ class MaskSegments:
             Tensor: ``(N, most segments, ...)``, zero where an image has fewer.
         """
         table = values.new_zeros((len(self.counts), max(self.counts), *values.shape[1:]))
-        table[self.picture, self.place] = values
+        table[self.image, self.place] = values
         return table
 
     def sample(self, points: Tensor) -> Tensor:
@@ -172,11 +171,69 @@ class MaskSegments:
         return point_sample(self.masks, points).squeeze(1)
 
 
+class PointDraws:
+    """Draws all points before the first layer is matched.
+
+    The host draws for one layer after the other: points to match each image at, candidates of
+    uncertain points, and points anywhere. How many there are does not depend on the matching.
+
+    Args:
+        sets (int): Layers.
+        images (int): Images.
+        pairs (int): Matched queries a layer.
+        points (int): Points a mask.
+        oversample (float): Candidates a point.
+        uncertain_share (float): Share of the points that are the least certain candidates.
+        device (torch.device): Where they are drawn.
+
+    Attributes:
+        uncertain (int): Points of a mask that are chosen from the candidates.
+        matching (Tensor): ``(sets, images, points, 2)``.
+        candidates (Tensor): ``(sets, pairs, candidates, 2)``.
+        anywhere (Tensor): ``(sets, pairs, points - uncertain, 2)``.
+    """
+
+    def __init__(
+        self,
+        sets: int,
+        images: int,
+        pairs: int,
+        points: int,
+        oversample: float,
+        uncertain_share: float,
+        device: torch.device,
+    ) -> None:
+        self.uncertain = int(uncertain_share * points)
+        self.matching = torch.empty(sets, images, points, 2, device=device)
+        self.candidates = torch.empty(sets, pairs, int(points * oversample), 2, device=device)
+        self.anywhere = torch.empty(sets, pairs, points - self.uncertain, 2, device=device)
+        for number in range(sets):
+            # One by one, because a generator's numbers depend on how many are drawn at a time.
+            for image in self.matching[number]:
+                image.uniform_()
+            for drawn in (self.candidates[number], self.anywhere[number]):
+                if drawn.numel():
+                    drawn.uniform_()
+
+    def choose(self, uncertainty: Tensor) -> Tensor:
+        """Take the least certain candidates, and points anywhere.
+
+        Args:
+            uncertainty (Tensor): Of the candidates, ``(sets * pairs, candidates)``.
+
+        Returns:
+            Tensor: Points, ``(sets * pairs, points, 2)``.
+        """
+        best = uncertainty.topk(self.uncertain, dim=1).indices
+        chosen = self.candidates.flatten(0, 1).gather(1, best.unsqueeze(-1).expand(-1, -1, 2))
+        return torch.cat((chosen, self.anywhere.flatten(0, 1)), dim=1)
+
+
 class BatchedMaskLosses:
     """Mixed into a ``Mask2FormerHead`` of mmdet; a *set* are the predictions of one layer.
 
     The host computes the same, layer by layer and image by image, and waits for the device
-    some ten times each. Here the costs of all sets and images are copied to the host once. The
+    some ten times each. Here the costs of all sets and images are copied to the CPU once. The
     random points are the host's. More memory is used: masks at points, of all sets.
     """
 
@@ -230,11 +287,11 @@ class BatchedMaskLosses:
             )
         segments = MaskSegments(batch_gt_instances)
         scores = torch.stack(tuple(all_cls_scores))
-        sets, pictures, queries = scores.shape[:3]
+        sets, images, queries = scores.shape[:3]
         matched = [min(count, queries) for count in segments.counts]
         draws = PointDraws(
             sets,
-            pictures,
+            images,
             sum(matched),
             self.num_points,
             self.oversample_ratio,
@@ -243,7 +300,7 @@ class BatchedMaskLosses:
         )
         pairs = torch.zeros(2, sets, 0, dtype=torch.long, device=scores.device)
         if sum(matched):
-            costs = HostCopy(
+            costs = CPUCopy(
                 mask_costs(
                     self.assigner.match_costs, scores, all_mask_preds, draws.matching, segments
                 )

@@ -8,7 +8,7 @@ import torch
 from mmengine.structures import InstanceData
 from mmseg.models.decode_heads import Mask2FormerHead
 
-from knowswap_mm.acceleration.matching.assignment import HostCopy, send
+from knowswap_mm.acceleration.matching.assignment import CPUCopy, send
 from knowswap_mm.acceleration.matching.mask_losses import BatchedMaskLosses
 from knowswap_mm.compat import OpenMask2FormerHead
 
@@ -37,11 +37,11 @@ class BatchedSemanticMask2FormerHead(BatchedMaskLosses, OpenMask2FormerHead, Mas
         size = max(self.num_classes, self.ignore_index + 1)
         present = torch.zeros(len(maps), size, dtype=torch.bool, device=maps.device)
         present.scatter_(1, maps.flatten(1).long(), True)
-        found = HostCopy(present).wait().copy()
+        found = CPUCopy(present).wait().copy()
         found[:, self.ignore_index] = False
-        picture, labels = send(found.nonzero(), maps.device)
+        image, labels = send(found.nonzero(), maps.device)
         labels = labels.to(maps.dtype)
-        masks = maps[picture] == labels[:, None, None]
+        masks = maps[image] == labels[:, None, None]
         counts = found.sum(1).tolist()
         parts = zip(labels.split(counts), masks.split(counts), strict=True)
         instances = [InstanceData(labels=label, masks=mask) for label, mask in parts]

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from knowswap_mm.cli.main import Command
-from knowswap_mm.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import torch
-
 
 TEXT = """
 CONFIG is that of the swap of the last adapter. `apply` writes a checkpoint as the swap itself does:
@@ -38,26 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument('--out', type=Path, required=True, help='file to write')
 
 
-def load(swapper: torch.nn.Module, path: Path) -> dict:
-    """Load a checkpoint strictly and returns it."""
-    from knowswap_mm.io.checkpoints import safe_load, state_dict_of
-
-    checkpoint = safe_load(path)
-    try:
-        swapper.load_state_dict(state_dict_of(checkpoint), strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f'{path} does not fit the model: {error}') from None
-    return checkpoint
-
-
 def apply(args: argparse.Namespace) -> str:
     """Put the adapters on the base."""
     from knowswap_mm.engine.config import build_model
     from knowswap_mm.io.checkpoints import safe_save
     from knowswap_mm.lora import AdapterFile
+    from knowswap_mm.models.loading import load_file_into
 
     swapper, _ = build_model(args.config, args.adapters[:-1])
-    load(swapper, args.base)
+    load_file_into(swapper, args.base)
     manifest = AdapterFile(args.adapters[-1]).load(swapper)
     roles = manifest.class_roles
     meta = dict(dataset_meta=dict(classes=tuple([*roles['old'], *roles['learn']]))) if roles else {}
@@ -70,9 +53,10 @@ def unload(args: argparse.Namespace) -> str:
     from knowswap_mm.engine.config import build_model
     from knowswap_mm.io.checkpoints import safe_save
     from knowswap_mm.models import original_host, unload_all
+    from knowswap_mm.models.loading import load_file_into
 
     swapper, _ = build_model(args.config)
-    load(swapper, args.checkpoint)
+    load_file_into(swapper, args.checkpoint)
     state = original_host(swapper).state_dict() if args.newest else unload_all(swapper)
     safe_save(dict(state_dict=dict(state), meta={}), args.out)
     return f'{args.out}: {len(state)} tensors'

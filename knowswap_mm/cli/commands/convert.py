@@ -55,11 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> dict:
     """Convert to a host and returns the report."""
     from knowswap_mm.converters import TABLES
-    from knowswap_mm.converters.conversion import parse_rows, select_rows
+    from knowswap_mm.converters.key_table import parse_rows, select_rows
     from knowswap_mm.converters.lora import fill_adapters, merge_lora, split_lora, subtract_lora
     from knowswap_mm.engine.config import build_model
     from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
     from knowswap_mm.lora.adapter import AdapterFile
+    from knowswap_mm.models.loading import load_weights
 
     check_number('--alpha', args.alpha, '> 0', 1)
     table = TABLES[args.kind]
@@ -78,7 +79,7 @@ def convert(args: argparse.Namespace) -> dict:
         raise CheckpointError('--adapter needs --config. Fix: give the config of the swap.')
     if args.config:
         swapper = build_model(args.config)[0]
-        swapper.load_state_dict(conversion.state)
+        load_weights(swapper, conversion.state, args.checkpoint)
         if args.adapter:
             fill_adapters(swapper, matrices)
             AdapterFile(args.adapter).save(swapper)

@@ -2,9 +2,8 @@
 
 from knowswap_mm.converters.tables.official_dino import OFFICIAL_DINO
 from knowswap_mm.converters.tables.official_mask2former import OFFICIAL_MASK2FORMER
-from knowswap_mm.converters.tables.official_vit import OFFICIAL_VIT
-from knowswap_mm.converters.tables.public_swin import HUGGING_FACE_SWIN, MICROSOFT_SWIN, TIMM_SWIN
-from knowswap_mm.converters.tables.public_vit import HUGGING_FACE_VIT, TIMM_VIT
+from knowswap_mm.converters.tables.swin import HUGGING_FACE_SWIN, MICROSOFT_SWIN, TIMM_SWIN
+from knowswap_mm.converters.tables.vit import HUGGING_FACE_VIT, OFFICIAL_VIT, TIMM_VIT
 
 TABLES = {
     'official-vit': OFFICIAL_VIT,

@@ -1,8 +1,8 @@
 """The official detector, and IDEA-Research's DINO: 4-scale, Swin."""
 
 from knowswap_mm.converters.key_table import KeyRule, KeyTable
-from knowswap_mm.converters.tables.swin_rules import swin_rules
-from knowswap_mm.models.host_fixes.dino_reference_points import KEY, narrow, widen
+from knowswap_mm.converters.tables.swin import swin_rules
+from knowswap_mm.models.host_fixes import KEY, narrow, widen
 
 _SCALES = 3  # of the backbone; the next scale is made from the last one
 _LAYERS = 6

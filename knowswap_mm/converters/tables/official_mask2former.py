@@ -1,7 +1,7 @@
 """The official segmentor, and detectron2's Mask2Former: Swin."""
 
 from knowswap_mm.converters.key_table import KeyRule, KeyTable
-from knowswap_mm.converters.tables.swin_rules import swin_rules
+from knowswap_mm.converters.tables.swin import swin_rules
 
 _PIXEL, _HOST_PIXEL = 'sem_seg_head.pixel_decoder', 'decode_head.pixel_decoder'
 _ENCODER = f'{_PIXEL}.transformer.encoder.layers.{{i}}'

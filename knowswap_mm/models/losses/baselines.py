@@ -1,4 +1,4 @@
-"""Forgetting by moving away from a teacher."""
+"""Objectives that swaps are compared with: ascent, an elastic penalty, distillation."""
 
 from __future__ import annotations
 
@@ -64,8 +64,7 @@ class GradientAscentLoss(WeightedSumLoss):
     a total that is no longer finite is for :class:`PhaseHook` to report.
 
     Args:
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
     """
 
     def role_terms(
@@ -86,13 +85,12 @@ class ElasticWeightLoss(SwappingLoss):
     networks", 2017). :math:`F` is the diagonal Fisher information of the host before the swap on
     retain data, see :class:`FisherHook`. Adapters count by what they do to the weight: with
     ``B = 0`` the Fisher information of A is zero, so :math:`\theta - \theta^{start}` is the scaled
-    product ``B A`` of a linear. Trainable rows of old classes count by their difference; rows of
+    product ``B A`` of a layer. Trainable rows of old classes count by their difference; rows of
     new classes held no knowledge at the start and are free.
 
     Args:
         strength (float): :math:`\lambda`.
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
 
     Raises:
         ConfigError: If the strength cannot be used.
@@ -104,7 +102,7 @@ class ElasticWeightLoss(SwappingLoss):
         super().__init__(group_by, group_exclude)
         check_number('model.loss.strength', strength, '>= 0', 1.0)
         self.strength = strength
-        # Neither modules nor buffers: the values are made anew from what is stored anyway.
+        # Neither modules nor buffers: the values are computed from what is stored anyway.
         self._layers: dict[str, nn.Module] = {}
         self._rows: dict[str, nn.Parameter] = {}
         self._start: dict[str, Tensor] = {}
@@ -141,7 +139,7 @@ class ElasticWeightLoss(SwappingLoss):
         self._fisher = fisher
 
     def penalty(self) -> Tensor:
-        """The weighted square of all changes, without strength.
+        """The weighted square of all changes, without strength; a scalar.
 
         Raises:
             ConfigError: If the Fisher information was not measured.
@@ -151,9 +149,8 @@ class ElasticWeightLoss(SwappingLoss):
             problem = 'the Fisher information was not measured'
             raise ConfigError('custom_hooks', None, problem, fix)
         device = next(iter(self._fisher.values())).device
-        with torch.autocast(
-            device.type, enabled=False
-        ):  # changes are small beside bfloat16's steps
+        # Changes are small beside the steps of bfloat16.
+        with torch.autocast(device.type, enabled=False):
             parts = [
                 (fisher * self._change(name).float().square()).sum()
                 for name, fisher in self._fisher.items()
@@ -196,8 +193,7 @@ class DistillationForgettingLoss(WeightedSumLoss):
     Args:
         temperature (float): :math:`T`.
         retain_distance (float): :math:`\alpha`.
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
 
     Raises:
         ConfigError: If a number cannot be used.
@@ -214,11 +210,11 @@ class DistillationForgettingLoss(WeightedSumLoss):
         check_number('model.loss.temperature', temperature, '> 0', 2.0)
         check_number('model.loss.retain_distance', retain_distance, '>= 0', 1.0)
         self.temperature, self.retain_distance = temperature, retain_distance
-        # In a tuple, so that it is no submodule: it is made anew from what is stored anyway.
+        # In a tuple, so that it is no submodule: it is made from what is stored anyway.
         self._teacher: tuple[nn.Module, ...] = ()
 
     def check(self, schedule: SwapSchedule) -> None:
-        """Refuse a bound, and let go of the teacher of an earlier training.
+        """Refuse a bound, and drop the teacher of an earlier training.
 
         Raises:
             ConfigError: If a phase with forget data has a finite bound.

@@ -1,4 +1,4 @@
-"""The sum of the terms of a loss."""
+"""The sum of the terms of a loss, on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse_losses(losses: Mapping[str, Any]) -> tuple[Any, OrderedDict[str, Any]]
     backward pass.
 
     Args:
-        losses (Mapping): Tensors, or lists of them, by name.
+        losses (Mapping): Tensors of any shape, or lists of them, by name.
 
     Returns:
         tuple[Tensor, OrderedDict]: The sum of those with ``loss`` in their name, and all terms as
@@ -42,12 +42,12 @@ def parse_losses(losses: Mapping[str, Any]) -> tuple[Any, OrderedDict[str, Any]]
 def spread_nonfinite(total: Tensor, terms: Mapping[str, Any]) -> Tensor:
     """Make all gradients NaN if a loss is not finite, and change nothing if all are.
 
-    A loss that is not finite may leave gradients that look well, e.g. behind a bound. What this
+    A loss that is not finite may leave gradients that look fine, e.g. above a bound. What this
     marks is seen by every process, since gradients are averaged over all of them.
 
     Args:
-        total (Tensor): The loss to minimise.
-        terms (Mapping): All terms by name.
+        total (Tensor): The loss to minimise, a scalar.
+        terms (Mapping): All terms by name, scalars.
 
     Returns:
         Tensor: The loss, times one or NaN.

@@ -67,13 +67,13 @@ class Objective(nn.Module, metaclass=ABCMeta):
         """Weigh the terms.
 
         Args:
-            role_losses (Mapping[str, Tensor]): The host's scalar loss by role.
+            role_losses (Mapping[str, Tensor]): The host's loss by role, scalars.
             phase (SwapPhase): The phase of the batch.
-            measured (Mapping | None): What :meth:`measure` gave, by role.
+            measured (Mapping | None): What :meth:`measure` gave, by role; scalars.
 
         Returns:
-            dict[str, Tensor]: Terms to be summed, under keys with ``loss``; what is only logged,
-            under keys without it.
+            dict[str, Tensor]: Scalars: terms to be summed, under keys with ``loss``; what is only
+            logged, under keys without it.
         """
 
 

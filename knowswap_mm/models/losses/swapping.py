@@ -26,8 +26,7 @@ class SwappingLoss(WeightedSumLoss):
     unlearning; formulas in ``docs/design.md``).
 
     Args:
-        group_by (str): Groups of the sparse term: ``block``, ``lora`` or ``matrix``.
-        group_exclude (Sequence[str]): Regular expressions of linear layers that are in no group.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
     """
 
     def check(self, schedule: SwapSchedule) -> None:

@@ -1,4 +1,7 @@
-"""Published DINO weights have half the inputs in the head of the reference points."""
+"""What published checkpoints of a host need before they fit; one function a host.
+
+DINO's have half the inputs in the head of the reference points.
+"""
 
 from __future__ import annotations
 

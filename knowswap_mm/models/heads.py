@@ -1,4 +1,4 @@
-"""A Mask2Former head that leaves unlabelled pixels alone."""
+"""Heads of hosts with one thing changed: a Mask2Former that leaves unlabelled pixels alone."""
 
 from __future__ import annotations
 
