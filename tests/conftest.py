@@ -29,10 +29,15 @@ PICTURES = dict(train=12, val=6)
 
 
 @pytest.fixture(scope='session', autouse=True)
-def fast_configs():
-    """Configs are written unformatted: yapf takes a second each time, several times a run."""
+def fast_files():
+    """Configs are written unformatted, and files are not forced to the disk.
+
+    yapf takes a second each time, several times a run, and a run waits for the disk sixty times.
+    No test cuts the power; those that kill processes find what the kernel has.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        patch.setattr('os.fsync', lambda handle: None)
         yield
 
 

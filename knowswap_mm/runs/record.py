@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,12 @@ def begin_run_folder(runner: Any) -> int:
     return (folder / RECORD_FILE).stat().st_mtime_ns
 
 
+@cache
+def _packages() -> dict[str, str]:
+    """Versions of all that is installed; a fifth of a tiny run, so a process reads them once."""
+    return dict(sorted((each.name, each.version) for each in distributions()))
+
+
 class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
@@ -193,7 +200,7 @@ class RunRecord:
             devices=_devices(),
             python=platform.python_version(),
             platform=platform.platform(),
-            packages=dict(sorted((each.name, each.version) for each in distributions())),
+            packages=_packages(),
             environment={k: v for k, v in sorted(os.environ.items()) if k in _VARIABLES},
             git=dict(package=git_state(Path(__file__)), folder=git_state(Path.cwd())),
             data=data_manifest(runner.train_dataloader.dataset),
