@@ -56,19 +56,6 @@ ACTIONS = {
         HEAVY,
     ),
 }
-#: What still does: the test says when it does no more.
-NOT_YET = {'converters.tables', 'data_tools', 'runs.reader', 'visualization.report'} | {
-    'help',
-    'report',
-}
-
-
-def cases(names):
-    """Parameters, with a mark for what is not done yet."""
-    late = pytest.mark.xfail(strict=True, reason='not separated from torch yet')
-    return [pytest.param(n, marks=[late] if n in NOT_YET else []) for n in names]
-
-
 #: Forks for each piece of code, so that none sees the imports of another and Python starts once.
 #: What is heavy cannot be imported there: the first attempt is noted, with the line of ours.
 PROBE = """
@@ -114,12 +101,12 @@ def imported(tmp_path_factory):
     return json.loads(done.stderr.splitlines()[-1])
 
 
-@pytest.mark.parametrize('name', cases(LIGHT))
+@pytest.mark.parametrize('name', LIGHT)
 def test_a_module_without_tensors_imports_no_torch(name, imported):
     assert imported[name] == []
 
 
-@pytest.mark.parametrize('name', cases(ACTIONS))
+@pytest.mark.parametrize('name', ACTIONS)
 def test_what_needs_no_torch_imports_none(name, imported):
     assert imported[name] == []
 
@@ -191,7 +178,6 @@ def test_no_file_is_long(lines):
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
-@pytest.mark.xfail(strict=True, reason='265 of them now')
 def test_there_are_few_files(lines):
     assert len(lines) <= 250
 

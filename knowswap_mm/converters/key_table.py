@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from knowswap_mm.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FIELDS = dict(i=r'\d+', j=r'\d+', p=r'[\w.]+')
 
@@ -52,6 +53,8 @@ class KeyRule:
 
     def to_target(self, parts: Sequence[Tensor]) -> Tensor:
         """The host's tensor from those of the source, joined along dimension 0."""
+        import torch  # only now: a command line lists the tables
+
         return self.forward(parts[0] if len(parts) == 1 else torch.cat(list(parts)))
 
     def to_sources(self, key: str, tensor: Tensor) -> dict[str, Tensor] | None:
@@ -148,7 +151,7 @@ class KeyTable:
                 lacks = [s for n, s in enumerate(rule.sources) if n not in found]
                 raise CheckpointError(f'{target} is not whole: {lacks} is missing in the file.')
             tensor = rule.to_target([found[n] for n in range(len(rule.sources))])
-            if target in result.state and not torch.equal(result.state[target], tensor):
+            if target in result.state and not result.state[target].equal(tensor):
                 raise CheckpointError(f'The file holds two different tensors for {target}.')
             result.state[target] = tensor
         return result

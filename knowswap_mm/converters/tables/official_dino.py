@@ -1,9 +1,16 @@
 """The official detector, and IDEA-Research's DINO: 4-scale, Swin."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from knowswap_mm.converters.key_table import KeyRule, KeyTable
 from knowswap_mm.converters.tables.swin import swin_rules
-from knowswap_mm.models.host_fixes import KEY, narrow, widen
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_REFERENCE_POINTS = 'decoder.ref_point_head.layers.0.weight'
 _SCALES = 3  # of the backbone; the next scale is made from the last one
 _LAYERS = 6
 _ENCODER, _HOST_ENCODER = 'transformer.encoder.layers.{i}', 'encoder.layers.{i}'
@@ -16,6 +23,18 @@ def _ffn(source: str, target: str) -> list[KeyRule]:
         KeyRule(f'{source}.linear1.{{p}}', f'{target}.ffn.layers.0.0.{{p}}'),
         KeyRule(f'{source}.linear2.{{p}}', f'{target}.ffn.layers.1.{{p}}'),
     ]
+
+
+def _widen(weight: Tensor) -> Tensor:
+    from knowswap_mm.models.host_fixes import widen  # only now: a command line lists the tables
+
+    return widen(weight)
+
+
+def _narrow(weight: Tensor) -> Tensor:
+    from knowswap_mm.models.host_fixes import narrow
+
+    return narrow(weight)
 
 
 def _branches() -> list[KeyRule]:
@@ -66,10 +85,10 @@ OFFICIAL_DINO = KeyTable(
         *_ffn(_DECODER, _HOST_DECODER),
         KeyRule('transformer.decoder.norm.{p}', 'decoder.norm.{p}'),
         KeyRule(
-            f'transformer.{KEY}',
-            KEY,
-            widen,
-            narrow,
+            f'transformer.{_REFERENCE_POINTS}',
+            _REFERENCE_POINTS,
+            _widen,
+            _narrow,
         ),
         *(
             KeyRule(f'transformer.{name}', name)

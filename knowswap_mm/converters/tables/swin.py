@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from knowswap_mm.converters.key_table import KeyRule, KeyTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The original concatenates the four neighbours as (0,0), (1,0), (0,1), (1,1), each with all its
 # channels; the hosts use torch's unfold: by channel, neighbours in reading order.
