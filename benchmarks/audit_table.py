@@ -27,8 +27,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import knowswap_mm  # noqa: F401  (registers the modules)
-from knowswap_mm.audit.report import JSON_FILE
 from knowswap_mm.registry import EVALUATORS
+from knowswap_mm.runs.files import AUDIT_FILE
 
 SAME = 'Drift of the retained classes'
 
@@ -53,7 +53,7 @@ def folder_of(run: dict) -> Path:
 
 def read_page(run: dict) -> dict | None:
     """The audit of a run; None if there is none."""
-    page = folder_of(run) / JSON_FILE
+    page = folder_of(run) / AUDIT_FILE
     return json.loads(page.read_text()) if page.is_file() else None
 
 
@@ -74,7 +74,7 @@ def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> Non
     MMLogger.get_instance('audit', log_level='ERROR')
     auditor = None
     for run in chosen:
-        if (folder_of(run) / JSON_FILE).is_file():
+        if (folder_of(run) / AUDIT_FILE).is_file():
             continue
         folder = Path(run['work_dir'])
         cfg = Config.fromfile(

@@ -165,7 +165,7 @@ class TestFraction:
             ClassificationRoleView(host(picture_tree / 'train'), 'forget', fraction=fraction)
 
     def test_bad_way_to_draw(self, picture_tree, host, raises_config_error):
-        with raises_config_error('dataset.roles.forget.fraction_by', 'role', "'set' or 'class'"):
+        with raises_config_error('dataset.roles.forget.fraction_by', 'role', "('set', 'class')"):
             ClassificationRoleView(host(picture_tree / 'train'), 'forget', fraction_by='role')
 
 

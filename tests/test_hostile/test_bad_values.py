@@ -42,19 +42,19 @@ ROLE = 'dataset.roles.forget'
 
 #: By class and argument: bad values, and the key that the message begins with.
 MATRIX = {
-    ('KnowledgeSwapper', 'host'): ([5, 'vit', [vit_host()]], 'model.host'),
-    ('KnowledgeSwapper', 'lora'): ([*NO_DICT, None, {'rnk': 8}], 'model.lora'),
-    ('KnowledgeSwapper', 'head'): ([*NO_DICT, {'polic': 'all'}], 'model.head'),
-    ('KnowledgeSwapper', 'loss'): (NO_DICT, 'model.loss'),
-    ('KnowledgeSwapper', 'fuse'): ([None, 'sometimes', 5, []], 'model.fuse'),
-    ('KnowledgeSwapper', 'fp32_losses'): (NO_FLAG, 'model.fp32_losses'),
-    ('KnowledgeSwapper', 'data_preprocessor'): (NO_DICT, 'model.data_preprocessor'),
-    ('KnowledgeSwapper', 'adapters'): (['a', 5, [5], None, {}], 'model.adapters'),
-    ('KnowledgeSwapper', 'accelerations'): (
+    ('RoleModel', 'host'): ([5, 'vit', [vit_host()]], 'model.host'),
+    ('RoleModel', 'lora'): ([*NO_DICT, None, {'rnk': 8}], 'model.lora'),
+    ('RoleModel', 'head'): ([*NO_DICT, {'polic': 'all'}], 'model.head'),
+    ('RoleModel', 'loss'): (NO_DICT, 'model.loss'),
+    ('RoleModel', 'fuse'): ([None, 'sometimes', 5, []], 'model.fuse'),
+    ('RoleModel', 'fp32_losses'): (NO_FLAG, 'model.fp32_losses'),
+    ('RoleModel', 'data_preprocessor'): (NO_DICT, 'model.data_preprocessor'),
+    ('RoleModel', 'adapters'): (['a', 5, [5], None, {}], 'model.adapters'),
+    ('RoleModel', 'accelerations'): (
         ['LeanLoRA', 5, [5], ['NoSuch'], [dict(type='knowswap_mm.LeanLoRA', a=1)], {}],
         'model.accelerations',
     ),
-    ('KnowledgeSwapper', 'predict_dtype'): (['float64', 5, [], True], 'model.predict_dtype'),
+    ('RoleModel', 'predict_dtype'): (['float64', 5, [], True], 'model.predict_dtype'),
     ('LoRABackbone', 'backbone'): ([5, 'vit', None, []], 'model.host.backbone.backbone'),
     ('LoRABackbone', 'lora'): ([*NO_DICT, {'rnk': 8}], 'model.lora'),
     ('WeightedSumLoss', 'group_by'): ([None, 'layer', 5, []], 'model.loss.group_by'),
@@ -205,8 +205,8 @@ def build(owner, argument, value):
     """Build the class, or what holds it, as a config would."""
     init_default_scope('mmpretrain')
     kinds, own = classes(), {argument: value}
-    if owner in ('KnowledgeSwapper', 'LoRAInjector'):
-        build_swapper(**(own if owner == 'KnowledgeSwapper' else dict(lora=own)))
+    if owner in ('RoleModel', 'LoRAInjector'):
+        build_swapper(**(own if owner == 'RoleModel' else dict(lora=own)))
     elif owner == 'LoRABackbone':
         kinds[owner](**dict(dict(backbone=vit_backbone()), **own))
     elif owner.endswith('Loss'):

@@ -12,9 +12,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from knowswap_mm.audit.models import ModelFile
-from knowswap_mm.cli.commands import adapter, convert
+from knowswap_mm.cli.commands import convert
 from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of, use_data_only_loader
+from knowswap_mm.models.loading import load_file_into
 from tests.helpers.continual_runs import TOOLS, run_tool
 from tests.helpers.hostile_files.broken_weights import BROKEN_WEIGHTS
 from tests.helpers.hostile_files.pickles import PICKLES
@@ -48,16 +49,18 @@ def readers(config, runner, tmp_path_factory):
         use_data_only_loader()
         return state_dict_of(_load_checkpoint(str(path), 'cpu'))
 
-    chosen = dict(kind='official-vit', rows=None, adapter=None, config=None, alpha=1.0)
+    chosen = dict(
+        kind='official-vit', rows=None, adapter=None, config=None, alpha=1.0, merged=None, base=None
+    )
     return dict(
         safe_load=lambda path: state_dict_of(safe_load(path)),
         train_and_test=lambda path: runner.load_checkpoint(str(path)),
         resume=lambda path: runner.resume(str(path)),
         plain_runner=by_mmengine,
-        adapter=lambda path: adapter.load(swapper, path),
+        adapter=lambda path: load_file_into(swapper, path),
         audit=lambda path: ModelFile(config, path),
         convert=lambda path: convert.convert(arguments(path, **chosen)),
-        revert=lambda path: convert.revert(arguments(path, kind='timm-vit')),
+        revert=lambda path: convert.revert(arguments(path, **dict(chosen, kind='timm-vit'))),
         extract=lambda path: tool['extract_backbone']['extract'](arguments(path, prefix='b')),
         publish=lambda path: tool['publish_weights']['to_half'](
             tool['publish_weights']['read_checkpoint'](path)['state_dict']

@@ -247,8 +247,8 @@ class TestConfigErrors:
     @pytest.mark.parametrize(
         ('cache', 'key', 'value', 'words'),
         [
-            ('4GB', 'cache', '4GB', 'no dict'),
-            (True, 'cache', True, 'no dict'),
+            ('4GB', 'cache', '4GB', 'not a dict'),
+            (True, 'cache', True, 'not a dict'),
             (dict(path='x'), 'cache.path', 'x', 'unknown key'),
             (dict(size='4 apples'), 'cache.size', '4 apples', 'no size'),
             (dict(size='-1GB'), 'cache.size', '-1GB', 'no size'),
