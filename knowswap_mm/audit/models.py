@@ -63,13 +63,7 @@ class ModelFile:
 
     @staticmethod
     def key_of(config: Mapping[str, Any], path: str | Path, base: bool = False) -> Hashable:
-        """What tells a file as it is now, and what it is read into, from all others.
-
-        Args:
-            config (Mapping): The config of the swap.
-            path (str | Path): The file; it may be missing.
-            base (bool): Whether it is read as the base beneath earlier adapters.
-        """
+        """What tells a file as it is now, if at all, and what it is read into, from all others."""
         path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
         found = path.stat() if os.path.isfile(path) else None
         stamp = None if found is None else (found.st_size, found.st_mtime_ns)
@@ -82,11 +76,7 @@ class ModelFile:
 
 
 class HostStore:
-    """Plain hosts on the device of an audit: equal ones are kept once, a file is read once.
-
-    Args:
-        device (str): Where the models run.
-    """
+    """Plain hosts on the device of an audit: equal ones are kept once, a file is read once."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -113,12 +103,7 @@ class HostStore:
 
 
 class BlockRecorder:
-    """Context manager that keeps the first output of each block, averaged over its positions.
-
-    Args:
-        host (nn.Module): The model.
-        names (Iterable[str]): Names of the blocks.
-    """
+    """Context manager that keeps the first output of each block, averaged over its positions."""
 
     def __init__(self, host: nn.Module, names: Iterable[str]) -> None:
         self.host, self.names = host, list(names)
@@ -137,14 +122,7 @@ class BlockRecorder:
         self._handles.clear()
 
     def take(self, samples: int) -> dict[str, np.ndarray]:
-        """Outputs since the last call, of blocks that gave one row a sample.
-
-        Args:
-            samples (int): Samples of the batch.
-
-        Returns:
-            dict[str, np.ndarray]: ``(samples, channels)`` by block.
-        """
+        """Outputs ``(samples, channels)`` since the last call, of blocks with a row a sample."""
         found, self._found = self._found, {}
         return {name: rows for name, rows in found.items() if len(rows) == samples}
 
@@ -169,21 +147,13 @@ def _pooled(output: Any) -> np.ndarray:
 
 
 class Subject:
-    """A plain host and what it makes of the data; everything is computed once.
+    """A plain host (a row for every class) and what it makes of the data, each computed once.
 
-    Args:
-        host (nn.Module): A plain host with a row for every class of the swap.
-        data (AuditData): The data.
-        reader (UnitReader): The task.
-        blocks (Sequence[str]): Names of the adapted blocks.
+    The outputs of the given blocks are kept.
     """
 
     def __init__(
-        self,
-        host: nn.Module,
-        data: AuditData,
-        reader: UnitReader,
-        blocks: Sequence[str] = (),
+        self, host: nn.Module, data: AuditData, reader: UnitReader, blocks: Sequence[str] = ()
     ) -> None:
         self.host = host.eval()
         self.data, self.reader, self.blocks = data, reader, list(blocks)
@@ -200,12 +170,7 @@ class Subject:
         return self._units[split, role]
 
     def remembered(self, key: str, measure: Callable[[], Any]) -> Any:
-        """A measurement of this model; it is made once for each key.
-
-        Args:
-            key (str): Names the measurement and its settings.
-            measure (Callable): Makes it.
-        """
+        """A measurement of this model; it is made once for each key, which holds its settings."""
         if key not in self._remembered:
             self._remembered[key] = measure()
         return self._remembered[key]
@@ -235,16 +200,9 @@ def read_units(
     blocks: Sequence[str] = (),
     at_most: int | None = None,
 ) -> Units:
-    """Read the chosen samples of a role.
+    """Read the chosen samples of a role, or the first of them, by a host in evaluation mode.
 
-    Args:
-        host (nn.Module): A plain host in evaluation mode.
-        data (AuditData): The data.
-        reader (UnitReader): The task.
-        split (str): ``train`` or ``test``.
-        role (str): The role.
-        blocks (Sequence[str]): Blocks whose outputs are kept.
-        at_most (int | None): Take fewer samples than the audit does.
+    The outputs of the given blocks are kept.
     """
     own = data.labels(role)
     parts = []

@@ -140,11 +140,7 @@ class AuditReport:
     def write(self, folder: str | Path) -> Path:
         """Write the page and then, whole or not at all, the json, by which an audit is finished.
 
-        Args:
-            folder (str | Path): Where to; it is made if need be.
-
-        Returns:
-            Path: The page.
+        The folder is made if need be; returns the page's path.
         """
         folder = Path(folder)
         page = folder / AUDIT_PAGE

@@ -37,12 +37,8 @@ from knowswap_mm.models.loading import load_weights
 def new_folder(out: Path, key: str) -> Iterator[Path]:
     """Give a folder beside ``out`` to write to, which becomes ``out`` at the end of the block.
 
-    Args:
-        out (Path): The folder to be; it must not exist.
-        key (str): Option that names it, for messages.
-
     Raises:
-        ConfigError: If it exists.
+        ConfigError: If ``out`` exists; it names the option ``key``.
     """
     refuse_existing(out, key)
     with write_folder(out, replace=False) as folder:

@@ -63,9 +63,6 @@ def alignment(left: np.ndarray, right: np.ndarray) -> float:
     Args:
         left (np.ndarray): ``(samples, channels)``; more than three samples.
         right (np.ndarray): ``(samples, channels)`` of any width.
-
-    Returns:
-        float: Near 1 for equal geometry, near 0 for none.
     """
     grams = [_without_diagonal(each.astype(np.float64)) for each in (left, right)]
     across, first, second = (
