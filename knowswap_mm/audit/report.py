@@ -98,12 +98,9 @@ class AuditReport:
         """The overall verdict; nothing is called forgotten that an attack recovers."""
         # A wrong answer alone says nothing of what is known.
         withstood = [name for name in self.attacks(Verdict.NOT_RECOVERED) if name != ANSWERS]
-        recovered = self.attacks(Verdict.RECOVERED)
-        unclear = self.attacks(Verdict.UNCLEAR)
-        blind = self.attacks(Verdict.NO_POWER)
-        if recovered:
+        if recovered := self.attacks(Verdict.RECOVERED):
             text = f'Not forgotten: recovered by {"; ".join(recovered)}.'
-        elif unclear:
+        elif unclear := self.attacks(Verdict.UNCLEAR):
             text = f'Forgetting is not shown: undecided for {"; ".join(unclear)}.'
         elif not withstood:
             text = 'Forgetting is not shown: no attack behind the answers has decided.'
@@ -111,7 +108,7 @@ class AuditReport:
             text = 'Forgotten, as far as these attacks can tell.'
         if over := self.attacks(Verdict.OVER_FORGOTTEN):
             text += f' Over-forgotten, and thereby recognisable: {"; ".join(over)}.'
-        if blind:
+        if blind := self.attacks(Verdict.NO_POWER):
             text += f' Without power here: {"; ".join(blind)}.'
         return text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, METRICS
+from mmengine.registry import METRICS
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.errors import ConfigError
@@ -16,12 +16,6 @@ from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.exporting.files import role_config, write_config
 from knowswap_mm.registry import METRICS as OUR_METRICS
 from knowswap_mm.registry import class_of
-
-
-def open_test_data(cfg: Config) -> RoleDataset:
-    """Build the test data of a swap."""
-    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
-    return DATASETS.build(dict(dataset, classes=copy.deepcopy(cfg.swap.classes)))
 
 
 def spread_samples(data: RoleDataset, count: int) -> list[dict[str, Any]]:

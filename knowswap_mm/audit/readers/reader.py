@@ -45,19 +45,12 @@ class Units:
     @classmethod
     def joined(cls, parts: Sequence[Units]) -> Units:
         """Those of several batches, in their order."""
-        return cls(
-            features=np.concatenate([part.features for part in parts]),
-            labels=np.concatenate([part.labels for part in parts]),
-            predicted=np.concatenate([part.predicted for part in parts]),
-            losses=np.concatenate([part.losses for part in parts]),
-            logits=None
-            if parts[0].logits is None
-            else np.concatenate([part.logits for part in parts]),
-            blocks={
-                name: np.concatenate([part.blocks[name] for part in parts])
-                for name in parts[0].blocks
-            },
-        )
+        first = parts[0]
+        names = ['features', 'labels', 'predicted', 'losses']
+        names += [] if first.logits is None else ['logits']
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        blocks = {n: np.concatenate([part.blocks[n] for part in parts]) for n in first.blocks}
+        return cls(**arrays, blocks=blocks)
 
 
 FEATURES = ('head', 'maps')

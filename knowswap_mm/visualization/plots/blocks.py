@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, STYLES, styled_figure
+from knowswap_mm.visualization.plots.style import BAND, DASHES, INK, MUTED, STYLES, styled_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +43,6 @@ def label_blocks(axes: Axes, blocks: Sequence[str], names: bool = False) -> None
     axes.set_xticks(range(1, len(blocks) + 1, step))
 
 
-_DASHES = ('-', '--', ':', '-.')
-
-
 def plot_blocks(profile: Mapping[str, Any]) -> Figure:
     """Draw, for each phase, the gradient of each block and how much its weights changed.
 
@@ -56,7 +53,7 @@ def plot_blocks(profile: Mapping[str, Any]) -> Figure:
         upper, lower = figure.subplots(2, sharex=True)
         for number, phase in enumerate(profile['phases']):
             colour = STYLES.get(phase['kind'], (MUTED, ''))[0].lower()
-            style = dict(color=colour, marker='o', linestyle=_DASHES[number % len(_DASHES)])
+            style = dict(color=colour, marker='o', linestyle=DASHES[number % len(DASHES)])
             places = range(1, len(blocks) + 1)
             upper.plot(places, mean_gradient(phase), label=phase['name'], **style)
             change = [100 * c / w for c, w in zip(phase['change'][-1], weight, strict=True)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.plots.style import (
     BAND,
+    DASHES,
     INK,
     MUTED,
     STYLES,
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from knowswap_mm.runs.results import SwapResults
-
-
-_DASHES = ('-', '--', ':', '-.')
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Curve:
     @classmethod
     def other(cls, label: str, points: Sequence[tuple[float, float]], number: int = 0) -> Curve:
         """The curve of something that is no role's; dashes tell several apart by their number."""
-        return cls(label, points, MUTED, '', _DASHES[number % len(_DASHES)])
+        return cls(label, points, MUTED, '', DASHES[number % len(DASHES)])
 
 
 #: A phase below this share of the run is too short for its name.

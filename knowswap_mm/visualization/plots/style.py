@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Colours that readers with colour blindness can tell apart (Okabe and Ito), and a marker each.
 STYLES = {'learn': ('#0072B2', 'o'), 'forget': ('#D55E00', 's'), 'retain': ('#009E73', '^')}
+DASHES = ('-', '--', ':', '-.')
 INK, LINE, MUTED, BAND = '#1b1f24', '#c9ced6', '#6b7280', '#8f97a3'
 #: What a colour is called in the style sheet of a page.
 ON_A_PAGE = {
