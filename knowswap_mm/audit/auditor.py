@@ -141,17 +141,11 @@ class Auditor:
         return report
 
     def audit(
-        self,
-        config: Mapping[str, Any],
-        swapper: RoleModel,
-        references: Sequence[str | Path] = (),
+        self, config: Mapping[str, Any], swapper: RoleModel, references: Sequence[str | Path] = ()
     ) -> AuditReport:
         """Audit a model in memory, as an export of it would be; it is left as it is.
 
-        Args:
-            config (Mapping): The config of the swap.
-            swapper (RoleModel): The model.
-            references (Sequence): Files of models that were trained without the forget set.
+        The references are files of models that were trained without the forget set.
         """
         others = [self._hosts.of_file(config, path) for path in references]
         before, after = map(self._hosts.kept, (original_host(swapper), merged_host(swapper)))
@@ -224,11 +218,7 @@ class Auditor:
 
 
 def build_auditor(config: Mapping[str, Any] | None, key: str = 'audit') -> Auditor:
-    """Build what a config describes; a wrong key or value is told before anything is audited.
-
-    Args:
-        config (Mapping | None): The field ``audit`` of a config: arguments of :class:`Auditor`.
-        key (str): Config key of the field.
+    """Build what ``audit`` describes; a wrong key or value is told before anything is audited.
 
     Raises:
         ConfigError: If it is no dict, or a key or a value cannot be used.

@@ -92,11 +92,4 @@ class AuditPart(metaclass=ABCMeta):
 
     @abstractmethod
     def run(self, case: Case) -> list[Finding | Table]:
-        """Look at the models.
-
-        Args:
-            case (Case): Models and data.
-
-        Returns:
-            list[Finding | Table]: Results of attacks, and tables without a verdict.
-        """
+        """Look at the models: results of attacks, and tables without a verdict."""

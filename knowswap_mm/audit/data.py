@@ -121,10 +121,7 @@ class AuditData:
     def load(self, dataset: Any, batch_size: int) -> Iterator[dict[str, Any]]:
         """All batches of a data set."""
         yield from DataLoader(
-            dataset,
-            batch_size=batch_size,
-            num_workers=self.workers,
-            collate_fn=pseudo_collate,
+            dataset, batch_size=batch_size, num_workers=self.workers, collate_fn=pseudo_collate
         )
 
 

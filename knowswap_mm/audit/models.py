@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +65,7 @@ class ModelFile:
 
     @staticmethod
     def key_of(config: Mapping[str, Any], path: str | Path, base: bool = False) -> Hashable:
-        """What tells a file as it is now, and what it is read into, from all others.
-
-        Args:
-            config (Mapping): The config of the swap.
-            path (str | Path): The file; it may be missing.
-            base (bool): Whether it is read as the base beneath earlier adapters.
-        """
+        """What tells a file as it is now, if at all, and what it is read into, from all others."""
         path = Path(os.path.realpath(path))  # resolve() fails at a link to itself
         found = path.stat() if os.path.isfile(path) else None
         stamp = None if found is None else (found.st_size, found.st_mtime_ns)
@@ -82,11 +78,7 @@ class ModelFile:
 
 
 class HostStore:
-    """Plain hosts on the device of an audit: equal ones are kept once, a file is read once.
-
-    Args:
-        device (str): Where the models run.
-    """
+    """Plain hosts on the device of an audit: equal ones are kept once, a file is read once."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -112,48 +104,25 @@ class HostStore:
         return self.opened(ModelFile(config, path, base)) if known is None else known
 
 
-class BlockRecorder:
-    """Context manager that keeps the first output of each block, averaged over its positions.
+@contextmanager
+def recorded_blocks(host: nn.Module, names: Iterable[str]) -> Iterator[dict[str, np.ndarray]]:
+    """Gives a dict that keeps the first output of each block, averaged over its positions.
 
-    Args:
-        host (nn.Module): The model.
-        names (Iterable[str]): Names of the blocks.
+    Whoever empties it gets the next ones.
     """
+    found: dict[str, np.ndarray] = {}
 
-    def __init__(self, host: nn.Module, names: Iterable[str]) -> None:
-        self.host, self.names = host, list(names)
-        self._found: dict[str, np.ndarray] = {}
-        self._handles: list[Any] = []
+    def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if name not in found:
+            found[name] = _pooled(output)
 
-    def __enter__(self) -> BlockRecorder:
-        for name in self.names:
-            hook = self._hook(name)
-            self._handles.append(self.host.get_submodule(name).register_forward_hook(hook))
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for handle in self._handles:
+    blocks = {name: host.get_submodule(name) for name in names}
+    handles = [block.register_forward_hook(partial(keep, name)) for name, block in blocks.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
             handle.remove()
-        self._handles.clear()
-
-    def take(self, samples: int) -> dict[str, np.ndarray]:
-        """Outputs since the last call, of blocks that gave one row a sample.
-
-        Args:
-            samples (int): Samples of the batch.
-
-        Returns:
-            dict[str, np.ndarray]: ``(samples, channels)`` by block.
-        """
-        found, self._found = self._found, {}
-        return {name: rows for name, rows in found.items() if len(rows) == samples}
-
-    def _hook(self, name: str) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            if name not in self._found:
-                self._found[name] = _pooled(output)
-
-        return keep
 
 
 @torch.no_grad()
@@ -169,60 +138,42 @@ def _pooled(output: Any) -> np.ndarray:
 
 
 class Subject:
-    """A plain host and what it makes of the data; everything is computed once.
+    """A plain host (a row for every class) and what it makes of the data, each computed once.
 
-    Args:
-        host (nn.Module): A plain host with a row for every class of the swap.
-        data (AuditData): The data.
-        reader (UnitReader): The task.
-        blocks (Sequence[str]): Names of the adapted blocks.
+    The outputs of the given blocks are kept.
     """
 
     def __init__(
-        self,
-        host: nn.Module,
-        data: AuditData,
-        reader: UnitReader,
-        blocks: Sequence[str] = (),
+        self, host: nn.Module, data: AuditData, reader: UnitReader, blocks: Sequence[str] = ()
     ) -> None:
         self.host = host.eval()
         self.data, self.reader, self.blocks = data, reader, list(blocks)
-        self._units: dict[tuple[str, str], Units] = {}
-        self._remembered: dict[str, Any] = {}
-        self._metrics: dict[str, float] | None = None
+        self._remembered: dict[Hashable, Any] = {}
 
     def units(self, split: str, role: str) -> Units:
         """What the model makes of the chosen samples of a role."""
-        if (split, role) not in self._units:
-            self._units[split, role] = read_units(
-                self.host, self.data, self.reader, split, role, self.blocks
-            )
-        return self._units[split, role]
+        given = (self.host, self.data, self.reader, split, role, self.blocks)
+        return self.remembered(('units', split, role), lambda: read_units(*given))
 
-    def remembered(self, key: str, measure: Callable[[], Any]) -> Any:
-        """A measurement of this model; it is made once for each key.
-
-        Args:
-            key (str): Names the measurement and its settings.
-            measure (Callable): Makes it.
-        """
+    def remembered(self, key: Hashable, measure: Callable[[], Any]) -> Any:
+        """A measurement of this model; it is made once for each key, which holds its settings."""
         if key not in self._remembered:
             self._remembered[key] = measure()
         return self._remembered[key]
 
     def metrics(self) -> dict[str, float]:
         """The host's metrics by role on the whole test data, with those of single classes."""
-        if self._metrics is None:
-            dataset = self.data.as_tested
-            reader = self.reader
-            metric = dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
-            evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **metric))
-            evaluator.dataset_meta = dataset.metainfo
-            with torch.no_grad():
-                for batch in self.data.load(dataset, self.data.metric_batch_size):
-                    evaluator.process(self.host.test_step(batch), batch)
-            self._metrics = evaluator.evaluate(len(dataset))
-        return self._metrics
+        return self.remembered(('metrics',), self._measured_metrics)
+
+    @torch.no_grad()
+    def _measured_metrics(self) -> dict[str, float]:
+        dataset, reader = self.data.as_tested, self.reader
+        metric = dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
+        evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **metric))
+        evaluator.dataset_meta = dataset.metainfo
+        for batch in self.data.load(dataset, self.data.metric_batch_size):
+            evaluator.process(self.host.test_step(batch), batch)
+        return evaluator.evaluate(len(dataset))
 
 
 @torch.no_grad()
@@ -235,22 +186,17 @@ def read_units(
     blocks: Sequence[str] = (),
     at_most: int | None = None,
 ) -> Units:
-    """Read the chosen samples of a role.
+    """Read the chosen samples of a role, or the first of them, by a host in evaluation mode.
 
-    Args:
-        host (nn.Module): A plain host in evaluation mode.
-        data (AuditData): The data.
-        reader (UnitReader): The task.
-        split (str): ``train`` or ``test``.
-        role (str): The role.
-        blocks (Sequence[str]): Blocks whose outputs are kept.
-        at_most (int | None): Take fewer samples than the audit does.
+    The outputs of the given blocks are kept.
     """
     own = data.labels(role)
     parts = []
-    with BlockRecorder(host, blocks) as recorder:
+    with recorded_blocks(host, blocks) as found:
         for batch in data.batches(split, data.positions(split, role)[:at_most]):
             units = reader.read(host, batch, own)
-            units.blocks = recorder.take(len(batch['inputs']))
+            samples = len(batch['inputs'])
+            units.blocks = {name: rows for name, rows in found.items() if len(rows) == samples}
+            found.clear()
             parts.append(units)
     return Units.joined(parts)

@@ -98,12 +98,9 @@ class AuditReport:
         """The overall verdict; nothing is called forgotten that an attack recovers."""
         # A wrong answer alone says nothing of what is known.
         withstood = [name for name in self.attacks(Verdict.NOT_RECOVERED) if name != ANSWERS]
-        recovered = self.attacks(Verdict.RECOVERED)
-        unclear = self.attacks(Verdict.UNCLEAR)
-        blind = self.attacks(Verdict.NO_POWER)
-        if recovered:
+        if recovered := self.attacks(Verdict.RECOVERED):
             text = f'Not forgotten: recovered by {"; ".join(recovered)}.'
-        elif unclear:
+        elif unclear := self.attacks(Verdict.UNCLEAR):
             text = f'Forgetting is not shown: undecided for {"; ".join(unclear)}.'
         elif not withstood:
             text = 'Forgetting is not shown: no attack behind the answers has decided.'
@@ -111,7 +108,7 @@ class AuditReport:
             text = 'Forgotten, as far as these attacks can tell.'
         if over := self.attacks(Verdict.OVER_FORGOTTEN):
             text += f' Over-forgotten, and thereby recognisable: {"; ".join(over)}.'
-        if blind:
+        if blind := self.attacks(Verdict.NO_POWER):
             text += f' Without power here: {"; ".join(blind)}.'
         return text
 
@@ -140,11 +137,7 @@ class AuditReport:
     def write(self, folder: str | Path) -> Path:
         """Write the page and then, whole or not at all, the json, by which an audit is finished.
 
-        Args:
-            folder (str | Path): Where to; it is made if need be.
-
-        Returns:
-            Path: The page.
+        The folder is made if need be; returns the page's path.
         """
         folder = Path(folder)
         page = folder / AUDIT_PAGE

@@ -13,13 +13,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % confidence interval.
-
-    Attributes:
-        value (float): The number.
-        low (float): Lower end of the interval.
-        high (float): Upper end.
-    """
+    """A number and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -32,11 +26,7 @@ class Estimate:
 
     @classmethod
     def of_share(cls, hits: Sequence[bool] | np.ndarray) -> Estimate:
-        """A share of independent trials, with Wilson's interval.
-
-        Args:
-            hits (Sequence[bool]): Whether each trial was a hit; at least one.
-        """
+        """A share of independent trials (at least one), with Wilson's interval."""
         hits = np.asarray(hits, dtype=bool)
         found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method='wilson')
         return cls(float(hits.mean()), float(found.low), float(found.high))
@@ -81,9 +71,6 @@ def mean_of_references(estimates: Sequence[Estimate]) -> Estimate:
     With two models or more, their spread is added to the interval, as for the prediction of one
     further model: another training would not give exactly the same number. (A normal prediction
     interval; Student's would be several times as wide with the two or three models that one has.)
-
-    Args:
-        estimates (Sequence[Estimate]): One a model; at least one.
     """
     values = np.array([estimate.value for estimate in estimates])
     count = len(values)
@@ -121,7 +108,7 @@ class Verdict(str, Enum):
         """Compare a statistic, of which more means more knowledge, with both ends of its scale.
 
         The scale runs from the floor (a model that never saw the classes, or chance) to the model
-        before the swap.
+        before the swap; the margin is a share of it.
 
         - ``recovered``: surely more than the margin above the floor;
         - ``over-forgotten``: surely more than the margin below it, which marks the classes as
@@ -130,12 +117,6 @@ class Verdict(str, Enum):
         - ``unclear``: the interval allows both, or there is no floor to compare with;
         - ``no power``: the attack cannot tell the model before the swap from the floor either, so
           that its silence says nothing; or the difference has no bound on either side.
-
-        Args:
-            after (Estimate): The audited model.
-            floor (Estimate | None): Models that never saw the classes, or chance; None if unknown.
-            before (Estimate): The model before the swap.
-            margin (float): Tolerated share of the scale.
         """
         if floor is None:
             return cls.UNCLEAR

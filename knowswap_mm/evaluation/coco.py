@@ -89,11 +89,7 @@ class CocoRoleMetric(BaseMetric):
             raise ConfigError('val_evaluator.metric.metric', self.host.metrics, problem, fix)
 
     def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
-        """Config of mmdet's metric that gives the same figures over written test data.
-
-        Args:
-            metainfo (dict): ``ann_file`` of the role.
-        """
+        """Config of mmdet's metric that gives the same figures over the role's ``ann_file``."""
         config = dict(self._config, ann_file=metainfo['ann_file'])
         return config | (dict(prefix=self._given_prefix) if self._given_prefix else {})
 

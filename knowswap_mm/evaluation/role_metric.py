@@ -20,12 +20,7 @@ from knowswap_mm.roles import ROLES
 def swap_score(metrics: dict[str, float], scale: float = 100.0) -> float:
     """Harmonic mean of learn, ``scale - forget`` and retain, over the roles that were measured.
 
-    Args:
-        metrics (dict[str, float]): Metric by role.
-        scale (float): Best possible value of the metric.
-
-    Returns:
-        float: 0 to ``scale``.
+    0 to ``scale``, the best possible value of the metric.
     """
     parts = [scale - v if role == 'forget' else v for role, v in metrics.items()]
     if not parts or min(parts) <= 0:
@@ -78,12 +73,8 @@ class RoleMetric(BaseMetric):
     def plain_configs(self, role: str, metainfo: dict[str, Any]) -> list[dict[str, Any]]:
         """Configs of metrics of the host library that measure the role without this package.
 
-        A metric of this package tells its counterpart by ``plain_config(metainfo)``, or is left
-        out; one of the host library is its own.
-
-        Args:
-            role (str): The role.
-            metainfo (dict): What :meth:`RoleView.write_plain` tells about the written data.
+        A metric of this package tells its counterpart by ``plain_config(metainfo)``, with what
+        :meth:`RoleView.write_plain` tells, or is left out; one of the host library is its own.
         """
         configs = []
         for config, metric in zip(self._configs[role], self.metrics[role], strict=True):
@@ -126,13 +117,9 @@ class RoleMetric(BaseMetric):
             self.results.append((role, index, results))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Gather the results of all processes and compute every role's metrics.
+        """Gather the results of all processes: ``<role>/<metric>``, and ``swap/score``.
 
-        Args:
-            size (int): Samples of the data set; repeated ones are dropped by index instead.
-
-        Returns:
-            dict[str, float]: ``<role>/<metric>``, and ``swap/score``.
+        Samples are counted by index, whatever the size of the data set.
         """
         gathered: dict[str, dict[int, list]] = {role: {} for role in ROLES}
         for part in all_gather_object(_on_cpu(self.results)):
@@ -191,11 +178,7 @@ class PerClassAccuracy(BaseMetric):
     default_prefix = 'class'
 
     def plain_config(self, metainfo: dict[str, Any]) -> dict[str, Any]:
-        """Config of mmpretrain's metric: the recall of a class is its accuracy.
-
-        Args:
-            metainfo (dict): Not used.
-        """
+        """Config of mmpretrain's metric: the recall of a class is its accuracy."""
         return dict(type='mmpretrain.SingleLabelMetric', items=('recall',), average=None)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

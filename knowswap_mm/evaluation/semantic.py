@@ -39,9 +39,6 @@ class SemanticRoleMetric(BaseMetric):
         """Config of mmseg's metric; the role's mIoU is the mean of some of the rows of its table.
 
         They are the classes of the role with ground truth, that is, with a number under ``Acc``.
-
-        Args:
-            metainfo (dict): ``ignore_index`` of the maps.
         """
         ignored = metainfo.get('ignore_index', 255)
         return dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], ignore_index=ignored)
@@ -57,14 +54,10 @@ class SemanticRoleMetric(BaseMetric):
             self.results.append(torch.stack(areas).long())
 
     def compute_metrics(self, results: list[torch.Tensor]) -> dict[str, float]:
-        """The metrics of the role.
+        """``mIoU``, ``mAcc`` and ``aAcc`` of the role, and ``IoU/<class>`` on request.
 
-        Args:
-            results (list[torch.Tensor]): By image ``(4, classes)``.
-
-        Returns:
-            dict[str, float]: ``mIoU``, ``mAcc``, ``aAcc`` (the right ones among all pixels of the
-            role's classes), and ``IoU/<class>`` on request; 0 if no class of the role occurs.
+        ``aAcc`` is the share of right ones among all pixels of the role's classes. All are 0 if no
+        class of the role occurs. Results are ``(4, classes)`` by image.
         """
         intersection, union, _, label = torch.stack(results).sum(dim=0).double()
         names = list(self.dataset_meta['classes'])

@@ -25,13 +25,7 @@ class LayerProbe:
 
     A merged layer can then be compared on the very same inputs: a deviation is its own and not
     that of the layers before it. Of a linear layer some of the tokens of its first call are kept,
-    of any other the first image.
-
-    Args:
-        class_tensors (Iterable[str]): Names of the tensors with class rows.
-
-    Attributes:
-        seen (dict[str, tuple[Tensor, Tensor]]): Input and output by name in the plain host.
+    of any other the first image. ``seen`` has input and output by name in the plain host.
     """
 
     def __init__(self, class_tensors: Iterable[str] = ()) -> None:
@@ -101,10 +95,7 @@ class ExportCheck:
     """
 
     def __init__(
-        self,
-        host: nn.Module,
-        samples: Sequence[dict[str, Any]],
-        class_tensors: Iterable[str] = (),
+        self, host: nn.Module, samples: Sequence[dict[str, Any]], class_tensors: Iterable[str] = ()
     ) -> None:
         self.samples = list(samples)
         self.deviations: dict[str, float] = {}
@@ -113,14 +104,7 @@ class ExportCheck:
             self._wanted = list(self._run(host))
 
     def compare(self, plain: nn.Module) -> dict[str, float]:
-        """Measure how far a plain host is off.
-
-        Args:
-            plain (nn.Module): The plain host with the weights that are to be written.
-
-        Returns:
-            dict[str, float]: :attr:`deviations`.
-        """
+        """Measure how far the plain host that is to be written is off: :attr:`deviations`."""
         features, predictions = [], []
         for wanted, given in zip(self._wanted, self._run(plain), strict=True):
             features += map(_deviation, wanted[0], given[0])
@@ -133,10 +117,7 @@ class ExportCheck:
         return self.deviations
 
     def refuse_deviations(self, precision: str) -> None:
-        """Raise if the plain host is too far off.
-
-        Args:
-            precision (str): ``float32`` or ``float16``.
+        """Raise if the plain host is too far off for ``float32`` or ``float16``.
 
         Raises:
             CheckpointError: Names what deviates, by how much, and the tolerance.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
@@ -25,7 +25,7 @@ from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting.check import ExportCheck
 from knowswap_mm.exporting.files import host_config, write_config
 from knowswap_mm.exporting.host import ExportedHost
-from knowswap_mm.exporting.role_tests import open_test_data, spread_samples, write_role_tests
+from knowswap_mm.exporting.role_tests import spread_samples, write_role_tests
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors, write_text
 from knowswap_mm.models.foreign_code import no_foreign_code
@@ -37,12 +37,8 @@ from knowswap_mm.models.loading import load_weights
 def new_folder(out: Path, key: str) -> Iterator[Path]:
     """Give a folder beside ``out`` to write to, which becomes ``out`` at the end of the block.
 
-    Args:
-        out (Path): The folder to be; it must not exist.
-        key (str): Option that names it, for messages.
-
     Raises:
-        ConfigError: If it exists.
+        ConfigError: If ``out`` exists; it names the option ``key``.
     """
     refuse_existing(out, key)
     with write_folder(out, replace=False) as folder:
@@ -103,7 +99,8 @@ def read_test_data(args: argparse.Namespace, cfg: Config, names: list[str]) -> R
     if not args.check and not args.test_data:
         return None
     try:
-        data = open_test_data(cfg)
+        dataset = copy.deepcopy(cfg.test_dataloader.dataset)
+        data = DATASETS.build(dict(dataset, classes=copy.deepcopy(cfg.swap.classes)))
     except Exception as error:  # any data set may raise anything
         key, value = ('--test-data', True) if args.test_data else ('--check', args.check)
         fix = 'put the data where test_dataloader of the config says, or leave them out: --check 0'

@@ -25,12 +25,6 @@ def plain_host_config(host: dict[str, Any]) -> dict[str, Any]:
     Options that only our type has are left out. A type that wraps another one says where its
     config has it, by an attribute ``plain_part``.
 
-    Args:
-        host (dict): ``model.host`` of a swap.
-
-    Returns:
-        dict: The config that builds the same network in stock tools.
-
     Raises:
         ConfigError: If a type of ours extends none of a host library.
     """
@@ -40,11 +34,7 @@ def plain_host_config(host: dict[str, Any]) -> dict[str, Any]:
 def plain_key_prefixes(host: nn.Module) -> dict[str, str]:
     """Beginnings of keys that change when what is wrapped takes the place of its wrapper.
 
-    Args:
-        host (nn.Module): A host.
-
-    Returns:
-        dict[str, str]: For a wrapped backbone ``{'backbone.backbone.': 'backbone.'}``.
+    For a wrapped backbone they are ``{'backbone.backbone.': 'backbone.'}``.
     """
     wrappers = ((n, m) for n, m in host.named_modules() if hasattr(m, 'plain_part'))
     return {f'{name}.{module.plain_part}.': f'{name}.' for name, module in wrappers}
@@ -96,13 +86,7 @@ _HERE = '{{ fileDirname }}'
 
 
 def host_config(cfg: Config, model: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """What inferencers and deployment tools need.
-
-    Args:
-        cfg (Config): Config of the swap.
-        model (dict): Config of the plain host.
-        classes (Sequence[str]): Names of its classes.
-    """
+    """What inferencers and deployment tools need, from the swap's config and the plain host's."""
     role = next(iter(cfg.test_dataloader.dataset.roles.values()))
     dataset = inner_config(role.dataset)
     pipeline = plain_host_config(dict(pipeline=dataset['pipeline']))['pipeline']
@@ -128,14 +112,7 @@ def role_config(
     metrics: Sequence[dict[str, Any]],
     role_classes: Sequence[str],
 ) -> dict[str, Any]:
-    """What the host's ``test.py`` needs beside :func:`host_config` to measure a role.
-
-    Args:
-        cfg (Config): Config of the swap.
-        dataset (dict): Config of the host's data set.
-        metrics (Sequence[dict]): Configs of the host's metrics.
-        role_classes (Sequence[str]): The classes of the role.
-    """
+    """What the host's ``test.py`` needs beside :func:`host_config` to measure a role."""
     given = cfg.test_dataloader
     kept = ('batch_size', 'num_workers', 'persistent_workers', 'collate_fn', 'pin_memory')
     loader = {key: given[key] for key in kept if key in given}
@@ -157,10 +134,7 @@ def role_config(
 def write_config(path: Path, config: dict[str, Any], base: str | None = None) -> None:
     """Write a config file; paths inside its folder are found wherever the folder lies.
 
-    Args:
-        path (Path): The file.
-        config (dict): Its contents.
-        base (str | None): Config file beside it that it builds upon.
+    ``base`` is a config file beside it that it builds upon.
     """
     text = Config(_movable(config, str(path.parent))).pretty_text
     if base:

@@ -49,12 +49,7 @@ class ExportedHost:
         self._kept: list[int] | None = None
 
     def drop(self, forgotten: Sequence[str]) -> None:
-        """Take the rows of classes out of the head; the others move up.
-
-        Spare rows without a class go, too.
-
-        Args:
-            forgotten (Sequence[str]): Names.
+        """Take the rows of classes, and spare ones, out of the head; the others move up.
 
         Raises:
             ConfigError: If a class is unknown, or none would be left.
@@ -88,10 +83,7 @@ class ExportedHost:
                 self._cut_weights(value)
 
     def state_dict(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """The weights under the host's keys.
-
-        Args:
-            dtype (torch.dtype): Of the floating-point tensors.
+        """The weights under the host's keys, floating-point ones in a precision.
 
         Raises:
             CheckpointError: If it cannot hold a value.

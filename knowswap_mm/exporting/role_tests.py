@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, METRICS
+from mmengine.registry import METRICS
 
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.errors import ConfigError
@@ -18,23 +18,8 @@ from knowswap_mm.registry import METRICS as OUR_METRICS
 from knowswap_mm.registry import class_of
 
 
-def open_test_data(cfg: Config) -> RoleDataset:
-    """Build the test data of a swap.
-
-    Args:
-        cfg (Config): Config of the swap.
-    """
-    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
-    return DATASETS.build(dict(dataset, classes=copy.deepcopy(cfg.swap.classes)))
-
-
 def spread_samples(data: RoleDataset, count: int) -> list[dict[str, Any]]:
-    """Some samples, as even as can be over the roles and within each.
-
-    Args:
-        data (RoleDataset): The test data.
-        count (int): How many; at least one a role.
-    """
+    """Some samples, as even as can be over the roles and within each; at least one a role."""
     samples = []
     views = list(data.views.values())
     for position, view in enumerate(views):
@@ -45,23 +30,12 @@ def spread_samples(data: RoleDataset, count: int) -> list[dict[str, Any]]:
 
 
 def write_role_tests(
-    folder: Path,
-    cfg: Config,
-    data: RoleDataset,
-    labels: Mapping[int, int],
-    classes: Sequence[str],
+    folder: Path, cfg: Config, data: RoleDataset, labels: Mapping[int, int], classes: Sequence[str]
 ) -> dict[str, list[str]]:
     """Write ``test_<role>.py`` and its data for every role that has a class left.
 
-    Args:
-        folder (Path): The folder of the export, with its ``config.py``.
-        cfg (Config): Config of the swap.
-        data (RoleDataset): Its test data.
-        labels (Mapping[int, int]): From the label in the swap to the exported one.
-        classes (Sequence[str]): Names of the exported classes.
-
-    Returns:
-        dict[str, list[str]]: The classes of each role that was written.
+    ``labels`` leads from the label in the swap to the exported one. Returns the classes of each
+    role that was written.
     """
     metric = _role_metric(cfg)
     written = {}

@@ -8,20 +8,15 @@ from typing import Any
 
 
 def markdown_text(text: Any) -> str:
-    """Foreign text in one line of Markdown, where html and the marks of Markdown mean nothing.
-
-    Args:
-        text: Any text.
-    """
+    """Foreign text in one line of Markdown, where html and the marks of Markdown mean nothing."""
     text = str(text).replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
     return re.sub(r'([\\`*_\[\]|#!])', r'\\\1', ' '.join(text.split()))
 
 
 def table_cell(value: Any) -> str:
-    """Text that stays in its cell; its other marks keep their meaning, for terminals and ``**``.
+    """Text that stays in its cell, a dash for None.
 
-    Args:
-        value: Any value; None is a dash.
+    Its other marks keep their meaning, for terminals and ``**``.
     """
     if value is None:
         return '-'
@@ -36,11 +31,8 @@ def markdown_table(
 ) -> str:
     """A table whose contents cannot break out of their cells.
 
-    Args:
-        header (Sequence[str]): Names of the columns.
-        rows (Iterable[Sequence]): Cells of each row, as many as there are columns.
-        aligned (bool): Whether columns are padded to one width, to be read in a terminal.
-        escape (Callable): Makes the text of a cell, see :func:`table_cell`.
+    ``aligned`` pads the columns to one width, to be read in a terminal; ``escape`` makes the text
+    of a cell, see :func:`table_cell`.
     """
     head, *body = [[escape(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]

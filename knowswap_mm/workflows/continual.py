@@ -50,23 +50,13 @@ class ContinualTable:
         self._forgotten: list[str] = []
 
     def add_start(self, classes: ClassRoles, metrics: Mapping[str, float]) -> None:
-        """Record the model before the first swap.
-
-        Args:
-            classes (ClassRoles): Classes of the first swap.
-            metrics (Mapping[str, float]): Metrics of the model.
-        """
+        """Record the model before the first swap."""
         measured = self._by_class(metrics)
         accuracy = {name: measured[name] for name in classes.old if name in measured}
         self.states.append(dict(name=START, classes=accuracy, groups={}, means={}))
 
     def add(self, classes: ClassRoles, metrics: Mapping[str, float]) -> None:
-        """Record the model after the next swap.
-
-        Args:
-            classes (ClassRoles): Classes of the swap.
-            metrics (Mapping[str, float]): Metrics of every class, whatever its role.
-        """
+        """Record the model after the next swap, by metrics of every class, whatever its role."""
         measured = self._by_class(metrics)
         accuracy = {name: measured[name] for name in classes.names if name in measured}
         groups = {name: self._group(classes, name) for name in accuracy}

@@ -36,11 +36,7 @@ def execute(command: list[str], output: IO[str]) -> int:
     """Run a command in a process of its own and return its exit code."""
     environment = {'OMP_NUM_THREADS': '1', **os.environ}
     process = subprocess.Popen(
-        command,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        start_new_session=True,
+        command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
     )
     RUNNING.add(process)
     try:

@@ -60,14 +60,7 @@ class MembershipInference(AuditPart):
 
 
 def scores(units: Units) -> dict[str, np.ndarray]:
-    """Score of each attack by sample; a higher one means "was trained on".
-
-    Args:
-        units (Units): Units; the attacks on answers need their logits.
-
-    Returns:
-        dict[str, np.ndarray]: By attack ``(samples,)``.
-    """
+    """Score of each attack by sample, ``(samples,)``; a higher one means "was trained on"."""
     found = dict(loss=-units.losses)
     if units.logits is not None:
         logs = log_softmax(units.logits.astype(np.float64), axis=1)
@@ -87,9 +80,6 @@ def modified_entropy(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
         logs (np.ndarray): Logarithms of the probabilities, ``(samples, classes)``.
         labels (np.ndarray): True labels, ``(samples,)``.
-
-    Returns:
-        np.ndarray: ``(samples,)``.
     """
     rows = np.arange(len(labels))
     chances = np.exp(logs)
@@ -99,14 +89,7 @@ def modified_entropy(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def auc(members: np.ndarray, others: np.ndarray, resamples: int, seed: int) -> Estimate:
-    """Area under the ROC curve, with a percentile bootstrap interval over both samples.
-
-    Args:
-        members (np.ndarray): Scores of members.
-        others (np.ndarray): Scores of the rest.
-        resamples (int): Resamples of the bootstrap.
-        seed (int): Its seed.
-    """
+    """Area under the ROC curve, with a percentile bootstrap interval over both samples."""
     area = float(_area(members, others))
     if min(len(members), len(others)) < 2:  # nothing to resample: anything is possible
         return Estimate(area, 0.0, 1.0)

@@ -183,12 +183,8 @@ class Relearning(AuditPart):
 def regained_after(steps: Sequence[int | None], limit: int) -> Estimate:
     """Mean over the runs of minus the binary logarithm of the steps, each with one added.
 
-    The steps are known up to the distance between two looks. With a run that did not get there the
-    mean is an upper bound, so that the interval has no lower end.
-
-    Args:
-        steps (Sequence[int | None]): Steps of each run; None if the limit was not enough.
-        limit (int): Largest number of steps.
+    The steps are known up to the distance between two looks. With a run that did not get there
+    (None) the mean is an upper bound, so that the interval has no lower end.
     """
     if not any(count is None or count > 0 for count in steps):  # nothing was to be regained
         return Estimate.exact(0.0)

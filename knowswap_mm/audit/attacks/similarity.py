@@ -63,16 +63,10 @@ def alignment(left: np.ndarray, right: np.ndarray) -> float:
     Args:
         left (np.ndarray): ``(samples, channels)``; more than three samples.
         right (np.ndarray): ``(samples, channels)`` of any width.
-
-    Returns:
-        float: Near 1 for equal geometry, near 0 for none.
     """
-    grams = [_without_diagonal(each.astype(np.float64)) for each in (left, right)]
-    across, first, second = (
-        _independence(a, b) for a, b in ((grams[0], grams[1]), (grams[0],) * 2, (grams[1],) * 2)
-    )
-    norm = np.sqrt(max(first, 0.0) * max(second, 0.0))
-    return float(across / norm) if norm > 0 else 0.0
+    left, right = (_without_diagonal(each.astype(np.float64)) for each in (left, right))
+    norm = np.sqrt(max(_independence(left, left), 0.0) * max(_independence(right, right), 0.0))
+    return float(_independence(left, right) / norm) if norm > 0 else 0.0
 
 
 def _without_diagonal(rows: np.ndarray) -> np.ndarray:

@@ -45,19 +45,12 @@ class Units:
     @classmethod
     def joined(cls, parts: Sequence[Units]) -> Units:
         """Those of several batches, in their order."""
-        return cls(
-            features=np.concatenate([part.features for part in parts]),
-            labels=np.concatenate([part.labels for part in parts]),
-            predicted=np.concatenate([part.predicted for part in parts]),
-            losses=np.concatenate([part.losses for part in parts]),
-            logits=None
-            if parts[0].logits is None
-            else np.concatenate([part.logits for part in parts]),
-            blocks={
-                name: np.concatenate([part.blocks[name] for part in parts])
-                for name in parts[0].blocks
-            },
-        )
+        first = parts[0]
+        names = ['features', 'labels', 'predicted', 'losses']
+        names += [] if first.logits is None else ['logits']
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        blocks = {n: np.concatenate([part.blocks[n] for part in parts]) for n in first.blocks}
+        return cls(**arrays, blocks=blocks)
 
 
 FEATURES = ('head', 'maps')
@@ -66,15 +59,7 @@ _ALMOST = 0.8
 
 
 class LastCall:
-    """Context manager that keeps what a module was last called with, and what it answered.
-
-    Args:
-        module (nn.Module): The module.
-
-    Attributes:
-        inputs (tuple): Positional arguments of the call.
-        output: What it returned.
-    """
+    """Context manager that keeps positional ``inputs`` and ``output`` of a module's last call."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -97,14 +82,8 @@ def queries_at(overlaps: Tensor, queries: Tensor) -> Tensor:
 
     Several queries often lie on one unit almost equally well, and which of them is the best by a
     hair is chance: their mean is read. A unit that no query overlaps well is read from the one
-    that overlaps it most, a unit that none overlaps from the mean of all.
-
-    Args:
-        overlaps (Tensor): Overlap of each unit with each query, from 0 to 1, ``(units, queries)``.
-        queries (Tensor): ``(queries, channels)``.
-
-    Returns:
-        Tensor: ``(units, channels)``.
+    that overlaps it most, a unit that none overlaps from the mean of all. Overlaps are from 0 to
+    1, ``(units, queries)``, queries ``(queries, channels)``, the result ``(units, channels)``.
     """
     near = (overlaps >= _ALMOST * overlaps.amax(dim=1, keepdim=True)).to(queries)
     return near @ queries / near.sum(dim=1, keepdim=True)

@@ -49,9 +49,7 @@ class DetectionDrawer(Drawer):
 
 
 def _draw(
-    image: np.ndarray,
-    boxes: Sequence[tuple[Sequence[float], int]],
-    classes: Sequence[str],
+    image: np.ndarray, boxes: Sequence[tuple[Sequence[float], int]], classes: Sequence[str]
 ) -> Drawing:
     drawn, factor = resized(image)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(18)

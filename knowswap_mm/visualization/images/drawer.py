@@ -57,25 +57,13 @@ class Drawer(metaclass=ABCMeta):
     def prediction(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
     ) -> Drawing:
-        """Draw what the model says.
-
-        Args:
-            image (np.ndarray): As above.
-            sample: The host's data sample with predictions.
-            record (Mapping): As above.
-            classes (Sequence[str]): Names of the classes.
-        """
+        """Draw what the model says; the sample has its predictions."""
 
     @staticmethod
     def image_of(batch: Mapping[str, Any], sample: Any) -> np.ndarray:
-        """The image of a sample: its file, or else what the pipeline made of it.
+        """The image of a batch of one sample: its file, or else what the pipeline made of it.
 
-        Args:
-            batch (Mapping): A batch of this sample alone.
-            sample: The data sample.
-
-        Returns:
-            np.ndarray: RGB, uint8.
+        RGB, ``(H, W, 3)``, uint8.
         """
         path = sample.metainfo.get('img_path')
         if path:
@@ -86,11 +74,7 @@ class Drawer(metaclass=ABCMeta):
 
 
 def resized(image: np.ndarray) -> tuple[Image.Image, float]:
-    """The image with a longer side of :data:`SIZE`, and the factor.
-
-    Args:
-        image (np.ndarray): RGB, uint8.
-    """
+    """The image (RGB, uint8) with a longer side of :data:`SIZE`, and the factor."""
     height, width = image.shape[:2]
     factor = SIZE / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))

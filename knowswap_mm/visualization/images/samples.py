@@ -45,15 +45,12 @@ class SampleImages:
 
     @torch.no_grad()
     def draw(self, model: nn.Module, state: str, iteration: int) -> Iterator[tuple[str, Drawing]]:
-        """Predict, draw and store.
+        """Predict, draw and store; give role and number, and the prediction, with an image always.
 
         Args:
             model (nn.Module): The model in evaluation mode; it has ``test_step``.
             state (str): What the model is now, e.g. ``start`` or the name of a phase.
             iteration (int): Iterations done.
-
-        Yields:
-            tuple[str, Drawing]: Role and number, and what was predicted; with an image always.
         """
         index = self._read_index()
         predictions, samples = [], []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowswap_mm.visualization.plots.depth import depth, mean_gradient, relative_change
-from knowswap_mm.visualization.plots.style import BAND, INK, MUTED, STYLES, styled_figure
+from knowswap_mm.visualization.plots.style import BAND, DASHES, INK, MUTED, STYLES, styled_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
 
 def part_of(block: str) -> str:
-    """The part of the model that a block belongs to, in one word.
+    """The part of the model that a block belongs to: the last name before the lists of layers.
 
-    Args:
-        block (str): Name of a module, e.g. ``decode_head.pixel_decoder.encoder.layers.0``.
-
-    Returns:
-        str: The last name before the lists of layers, e.g. ``encoder``.
+    That of ``decode_head.pixel_decoder.encoder.layers.0`` is ``encoder``.
     """
     names = [name for name in block.split('.') if not name.isdecimal()]
     named = [name for name in names if name not in ('layers', 'stages', 'blocks')]
@@ -31,13 +27,7 @@ def part_of(block: str) -> str:
 
 
 def label_blocks(axes: Axes, blocks: Sequence[str], names: bool = False) -> None:
-    """Number the blocks from 1, and shade every other part of the model.
-
-    Args:
-        axes (Axes): Where.
-        blocks (Sequence[str]): Names of the blocks.
-        names (bool): Whether the parts are named above.
-    """
+    """Number the blocks from 1, shade every other part of the model, and name it above if asked."""
     first = 1
     for number, (part, members) in enumerate(groupby(blocks, part_of)):
         last = first + len(list(members)) - 1
@@ -53,24 +43,17 @@ def label_blocks(axes: Axes, blocks: Sequence[str], names: bool = False) -> None
     axes.set_xticks(range(1, len(blocks) + 1, step))
 
 
-_DASHES = ('-', '--', ':', '-.')
-
-
 def plot_blocks(profile: Mapping[str, Any]) -> Figure:
     """Draw, for each phase, the gradient of each block and how much its weights changed.
 
-    Args:
-        profile (Mapping): What :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile` wrote.
-
-    Returns:
-        Figure: Two panels over the blocks.
+    The profile is what :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile` wrote.
     """
     blocks, weight = profile['blocks'], profile['weight']
     with styled_figure(5.4, 4.2) as figure:
         upper, lower = figure.subplots(2, sharex=True)
         for number, phase in enumerate(profile['phases']):
             colour = STYLES.get(phase['kind'], (MUTED, ''))[0].lower()
-            style = dict(color=colour, marker='o', linestyle=_DASHES[number % len(_DASHES)])
+            style = dict(color=colour, marker='o', linestyle=DASHES[number % len(DASHES)])
             places = range(1, len(blocks) + 1)
             upper.plot(places, mean_gradient(phase), label=phase['name'], **style)
             change = [100 * c / w for c, w in zip(phase['change'][-1], weight, strict=True)]
@@ -89,12 +72,7 @@ def plot_blocks(profile: Mapping[str, Any]) -> Figure:
 def plot_similarity(blocks: Sequence[str], roles: Mapping[str, Sequence[float | None]]) -> Figure:
     """Draw the centred kernel alignment of each block with itself before the swap, by role.
 
-    Args:
-        blocks (Sequence[str]): Names of the blocks.
-        roles (Mapping): By role one value a block; None where it was not measured.
-
-    Returns:
-        Figure: The plot.
+    A role has one value a block; None where it was not measured.
     """
     with styled_figure(5.4, 2.7) as figure:
         axes = figure.subplots()
@@ -116,13 +94,8 @@ def plot_where(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw one row a host: share of the gradient, share of the change, and depth over time.
 
     Several phases of one kind (runs with other seeds) are thin lines, their mean is a thick one.
-
-    Args:
-        hosts (Mapping): By the name of a host its profiles, see
-            :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile`.
-
-    Returns:
-        Figure: The plot.
+    The profiles of a host are those of
+    :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile`.
     """
     with styled_figure(10, 0.6 + 2.3 * len(hosts)) as figure:
         rows = figure.subplots(len(hosts), 3, squeeze=False)

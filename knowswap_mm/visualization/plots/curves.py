@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from knowswap_mm.roles import ROLES
 from knowswap_mm.visualization.plots.style import (
     BAND,
+    DASHES,
     INK,
     MUTED,
     STYLES,
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from knowswap_mm.runs.results import SwapResults
-
-
-_DASHES = ('-', '--', ':', '-.')
 
 
 @dataclass(frozen=True)
@@ -49,27 +47,14 @@ class Curve:
     def of_role(
         cls, role: str, points: Sequence[tuple[float, float]], label: str = '', marked: bool = False
     ) -> Curve:
-        """The curve of a role in its colour.
-
-        Args:
-            role (str): The role.
-            points (Sequence[tuple[float, float]]): Iteration and value.
-            label (str): Name in the legend; the role's by default.
-            marked (bool): Whether each point has the role's marker.
-        """
+        """The curve of a role in its colour, with its marker at each point if ``marked``."""
         colour, marker = STYLES[role]
         return cls(label or role, points, colour.lower(), marker if marked else '')
 
     @classmethod
     def other(cls, label: str, points: Sequence[tuple[float, float]], number: int = 0) -> Curve:
-        """The curve of something that is no role's; dashes tell several apart.
-
-        Args:
-            label (str): Name in the legend.
-            points (Sequence[tuple[float, float]]): Iteration and value.
-            number (int): How many others there are before it.
-        """
-        return cls(label, points, MUTED, '', _DASHES[number % len(_DASHES)])
+        """The curve of something that is no role's; dashes tell several apart by their number."""
+        return cls(label, points, MUTED, '', DASHES[number % len(DASHES)])
 
 
 #: A phase below this share of the run is too short for its name.
@@ -95,9 +80,6 @@ def plot_curves(
             zero it is so on both sides.
         limits (tuple | None): Ends of the axis.
         bounds (bool): Whether the bound of each phase that has one is drawn.
-
-    Returns:
-        Figure: The plot.
     """
     curves = [curve for curve in curves if curve.points]
     with styled_figure(5.4, 2.7) as figure:
@@ -167,15 +149,9 @@ def _bounds(axes: Axes, phases: Sequence[Mapping[str, Any]]) -> None:
 
 
 def plot_phases(results: SwapResults, path: str | Path, title: str = '') -> Path:
-    """Draw the primary metric of each role at the start and after each phase.
+    """Draw the primary metric of each role at the start and after each phase; return the image.
 
-    Args:
-        results (SwapResults): The results of a run.
-        path (str | Path): Image to write; its ending chooses the format.
-        title (str): Title of the image.
-
-    Returns:
-        Path: The image.
+    The ending of the path chooses the format.
 
     Raises:
         ImportError: If matplotlib is not installed.

@@ -11,37 +11,23 @@ from knowswap_mm.visualization.tables import markdown_table
 
 
 def mean_gradient(phase: Mapping[str, Any], of: str = 'gradient') -> list[float]:
-    """Mean over all steps of a phase, one number a block.
+    """Mean ``gradient`` or ``share`` over all steps of a phase, one number a block.
 
-    Args:
-        phase (Mapping): An entry of :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile`.
-        of (str): ``gradient`` or ``share``.
+    The phase is an entry of :class:`knowswap_mm.engine.hooks.block_profile.BlockProfile`.
     """
     steps = np.asarray(phase['steps'], dtype=float)
     return (steps @ np.asarray(phase[of]) / max(steps.sum(), 1)).tolist()
 
 
 def relative_change(phase: Mapping[str, Any], weight: Sequence[float]) -> np.ndarray:
-    """Change of a block since the phase began, by the norm of its frozen weights.
-
-    Args:
-        phase (Mapping): An entry of a profile.
-        weight (Sequence[float]): Norm of the weights of each block.
-
-    Returns:
-        np.ndarray: ``(parts, blocks)``.
-    """
+    """Change ``(parts, blocks)`` since the phase began, by the norm of the frozen weights."""
     return np.asarray(phase['change']) / np.asarray(weight)
 
 
 def depth(values: Sequence[float]) -> float:
     """Centre of non-negative values over the blocks: 0 is the first block, 1 the last.
 
-    Args:
-        values (Sequence[float]): One a block.
-
-    Returns:
-        float: Not a number if all values are zero.
+    NaN if all values are zero.
     """
     values = np.asarray(values, dtype=float)
     total = values.sum()
@@ -61,12 +47,6 @@ def depth_table(hosts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
     Depth is 0 at the first block and 1 at the last. Values are means over phases of one kind, with
     the smallest and the largest in brackets if there are several.
-
-    Args:
-        hosts (Mapping): By the name of a host its profiles.
-
-    Returns:
-        str: The table.
     """
     rows = []
     for host, profiles in hosts.items():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Colours that readers with colour blindness can tell apart (Okabe and Ito), and a marker each.
 STYLES = {'learn': ('#0072B2', 'o'), 'forget': ('#D55E00', 's'), 'retain': ('#009E73', '^')}
+DASHES = ('-', '--', ':', '-.')
 INK, LINE, MUTED, BAND = '#1b1f24', '#c9ced6', '#6b7280', '#8f97a3'
 #: What a colour is called in the style sheet of a page.
 ON_A_PAGE = {
@@ -57,12 +58,7 @@ RC = {
 
 @contextmanager
 def styled_figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in the colours above; what is drawn in the block has them, too.
-
-    Args:
-        width (float): In inches.
-        height (float): In inches.
-    """
+    """A figure (inches) in the colours above; what is drawn in the block has them, too."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -73,13 +69,8 @@ def styled_figure(width: float, height: float) -> Iterator[Figure]:
 def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     """The plot as an ``<svg>`` element whose colours are those of the page.
 
-    Args:
-        figure (Figure): A plot in the colours of :mod:`colours`.
-        name (str): Unlike that of every other plot of the page; prefix of the ids in the element.
-        alt (str): What the plot shows, for those who do not see it.
-
-    Returns:
-        Markup: The element.
+    The name, unlike that of every other plot of the page, begins the ids in the element; ``alt``
+    says what the plot shows, for those who do not see it.
     """
     import matplotlib
 
@@ -101,12 +92,6 @@ def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
 
 
 def write_figure(path: str | Path, figure: Any, **settings: Any) -> None:
-    """Write a figure, whole or not at all.
-
-    Args:
-        path (str | Path): The file; its ending tells the format.
-        figure (Figure): The figure.
-        **settings: As of ``savefig``.
-    """
+    """Write a figure, whole or not at all; the ending of the path tells the format."""
     kind = Path(path).suffix.removeprefix('.') or 'png'
     write_atomic(path, lambda file: figure.savefig(file, format=kind, **settings))

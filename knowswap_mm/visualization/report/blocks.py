@@ -49,11 +49,7 @@ class Section(metaclass=ABCMeta):
 
     @abstractmethod
     def blocks(self, record: RunFolder) -> Sequence[Block]:
-        """What the section shows; nothing if the run has nothing for it.
-
-        Args:
-            record (RunFolder): The run.
-        """
+        """What the section shows; nothing if the run has nothing for it."""
 
 
 class Block(metaclass=ABCMeta):
@@ -105,12 +101,7 @@ class Banner(Block):
 
 @dataclass(frozen=True)
 class Code(Block):
-    """A config or a command.
-
-    Attributes:
-        text (str): The text.
-        label (str): What it is.
-    """
+    """A config or a command, and what it is called."""
 
     text: str
     label: str
@@ -126,12 +117,7 @@ class Code(Block):
 
 @dataclass(frozen=True)
 class Details(Block):
-    """Blocks behind a line that opens them.
-
-    Attributes:
-        summary (str): The line.
-        blocks (Sequence[Block]): What it opens.
-    """
+    """Blocks behind a line, the summary, that opens them."""
 
     summary: str
     blocks: Sequence[Block]
@@ -209,11 +195,7 @@ class Gallery(Block):
         return '10rem' if self.widest < 2 else f'min(100%, {8.5 * self.widest + 1:g}rem)'
 
     def shots(self, sample: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple]:
-        """An image (None if there is none) and its words: those without one go beneath the last.
-
-        Args:
-            sample (Sequence[tuple[str, Mapping]]): One of :attr:`samples`.
-        """
+        """An image (None if there is none) and its words: those without one go beneath the last."""
         found: list[tuple[dict[str, str] | None, list]] = []
         for name, drawing in sample:
             source = self._source(drawing['file'])

@@ -14,15 +14,8 @@ def class_values(record: RunFolder, role: str) -> tuple[str, dict[str, dict[str,
     """The metric that a role has of its classes, whatever the task calls it.
 
     It is the one with a value for the most classes among the names that hold a class: with the
-    class ``bag``, ``class/bag`` and ``coco/bag_precision`` are such names.
-
-    Args:
-        record (RunFolder): The run.
-        role (str): The role.
-
-    Returns:
-        tuple[str, dict]: Name of the metric with ``*`` for the class, and by class its value in
-        each state in percent; empty if there is none.
+    class ``bag``, ``class/bag`` and ``coco/bag_precision`` are such names. Gives its name with
+    ``*`` for the class, and by class its value in each state in percent; empty if there is none.
     """
     states = record.results.states
     prefix = f'{role}/'
@@ -81,11 +74,7 @@ class Outcome:
 
     @classmethod
     def of(cls, record: RunFolder) -> Outcome:
-        """Judge a run by its last state.
-
-        Args:
-            record (RunFolder): The run.
-        """
+        """Judge a run by its last state."""
         if not record.finished:
             done = max((each['iteration'] for each in record.results.states.values()), default=0)
             headline = f'Not finished: evaluated last at iteration {done} of {record.total}.'

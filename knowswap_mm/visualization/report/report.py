@@ -38,10 +38,7 @@ class Report:
 
     @classmethod
     def of_run(cls, folder: str | Path) -> Report:
-        """Read a run and make its report.
-
-        Args:
-            folder (str | Path): Work dir of the run.
+        """Read the work dir of a run and make its report.
 
         Raises:
             ConfigError: If the folder holds no results of a swap.
@@ -74,13 +71,9 @@ class Report:
         return data
 
     def write(self, folder: str | Path | None = None) -> Path:
-        """Write the three files, each whole or not at all.
+        """Write the three files, each whole or not at all, and give the page.
 
-        Args:
-            folder (str | Path | None): Where to; the folder of the run by default.
-
-        Returns:
-            Path: The page.
+        The folder is that of the run by default.
         """
         folder = Path(folder or self.record.folder)
         numbers = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float) + '\n'

@@ -42,9 +42,8 @@ class Losses(Section):
             blocks.append(Figure('role-losses', plot, alt, 'Loss of each role.', raw))
         if bounds := self._bounds(record):
             blocks.append(bounds)
-        terms = {key.removeprefix('loss_'): log.curve(key) for key in log.keys('loss_')}
-        terms = {name: [p for p in points if p[1]] for name, points in terms.items()}
-        terms = {name: points for name, points in terms.items() if points}
+        found = {key: [p for p in log.curve(key) if p[1]] for key in log.keys('loss_')}
+        terms = {key.removeprefix('loss_'): points for key, points in found.items() if points}
         if terms:
             others = [name for name in terms if name not in ROLES]
             curves = [
