@@ -13,57 +13,16 @@ from typing import Any
 from knowswap_mm.checks import check_whole
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.label_trees import CocoTree, MapTree
-from knowswap_mm.data_tools.publishers import (
-    Ade20k,
-    Ade20kFull,
-    ClassFolders,
-    CocoFolder,
-    CocoMasks,
-    CocoStuff,
-    Cub,
-    CubBoxes,
-    DeepGlobe,
-    ImageNet,
-    OxfordPet,
-    PetMaps,
-    StanfordDogs,
-    VocBoxes,
-    VocMaps,
-)
+from knowswap_mm.data_tools.publishers import SOURCES
 from knowswap_mm.data_tools.selection import match_names, select_images
 from knowswap_mm.data_tools.trees import ImageTree
 from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.datasets.images import pixel_limit
 from knowswap_mm.errors import ConfigError, SwapError
 
-#: By task and name: what reads a layout.
-SOURCES: dict[str, dict[str, Any]] = dict(
-    classification={
-        'class-folders': ClassFolders,
-        'cub': Cub,
-        'imagenet': ImageNet,
-        'oxford-pet': OxfordPet,
-    },
-    detection={'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs, 'voc': VocBoxes},
-    segmentation={
-        'ade20k': Ade20k,
-        'ade20k-full': Ade20kFull,
-        'coco': CocoMasks,
-        'coco-stuff': CocoStuff,
-        'deepglobe': DeepGlobe,
-        'oxford-pet': PetMaps,
-        'voc': VocMaps,
-    },
-)
-
 
 def run_conversion(args: argparse.Namespace, task: str) -> None:
-    """Convert, say what was written, and end the process with a message if something is wrong.
-
-    Args:
-        args (argparse.Namespace): The options.
-        task (str): ``classification``, ``detection`` or ``segmentation``.
-    """
+    """Convert, say what was written, and end the process with a message if something is wrong."""
     started = time.perf_counter()
     try:
         pixel_limit()
@@ -84,20 +43,12 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
 
 def _names(option: str, given: list[str] | None) -> list[str] | None:
     """A list of names, or the lines of a file."""
-    if given and len(given) == 1 and Path(given[0]).is_file():
-        return read_class_names(option, given[0])
-    return read_class_names(option, given)
+    is_file = given and len(given) == 1 and Path(given[0]).is_file()
+    return read_class_names(option, given[0] if is_file else given)
 
 
 def _find_roles(args: argparse.Namespace, known: Sequence[str]) -> dict[str, list[str]]:
-    """Classes of each role; the names in the options become those of the data set.
-
-    Returns:
-        dict[str, list[str]]: ``learn``, or ``forget`` and ``retain``, or nothing.
-
-    Raises:
-        SourceError: If a class is unknown, or all are to be forgotten.
-    """
+    """Classes of each role; the names in the options become those of the data set."""
     options: dict[str, Any] = vars(args)
     for name in ('classes', 'learn', 'forget'):
         if options[name]:

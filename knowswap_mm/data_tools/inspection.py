@@ -21,13 +21,7 @@ _SIDE, _COLUMNS, _ROWS = 96, 8, 100
 
 
 def write_contact_sheet(path: Path, images: Sequence[SourceImage]) -> None:
-    """Write small copies of some images, a row a class, to look at.
-
-    Args:
-        path (Path): A ``.jpg`` file.
-        images (Sequence[SourceImage]): The images; the first ones of each class are shown, of 100
-            classes at most.
-    """
+    """Write small copies of the first images of each class (of 100 at most), a row a class."""
     rows: dict[str, list[Path]] = {}
     for image in images:
         row = rows.setdefault(image.class_name, [])
@@ -69,11 +63,7 @@ class Inspection:
     def run(
         self, paths: Sequence[Path], look: Callable[[int], dict] | None = None
     ) -> list[Finding]:
-        """Look at each image.
-
-        Args:
-            paths (Sequence[Path]): The images.
-            look (Callable | None): Finds out more of the image at a position; may raise anything.
+        """Decode each image; ``look`` finds out more of the one at a position.
 
         Raises:
             SourceError: Names every image that cannot be decoded, or at which ``look`` raised.

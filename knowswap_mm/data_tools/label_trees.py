@@ -42,21 +42,10 @@ class CocoTree(DataTree):
         way: str = 'link',
         roles: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """Check and write the images; all of them or none.
+        """Check and write the images; all of them or none, as :meth:`ImageTree.write`.
 
-        Args:
-            images (Sequence[BoxedImage]): The images.
-            ids (Mapping[str, int]): Category ids of the chosen classes.
-            request (Mapping[str, Any]): What was asked for.
-            way (str): ``link`` or ``copy``.
-            roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
-
-        Returns:
-            bool: True if the tree was written, False if it was there already.
-
-        Raises:
-            SourceError: If an image cannot be decoded, two have one name, or a box lies outside.
-            FileExistsError: If the folder holds something else.
+        ``ids`` are the category ids of the chosen classes. A box outside of its image is a
+        :class:`SourceError`.
         """
         names = [f'{image.split}/{image.path.name}' for image in images]
         roles = dict(roles or {})
@@ -167,25 +156,11 @@ class MapTree(DataTree):
         required: Sequence[str] = (),
         **draw: Any,
     ) -> bool:
-        """Check and write the images; all of them or none.
+        """Check and write the images; all of them or none, as :meth:`ImageTree.write`.
 
-        Args:
-            images (Sequence[MappedImage]): The images.
-            known (Sequence[str]): All classes of the publisher.
-            ids (Mapping[str, int]): The chosen ones with their ids in the maps written.
-            request (Mapping[str, Any]): What was asked for.
-            way (str): ``link`` or ``copy``.
-            roles (Mapping | None): Classes of each role, for ``roles/<role>.txt``.
-            required (Sequence[str]): Classes that some image must have.
-            draw (Any): ``per_class``, ``fraction`` and ``seed`` of :func:`select_images`.
-
-        Returns:
-            bool: True if the tree was written, False if it was there already.
-
-        Raises:
-            SourceError: If a class is unknown, a file is damaged, or a required class has no pixel.
-            ValueError: If a number is out of range.
-            FileExistsError: If the folder holds something else.
+        ``known`` are all classes of the publisher, ``ids`` the chosen ones with their ids in the
+        maps written, ``draw`` the options of :func:`select_images`. A class that is unknown, or
+        ``required`` and without a pixel, is a :class:`SourceError`.
         """
         check_draw(draw.get('per_class'), draw.get('fraction', 1.0))
         check_classes(list(ids), known, self.source)

@@ -102,12 +102,6 @@ def match_names(
 ) -> list[str]:
     """Full names of classes; ``n01537544`` also stands for the folder ``17_n01537544``.
 
-    Args:
-        names (Sequence[str]): What the user wrote.
-        known (Sequence[str]): Classes of the data set.
-        root (str | Path): The folder, for messages.
-        option (str): Where the names stand, for messages.
-
     Raises:
         SourceError: Names every class that is unknown.
     """

@@ -81,17 +81,7 @@ class DataTree:
         request: Mapping[str, Any],
         build: Callable[[Path], dict[str, int]],
     ) -> bool:
-        """Write the tree unless it is there.
-
-        Args:
-            names (Sequence[str]): Where each image goes in the folder.
-            paths (Sequence[Path]): The files that are read.
-            request (Mapping[str, Any]): What was asked for.
-            build (Callable): Fills the folder and returns the counts.
-
-        Raises:
-            SourceError: If two images have one name, or a path leads out of its folder.
-        """
+        """Write the tree unless it is there; ``build`` fills a folder and returns the counts."""
         if double := [name for name, count in Counter(names).items() if count > 1]:
             raise SourceError(self.source, [f'two images would be {name}' for name in double])
         root = os.path.abspath(self.source)

@@ -66,22 +66,12 @@ def _read_file(key: str, path: str) -> list[str]:
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form: some systems store ``é`` as two characters (NFD).
-
-    Args:
-        name (str): The name.
-    """
+    """A name in Unicode's composed form: some systems store ``é`` as two characters (NFD)."""
     return unicodedata.normalize('NFC', name)
 
 
 def check_known(key: str, names: Sequence[str], known: Sequence[str], where: str) -> None:
     """Raise if a name is not among the known ones.
-
-    Args:
-        key (str): Config key, for the message.
-        names (Sequence[str]): Names to look up.
-        known (Sequence[str]): Allowed names.
-        where (str): What the allowed names belong to, e.g. ``the old classes``.
 
     Raises:
         ConfigError: Names the first unknown class and the nearest known ones.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS as HOST_DATASETS
 
 from knowswap_mm.checks import arguments_of
@@ -44,7 +46,7 @@ class ClassificationRoleView(RoleView):
             fix = 'list the names in the order of the labels'
             key = f'{self.key}.dataset.metainfo.classes'
             raise ConfigError(key, None, 'the data has no class names', fix)
-        self._known_labels = self._read_labels()
+        self._labels = self._read_labels()
 
     def build_host(self, config: dict[str, Any]) -> Any:
         """Build the host data set; it reads images of every ending in ``SUFFIXES``."""
@@ -70,11 +72,16 @@ class ClassificationRoleView(RoleView):
                     found = skipped_files(Path(part.img_prefix) / name, suffixes=part.extensions)
                     skipped += found
                     names += [name] if found else []
-            self.warn_skipped(skipped, f'the classes {names[:8]}')
+            if total := sum(skipped.values()):
+                listed = ', '.join(f'{n} {end or "without ending"}' for end, n in skipped.items())
+                text = f'{self.key}: {total} images in the classes {names[:8]} are not read by the '
+                text += f'host data set, because of how their names end ({listed}). '
+                text += 'Fix: convert or rename them.'
+                print_log(text, logger='current', level=logging.WARNING)
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
         """Images of each class of the role."""
-        counted = np.bincount(self._gt_labels()[indices], minlength=len(self.class_names))
+        counted = np.bincount(self._labels[indices], minlength=len(self.class_names))
         counts: dict[str, int] = {}
         for label in self.labels:
             name = self.class_names[label]
@@ -83,11 +90,11 @@ class ClassificationRoleView(RoleView):
 
     def select(self, labels: dict[int, int]) -> np.ndarray:
         """Host indices of the images with one of the labels."""
-        return np.flatnonzero(np.isin(self._gt_labels(), list(labels)))
+        return np.flatnonzero(np.isin(self._labels, list(labels)))
 
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected host indices, one array a class."""
-        labels = self._gt_labels()[selected]
+        labels = self._labels[selected]
         return [selected[labels == label] for label in np.unique(labels)]
 
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +127,6 @@ class ClassificationRoleView(RoleView):
         )
         return config, {}
 
-    def _gt_labels(self) -> np.ndarray:
-        return self._known_labels
-
     def _read_labels(self) -> np.ndarray:
         try:
             labels = np.asarray(self.host.get_gt_labels())
@@ -136,11 +140,7 @@ class ClassificationRoleView(RoleView):
         return labels.astype(np.int64)
 
     def _number(self, data_info: Mapping[str, Any]) -> int:
-        """Label of a record as the position of its class, whether it has the number or the name.
-
-        Raises:
-            ConfigError: If it is none.
-        """
+        """Label of a record as the position of its class, whether it has the number or the name."""
         name = data_info.get('img_path', 'a sample')
         key, given = f'{self.key}.dataset', data_info.get('gt_label')
         if given is None:
@@ -179,8 +179,8 @@ class ClassificationRoleView(RoleView):
             _, space, label = line.strip().rpartition(' ')
             if not space or not label.lstrip('-').isdecimal():
                 problem = f'line {number} ends with no label: {line!r:.80}'
-                fix = 'write IMAGE LABEL, set apart by a space, where LABEL is the position of the '
-                fix += (
+                fix = (
+                    'write IMAGE LABEL, set apart by a space, where LABEL is the position of the '
                     'class in metainfo.classes; for names of classes use the json of OpenMMLab 2.0'
                 )
                 where = f'{self.key}.dataset.ann_file'
@@ -218,11 +218,7 @@ class RandomLabelRoleView(ClassificationRoleView):
     """
 
     def bind(self, classes: ClassRoles) -> None:
-        """Select the samples of the role, and the labels to draw from.
-
-        Args:
-            classes (ClassRoles): The partition of the classes.
-        """
+        """Select the samples of the role, and the labels to draw from."""
         if self.role != FORGET:
             fix = 'give it to the role forget alone'
             raise ConfigError(f'{self.key}.view', type(self).__name__, 'wrong labels', fix)
@@ -235,15 +231,7 @@ class RandomLabelRoleView(ClassificationRoleView):
         self.wrong_labels = np.asarray(wrong)
 
     def load(self, index: int, **metainfo: Any) -> dict[str, Any]:
-        """Load one sample, in training with a random label.
-
-        Args:
-            index (int): Index in the view.
-            **metainfo: Written into the sample's metainfo; the sampler's draws have a ``phase``.
-
-        Returns:
-            dict: As :meth:`RoleView.load`.
-        """
+        """Load one sample; the sampler's draws, which have a ``phase``, get a random label."""
         sample = super().load(index, **metainfo)
         if 'phase' in metainfo:
             data_sample = sample['data_samples']

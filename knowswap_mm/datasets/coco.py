@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from knowswap_mm.checks import check_choice
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.host_config import (
@@ -81,26 +82,19 @@ class CocoRoleView(RoleView):
         self,
         dataset: dict[str, Any],
         role: str,
-        fraction: float = 1.0,
-        fraction_by: str = 'set',
-        seed: int = 0,
-        label_map: dict[str, str] | None = None,
-        on_bad_sample: str = 'raise',
         mixed: str = 'by_role',
         without_object: str = 'drop',
         orientation: str | None = None,
         cache_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
         key = f'dataset.roles.{role}'
-        if mixed not in MIXED:
-            raise ConfigError(f'{key}.mixed', mixed, 'unknown choice', f'use one of {MIXED}')
-        if without_object not in WITHOUT_OBJECT:
-            fix = f'use one of {WITHOUT_OBJECT}'
-            raise ConfigError(f'{key}.without_object', without_object, 'unknown choice', fix)
+        check_choice(f'{key}.mixed', mixed, MIXED)
+        check_choice(f'{key}.without_object', without_object, WITHOUT_OBJECT)
         self.mixed, self.without_object = mixed, without_object
         self.frame = ImageFrame(key, orientation, 'the json')
         self.cache_dir = cache_folder(cache_dir)
-        super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
+        super().__init__(dataset, role, **kwargs)
 
     def open(self) -> None:
         """Read the json; the host data set follows in :meth:`bind`."""

@@ -89,9 +89,6 @@ def usable_mask(segmentation: Any) -> Any:
     Polygons without an area to fill (none, a point, a line) are left out; one polygon that is not
     in a list, and polygons as pairs of numbers, become lists of numbers.
 
-    Args:
-        segmentation: What the file holds.
-
     Returns:
         Polygons, a run-length code, None if there is nothing to draw, or what was given if it is
         neither, for :func:`mask_problem` to refuse.
@@ -112,11 +109,6 @@ def usable_mask(segmentation: Any) -> Any:
 
 def mask_problem(segmentation: Any, width: int, height: int) -> str | None:
     """Why a ``segmentation`` must not reach the drawing code, which is C and trusts its input.
-
-    Args:
-        segmentation: Polygons, a run-length code, or None.
-        width (int): Pixels of the image.
-        height (int): Likewise.
 
     Returns:
         str | None: The end of a sentence about the segmentation; None if it can be drawn.

@@ -61,10 +61,6 @@ def turns(loader: Mapping[str, Any], form: str) -> bool:
     """Whether a loader turns an image as its EXIF orientation says.
 
     This differs between decoders, their versions and file formats, so an image is decoded.
-
-    Args:
-        loader (Mapping): Config of ``LoadImageFromFile``.
-        form (str): Pillow's name of the file format.
     """
     return _turns(
         str(loader.get('color_type', 'color')), str(loader.get('imdecode_backend', 'cv2')), form
@@ -97,10 +93,6 @@ def _turns(color_type: str, backend: str, form: str) -> bool:
 def inner_sample(dataset: Any, index: int) -> tuple[Any, int]:
     """The data set that holds a sample itself, through concatenation, repetition, balancing, folds.
 
-    Args:
-        dataset: A data set, maybe a wrapper, fully initialised.
-        index (int): Where the wrapper has the sample.
-
     Returns:
         tuple[Any, int]: The innermost data set, and where it has the sample.
     """
@@ -121,11 +113,7 @@ def inner_sample(dataset: Any, index: int) -> tuple[Any, int]:
 
 
 def inner_datasets(dataset: Any) -> list[Any]:
-    """The data sets within wrappers that hold samples themselves.
-
-    Args:
-        dataset: A data set, maybe a wrapper.
-    """
+    """The data sets within wrappers that hold samples themselves."""
     inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
     if inner is None:
         return [dataset]
@@ -134,11 +122,7 @@ def inner_datasets(dataset: Any) -> list[Any]:
 
 
 def inner_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of the first data set within wrappers; the config itself if it is none.
-
-    Args:
-        config (Mapping): Config of a data set.
-    """
+    """The config of the first data set within wrappers; the config itself if it is none."""
     while 'pipeline' not in config:
         inner = config.get('dataset') or (config.get('datasets') or [None])[0]
         if not isinstance(inner, Mapping):
@@ -148,12 +132,7 @@ def inner_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def set_pipeline(config: Any, steps: Sequence[Any]) -> None:
-    """Give a data set a pipeline, in place; within wrappers, each of those that hold samples.
-
-    Args:
-        config (MutableMapping): Config of a data set.
-        steps (Sequence): The steps; each data set gets a copy.
-    """
+    """Give a data set a pipeline, in place; within wrappers, a copy to each that holds samples."""
     if not is_wrapper(config):
         config['pipeline'] = copy.deepcopy(list(steps))
         return
@@ -162,11 +141,7 @@ def set_pipeline(config: Any, steps: Sequence[Any]) -> None:
 
 
 def is_wrapper(config: Mapping[str, Any]) -> bool:
-    """Whether a config describes a wrapper.
-
-    Args:
-        config (Mapping): Config of a data set.
-    """
+    """Whether a config describes a wrapper."""
     return isinstance(config.get('dataset'), Mapping) or isinstance(config.get('datasets'), list)
 
 
@@ -194,10 +169,6 @@ _WRAPPERS = dict(
 def refuse_wrapper(key: str, dataset: Mapping[str, Any]) -> None:
     """Require a data set of images, none that wraps others.
 
-    Args:
-        key (str): Config key of the role.
-        dataset (Mapping): Config of the host data set.
-
     Raises:
         ConfigError: If it has data sets within.
     """
@@ -211,10 +182,6 @@ def refuse_wrapper(key: str, dataset: Mapping[str, Any]) -> None:
 
 def check_coco_config(key: str, dataset: Mapping[str, Any]) -> None:
     """Require a config that :class:`CocoRoleView` can give its own annotation file.
-
-    Args:
-        key (str): Config key of the role.
-        dataset (Mapping): Config of the host data set.
 
     Raises:
         ConfigError: If it is of another kind, or has settings that would be lost.

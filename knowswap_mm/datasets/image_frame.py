@@ -49,10 +49,6 @@ class Header(NamedTuple):
 def image_headers(paths: Sequence[str], cache_dir: Path) -> list[Header]:
     """Read the headers once, and remember them until a file changes.
 
-    Args:
-        paths (Sequence[str]): The images.
-        cache_dir (Path): Folder for what is remembered, see :func:`cache_folder`.
-
     Returns:
         list[Header]: One an image; of width 0 for addresses and what Pillow does not know.
     """
@@ -87,10 +83,7 @@ FRAMES = (SHOWN, STORED)
 def check_there(key: str, paths: Sequence[str], on_bad_sample: str) -> None:
     """Require the images of a role before the training comes upon the first that is missing.
 
-    Args:
-        key (str): Config key of the role.
-        paths (Sequence[str]): The images; addresses are not looked at.
-        on_bad_sample (str): ``raise``, or ``skip`` to warn instead.
+    Addresses are not looked at; ``on_bad_sample='skip'`` warns as long as one is there.
 
     Raises:
         ConfigError: If one is missing.

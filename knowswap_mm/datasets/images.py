@@ -20,9 +20,6 @@ from knowswap_mm.io.text_files import PIXELS, limit_of
 def pixel_limit() -> int:
     """The number of pixels above which no image is decoded, by Pillow in this process either.
 
-    Returns:
-        int: Pixels.
-
     Raises:
         ConfigError: If the environment variable is no number.
     """
@@ -51,9 +48,6 @@ _JUNK = ('thumbs.db', 'desktop.ini', 'ehthumbs.db', '__macosx', '@eadir', '$recy
 def name_problem(name: str) -> str | None:
     """Why a name in a list must not be joined to a folder.
 
-    Args:
-        name (str): The name of an image, or a relative path to it.
-
     Returns:
         str | None: The end of a sentence that begins with the name; None if it stays in the folder.
     """
@@ -69,42 +63,23 @@ def name_problem(name: str) -> str | None:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder is left by an operating system: hidden (``._x.jpg``), thumbnails.
-
-    Args:
-        name (str): Its name without the folder.
-    """
+    """Whether a file or folder is left by an operating system: hidden (``._x.jpg``), thumbnails."""
     return name.startswith('.') or name.lower() in _JUNK
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name is that of an image which the hosts' decoders read.
-
-    Args:
-        name (str): The name, in any case of letters.
-    """
+    """Whether a name is that of an image which the hosts' decoders read."""
     return not is_junk(os.path.basename(name)) and name.lower().endswith(SUFFIXES)
 
 
 def host_name(name: str) -> str:
-    """The name under which the hosts' data sets find an image.
-
-    Args:
-        name (str): Its name.
-
-    Returns:
-        str: The same name, or one whose ending they know: ``a.jpg`` for ``a.jfif``.
-    """
+    """The name under which the hosts' data sets find an image: ``a.jpg`` for ``a.jfif``."""
     path = PurePosixPath(name)
     return str(path.with_suffix(HOST_SUFFIXES.get(path.suffix.lower(), path.suffix)))
 
 
 def is_converted(name: str) -> bool:
-    """Whether :func:`host_name` gives the name of another format, so that the image is saved anew.
-
-    Args:
-        name (str): The name of the image as it is.
-    """
+    """Whether :func:`host_name` names another format, so that the image is saved anew."""
     return name.lower().endswith('.webp')
 
 
@@ -176,10 +151,7 @@ class ImageCheck:
         )
 
     def __call__(self, data_info: Mapping[str, Any]) -> None:
-        """Look at the files that a record names.
-
-        Args:
-            data_info (Mapping): A record of the host data set; fields ``*_path`` name files.
+        """Look at the files that a record names in its fields ``*_path``.
 
         Raises:
             SampleError: If one must not be opened.

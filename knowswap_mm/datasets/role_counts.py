@@ -54,12 +54,6 @@ class RoleCounts:
     def check(self, selected: np.ndarray, option: str, value: Any, fix: str) -> None:
         """Judge what a rule for mixed images leaves, before a fraction is drawn.
 
-        Args:
-            selected (np.ndarray): Positions of the images that are left.
-            option (str): Name of the rule's option in the role.
-            value: Its value.
-            fix (str): What to write instead.
-
         Raises:
             ConfigError: If no image is left of all, or in training of a class that had some.
         """
@@ -131,9 +125,6 @@ class RoleCounts:
 def role_counts(views: Mapping[str, RoleView]) -> dict[str, dict[str, Any]]:
     """Count what the views of a data set serve, for ``run.json`` and the report.
 
-    Args:
-        views (Mapping[str, RoleView]): The views by role, bound to their classes.
-
     Returns:
         dict[str, dict]: By role ``samples``, ``left_out`` (samples by the reason), ``fraction``,
         ``classes`` (drawn samples that hold each class) and ``available`` (the same before the
@@ -163,11 +154,7 @@ def role_counts(views: Mapping[str, RoleView]) -> dict[str, dict[str, Any]]:
 
 
 def count_problems(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Sentences about classes that have no sample, or very few beside the others.
-
-    Args:
-        counts (Mapping): What :func:`role_counts` gave.
-    """
+    """Sentences about classes that have no sample, or very few beside the others."""
     problems = []
     for role, found in counts.items():
         drawn, available = found['classes'], found['available']
@@ -196,11 +183,7 @@ def count_problems(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def warn_of_counts(views: Mapping[str, RoleView]) -> None:
-    """Warn of classes without samples, by name, before anything trains (issue 24).
-
-    Args:
-        views (Mapping[str, RoleView]): The views by role, bound to their classes.
-    """
+    """Warn of classes without samples, by name, before anything trains (issue 24)."""
     for problem in count_problems(role_counts(views)):
         print_log(f'dataset.roles.{problem}', logger='current', level=logging.WARNING)
 

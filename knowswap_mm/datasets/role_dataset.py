@@ -164,11 +164,6 @@ class RoleDataset(Dataset):
 def check_roles(roles: Any, view: Any, key: str = 'dataset') -> None:
     """Check the options of the roles of a data set, without reading its data.
 
-    Args:
-        roles: The field ``roles``.
-        view: Type of the views of roles that name none.
-        key (str): Config key of the data set.
-
     Raises:
         ConfigError: If a role, the type of a view or an option is unknown.
     """
@@ -221,9 +216,6 @@ def data_manifest(dataset: RoleDataset) -> dict[str, Any]:
 
     Paths are counted from the host data set's ``data_root``, so the place of the data does not
     matter. Images are named, not read: the hash of a folder whose images changed is the same.
-
-    Args:
-        dataset (RoleDataset): The data.
 
     Returns:
         dict: ``samples``, ``sha256`` and, where the task counts it, ``counts`` by role (see

@@ -105,11 +105,7 @@ class RoleView(metaclass=ABCMeta):
         return [self.swap_name(name) for name in self.host.metainfo.get('classes') or ()]
 
     def swap_name(self, name: str) -> str:
-        """A class name of the host data set in the swap's words.
-
-        Args:
-            name (str): The name; its Unicode form (NFC, NFD) does not count.
-        """
+        """A class name of the host data set, of any Unicode form, in the swap's words."""
         name = composed(str(name))
         if MARK in name:
             fix = 'save the file that names the classes as UTF-8 without the mark'
@@ -170,9 +166,6 @@ class RoleView(metaclass=ABCMeta):
     def bind(self, classes: ClassRoles) -> None:
         """Select the samples of the role once all class roles are known.
 
-        Args:
-            classes (ClassRoles): The partition of the classes.
-
         Raises:
             ConfigError: If a class of the role is not in the data, or no sample is left.
         """
@@ -213,28 +206,8 @@ class RoleView(metaclass=ABCMeta):
         """Selected host indices, one array a class."""
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
-        """How many of some samples hold each class of the role; empty if the view cannot tell.
-
-        Args:
-            indices (np.ndarray): Some of :attr:`selected`.
-        """
+        """How many of some samples hold each class of the role; empty if the view cannot tell."""
         return {}
-
-    def warn_skipped(self, counts: Mapping[str, int], where: str) -> None:
-        """Say that the host data set passes over images, if it does.
-
-        Args:
-            counts (Mapping[str, int]): Images by ending.
-            where (str): The folder or the classes.
-        """
-        if total := sum(counts.values()):
-            listed = ', '.join(f'{n} {ending or "without ending"}' for ending, n in counts.items())
-            print_log(
-                f'{self.key}: {total} images in {where} are not read by the host data set, because '
-                f'of how their names end ({listed}). Fix: convert or rename them.',
-                logger='current',
-                level=logging.WARNING,
-            )
 
     @abstractmethod
     def relabel(self, data_info: dict[str, Any]) -> dict[str, Any]:

@@ -103,11 +103,7 @@ class SwapSampler(Sampler):
         return self.schedule.total * self.batch_size
 
     def skip(self, num_samples: int) -> None:
-        """Start the next iteration over the sampler after this many samples of this process.
-
-        Args:
-            num_samples (int): Samples, i.e. iterations times batch size.
-        """
+        """Start the next iteration behind so many samples (iterations times batch size)."""
         self._start += num_samples
 
     def __iter__(self) -> Iterator[SampleAddress]:
@@ -122,9 +118,6 @@ class SwapSampler(Sampler):
 
         Args:
             iteration (int): Iteration of the run, from 0; the last phase goes on after its end.
-
-        Returns:
-            list[SampleAddress]: ``batch_size`` addresses.
         """
         phase = self.schedule.phase_at(iteration)
         slots, addresses = slots_of(phase), []

@@ -17,11 +17,7 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed the generators of Python, numpy and torch, on the CPU and on all devices.
-
-    Args:
-        seed (int): The seed.
-    """
+    """Seed the generators of Python, numpy and torch, on the CPU and on all devices."""
     import torch  # only now: converters of data sets draw without it
 
     random.seed(seed)

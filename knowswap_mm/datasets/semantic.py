@@ -66,16 +66,12 @@ class SemanticRoleView(RoleView):
         self,
         dataset: dict[str, Any],
         role: str,
-        fraction: float = 1.0,
-        fraction_by: str = 'set',
-        seed: int = 0,
-        label_map: dict[str, str] | None = None,
-        on_bad_sample: str = 'raise',
         mixed: str = 'ignore_pixels',
         min_pixels: int = 1,
         first_id: int = 0,
         orientation: str | None = None,
         cache_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
         key = f'dataset.roles.{role}'
         check_choice(f'{key}.mixed', mixed, MIXED)
@@ -84,7 +80,7 @@ class SemanticRoleView(RoleView):
         self.mixed, self.min_pixels, self.first_id = mixed, min_pixels, first_id
         self.frame = ImageFrame(key, orientation, 'the map')
         self.cache_dir = cache_folder(cache_dir)
-        super().__init__(dataset, role, fraction, fraction_by, seed, label_map, on_bad_sample)
+        super().__init__(dataset, role, **kwargs)
 
     def open(self) -> None:
         """Build the host data set and count the ids in its maps."""

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from knowswap_mm.data_tools.generators import write_shape_scenes
+from knowswap_mm.data_tools.generators.scenes import write_shape_scenes
 
 REPOSITORY = Path(__file__).parents[2]
 OLD, NEW, FORGOTTEN = ('disc', 'square', 'star', 'bar'), ('cross', 'arrow'), 'star'

@@ -8,26 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowswap_mm.data_tools.generators import (
+from knowswap_mm.data_tools.generators import fashion_mnist
+from knowswap_mm.data_tools.generators import trees as image_folder
+from knowswap_mm.data_tools.generators.fashion_mnist import (
     FASHION_CLASSES,
-    SHAPE_CLASSES,
-    TEXTURE_KINDS,
-    Split,
-    fashion_mnist,
     find_source,
     hold_out,
     load_part,
+    read_idx,
+)
+from knowswap_mm.data_tools.generators.shapes import (
+    SHAPE_CLASSES,
+    TEXTURE_KINDS,
     make_shape_images,
     make_texture,
-    read_idx,
-    read_manifest,
     shape_coverage,
     shape_mask,
-    write_image_folder,
 )
-from knowswap_mm.data_tools.generators import (
-    trees as image_folder,
-)
+from knowswap_mm.data_tools.generators.trees import Split, read_manifest, write_image_folder
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.data_tools.generators import make_shape_images, write_image_folder
-from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
+from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES, make_shape_images
+from knowswap_mm.data_tools.generators.trees import write_image_folder
 from tests.helpers.doc_blocks import DOCS, blocks_of, stand_in_for_a_clone
 
 FILES = {block.file: block for block in blocks_of(DOCS / 'extend.md') if block.file}

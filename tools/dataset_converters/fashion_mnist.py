@@ -12,15 +12,14 @@ import time
 
 import numpy as np
 
-from knowswap_mm.data_tools.generators import (
+from knowswap_mm.data_tools.generators.fashion_mnist import (
     FASHION_CLASSES,
-    Split,
     find_source,
     hash_source,
     hold_out,
     load_part,
-    write_image_folder,
 )
+from knowswap_mm.data_tools.generators.trees import Split, write_image_folder
 from knowswap_mm.errors import SwapError
 
 

@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, write_shape_scenes
+from knowswap_mm.data_tools.generators.scenes import write_shape_scenes
+from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES
 from knowswap_mm.errors import SwapError
 
 OLD = 12

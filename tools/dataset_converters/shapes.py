@@ -8,7 +8,8 @@ import argparse
 import sys
 import time
 
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, write_image_folder
+from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES, make_shape_images
+from knowswap_mm.data_tools.generators.trees import write_image_folder
 from knowswap_mm.errors import SwapError
 
 

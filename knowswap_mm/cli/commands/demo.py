@@ -47,7 +47,7 @@ def call(root: Path, command: list[str]) -> None:
 
 def choose_data(args: argparse.Namespace) -> str:
     """Fashion-MNIST if it was asked for or is at hand, else shapes; scenes for other tasks."""
-    from knowswap_mm.data_tools.generators import find_source
+    from knowswap_mm.data_tools.generators.fashion_mnist import find_source
 
     if args.task != 'classification':
         return 'shape-scenes'

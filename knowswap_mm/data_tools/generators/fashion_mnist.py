@@ -11,18 +11,7 @@ from pathlib import Path
 import numpy as np
 
 #: Class names in label order (label 0 is 't-shirt').
-FASHION_CLASSES = (
-    't-shirt',
-    'trouser',
-    'pullover',
-    'dress',
-    'coat',
-    'sandal',
-    'shirt',
-    'sneaker',
-    'bag',
-    'boot',
-)
+FASHION_CLASSES = tuple('t-shirt trouser pullover dress coat sandal shirt sneaker bag boot'.split())
 #: Where the Debian package ``dataset-fashion-mnist`` puts the files.
 DEBIAN_FOLDER = Path('/usr/share/datasets/fashion-mnist')
 #: Image file, label file and number of images of each part.
@@ -39,14 +28,7 @@ FIX = (
 
 
 def find_source(source: str | Path | None = None) -> Path:
-    """Finds the folder with the four idx files.
-
-    Args:
-        source (str | Path, optional): The folder. If None, the one of the Debian package.
-
-    Returns:
-        Path: A folder that has all four files.
-    """
+    """The folder if it has the four idx files; by default that of the Debian package."""
     folder = DEBIAN_FOLDER if source is None else Path(source)
     names = [name for images, labels, _ in PARTS.values() for name in (images, labels)]
     missing = [name for name in names if not (folder / name).is_file()]
@@ -66,10 +48,7 @@ def hash_source(folder: str | Path) -> str:
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """Reads one gzipped idx file of unsigned bytes.
-
-    Args:
-        path (str | Path): A file with 1 dimension (labels) or 3 (images).
+    """Reads one gzipped idx file of unsigned bytes, of labels or of images.
 
     Returns:
         np.ndarray: uint8 array in the shape that the file's header states.
@@ -105,10 +84,6 @@ def read_idx(path: str | Path) -> np.ndarray:
 def load_part(folder: str | Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Loads the 'train' (60,000) or 'test' (10,000) images.
 
-    Args:
-        folder (str | Path): A folder that :func:`find_source` accepted.
-        part (str): 'train' or 'test'.
-
     Returns:
         tuple: Images, uint8 (N, 28, 28), and labels, uint8 (N, ).
     """
@@ -130,10 +105,6 @@ def hold_out(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray
     """Splits off the last ``per_class`` images of every class.
 
     Taking them from the end keeps them apart from any limit, which counts from the start.
-
-    Args:
-        labels (np.ndarray): Labels, (N, ).
-        per_class (int): How many to hold out of each class.
 
     Returns:
         tuple: Sorted positions of the kept and of the held-out images.

@@ -65,9 +65,6 @@ def make_scene(
         size (int): Height and width in pixels.
         rng (np.random.Generator): Source of everything random.
         radius (tuple[float, float]): Smallest and largest radius, as a share of ``size``.
-
-    Returns:
-        Scene: The scene.
     """
     kind = TEXTURE_KINDS[rng.integers(len(TEXTURE_KINDS))]
     back, _ = draw_colours(rng)
@@ -213,10 +210,6 @@ def _write_chunk(job: tuple) -> list[list[dict[str, Any]]]:
 def semantic_map(scene: Scene, classes: Sequence[str]) -> Image.Image:
     """Draw the semantic map of a scene: 0 unlabelled, then ``classes``, then :data:`STUFF`.
 
-    Args:
-        scene (Scene): The scene.
-        classes (Sequence[str]): Shapes in the order of their numbers.
-
     Returns:
         Image.Image: 8-bit grey, one number a pixel.
     """
@@ -239,10 +232,7 @@ def _coco_json(scenes: Iterable[list[dict]], classes: Sequence[str], size: int) 
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
-    """COCO's uncompressed run-length encoding: runs of 0 and 1 by turns, column after column.
-
-    Args:
-        mask (np.ndarray): bool (H, W).
+    """COCO's uncompressed run-length encoding of a bool mask (H, W), column after column.
 
     Returns:
         dict: ``size`` (height, width) and ``counts``.

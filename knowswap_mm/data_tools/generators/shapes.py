@@ -218,11 +218,6 @@ def draw_colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def make_shape_image(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """One image: random place, size, rotation, colours and texture.
 
-    Args:
-        name (str): One of :data:`SHAPE_CLASSES`.
-        size (int): Height and width in pixels.
-        rng (np.random.Generator): Source of everything random.
-
     Returns:
         np.ndarray: uint8 RGB, (size, size, 3).
     """

@@ -33,10 +33,7 @@ def load_manifest(root: Path) -> dict | None:
 def read_whole(root: str | Path, expect: Callable[[dict], Expected]) -> dict | None:
     """The manifest of a tree that has all it had when it was written, else None.
 
-    Args:
-        root (str | Path): The folder.
-        expect (Callable): Tells from the manifest's counts how many files each folder holds, and
-            which other files there must be.
+    ``expect`` tells from the manifest's counts what must be there.
     """
     root = Path(root)
     manifest = load_manifest(root)

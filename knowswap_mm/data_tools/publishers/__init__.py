@@ -1,5 +1,7 @@
 """Data sets as their publishers ship them."""
 
+from typing import Any
+
 from knowswap_mm.data_tools.publishers.ade20k import Ade20k, Ade20kFull
 from knowswap_mm.data_tools.publishers.class_folders import ClassFolders
 from knowswap_mm.data_tools.publishers.coco import CocoFolder, CocoMasks, CocoStuff
@@ -10,20 +12,22 @@ from knowswap_mm.data_tools.publishers.oxford_pet import OxfordPet, PetMaps
 from knowswap_mm.data_tools.publishers.stanford_dogs import StanfordDogs
 from knowswap_mm.data_tools.publishers.voc import VocBoxes, VocMaps
 
-__all__ = [
-    'Ade20k',
-    'Ade20kFull',
-    'ClassFolders',
-    'CocoFolder',
-    'CocoMasks',
-    'CocoStuff',
-    'Cub',
-    'CubBoxes',
-    'DeepGlobe',
-    'ImageNet',
-    'OxfordPet',
-    'PetMaps',
-    'StanfordDogs',
-    'VocBoxes',
-    'VocMaps',
-]
+#: By task and name: what reads a layout.
+SOURCES: dict[str, dict[str, Any]] = dict(
+    classification={
+        'class-folders': ClassFolders,
+        'cub': Cub,
+        'imagenet': ImageNet,
+        'oxford-pet': OxfordPet,
+    },
+    detection={'coco': CocoFolder, 'cub': CubBoxes, 'stanford-dogs': StanfordDogs, 'voc': VocBoxes},
+    segmentation={
+        'ade20k': Ade20k,
+        'ade20k-full': Ade20kFull,
+        'coco': CocoMasks,
+        'coco-stuff': CocoStuff,
+        'deepglobe': DeepGlobe,
+        'oxford-pet': PetMaps,
+        'voc': VocMaps,
+    },
+)

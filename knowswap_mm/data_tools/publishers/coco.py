@@ -122,13 +122,7 @@ class CocoMasks(Publisher):
 
 
 def draw_map(path: Path, objects: Sequence[BoxedObject], classes: Sequence[str]) -> np.ndarray:
-    """Classes of the topmost object at each pixel.
-
-    Args:
-        path (Path): The image, for its size.
-        objects (Sequence[BoxedObject]): Its objects, with ``segmentation`` (polygons or RLE).
-        classes (Sequence[str]): Names in the order of their numbers.
-    """
+    """Classes of the topmost object, by ``segmentation``, at each pixel of an image."""
     with Image.open(path) as opened:
         width, height = opened.size
     values = np.full((height, width), NONE, np.int16)

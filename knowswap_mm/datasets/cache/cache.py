@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from knowswap_mm.checks import check_keys, check_mapping, check_texts
+from knowswap_mm.checks import check_choice, check_keys, check_mapping, check_texts
 from knowswap_mm.datasets.cache.pack_file import PackFile
 from knowswap_mm.datasets.cache.pipeline import (
     CachedPipeline,
@@ -61,8 +61,7 @@ class SampleCache:
         folder: str | None = None,
         deterministic: Sequence[str] = (),
     ) -> None:
-        if where not in PLACES:
-            raise ConfigError(f'{_KEY}.where', where, 'unknown place', f'use one of {PLACES}')
+        check_choice(f'{_KEY}.where', where, PLACES, 'place')
         if where == 'memory' and folder is not None:
             fix = "leave it out, or set where='disk'"
             raise ConfigError(f'{_KEY}.folder', folder, 'memory has no folder', fix)
@@ -77,9 +76,6 @@ class SampleCache:
     def from_config(cls, config: Mapping[str, Any]) -> SampleCache:
         """Build it from the field ``cache`` of a data set.
 
-        Args:
-            config (Mapping): Arguments by name.
-
         Raises:
             ConfigError: If the field is no dict of known options.
         """
@@ -89,9 +85,6 @@ class SampleCache:
 
     def attach(self, views: Iterable[RoleView]) -> None:
         """Let role views load through the cache.
-
-        Args:
-            views (Iterable[RoleView]): The views, with their samples selected.
 
         Raises:
             ConfigError: If the folder cannot be written.

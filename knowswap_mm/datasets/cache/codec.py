@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from knowswap_mm.datasets.cache.pack_file import ALIGN, aligned
 from knowswap_mm.io.pickles import check_pickle
 
 
@@ -23,7 +24,6 @@ _CLASSES = {
     ('mmdet.structures.mask.structures', 'BitmapMasks'),
     ('mmdet.structures.mask.structures', 'PolygonMasks'),
 }
-_ALIGN = 64
 _LENGTH = struct.Struct('<Q')
 
 
@@ -58,7 +58,7 @@ class _Writer(pickle.Pickler):
         )
         place = (kind, len(self.arrays), array.dtype.str, array.shape, turned, self._offset)
         self.arrays.append(array)
-        self._offset += _aligned(array.nbytes)
+        self._offset += aligned(array.nbytes)
         self._seen[id(value)] = (value, place)  # the value is held: its id must not be given away
         return place
 
@@ -116,28 +116,21 @@ def encode(value: Any) -> bytes:
     except (pickle.PicklingError, AttributeError) as error:
         raise NotStorable(str(error)) from error
     plain = file.getvalue()
-    parts = [_LENGTH.pack(len(plain)), plain, bytes(-(_LENGTH.size + len(plain)) % _ALIGN)]
+    parts = [_LENGTH.pack(len(plain)), plain, bytes(-(_LENGTH.size + len(plain)) % ALIGN)]
     for array in writer.arrays:
-        parts += [array.data if array.nbytes else b'', bytes(-array.nbytes % _ALIGN)]
+        parts += [array.data if array.nbytes else b'', bytes(-array.nbytes % ALIGN)]
     return b''.join(parts)
 
 
 def decode(data: np.ndarray) -> Any:
-    """Read what :func:`encode` wrote.
-
-    Args:
-        data (np.ndarray): The bytes. Arrays of the value are views on them.
+    """Read what :func:`encode` wrote; arrays of the value are views on the bytes.
 
     Raises:
         pickle.UnpicklingError: If it was something else.
         ValueError: If it is cut off.
     """
     (length,) = _LENGTH.unpack_from(data)
-    start = _aligned(_LENGTH.size + length)
+    start = aligned(_LENGTH.size + length)
     plain = data[_LENGTH.size : _LENGTH.size + length].tobytes()
     check_pickle(plain)
     return _Reader(io.BytesIO(plain), data[start:]).load()
-
-
-def _aligned(number: int) -> int:
-    return -(-number // _ALIGN) * _ALIGN

@@ -20,11 +20,7 @@ from torch.utils.data import get_worker_info
 
 
 def warn_once(text: str) -> None:
-    """Warn from the first worker of the first process alone.
-
-    Args:
-        text (str): The warning.
-    """
+    """Warn from the first worker of the first process alone."""
     worker = get_worker_info()
     if get_dist_info()[0] == 0 and (worker is None or worker.id == 0):
         print_log(text, logger='current', level=logging.WARNING)
@@ -100,19 +96,12 @@ class PackFile:
         return os.fstat(self._descriptor).st_size
 
     def allow(self, limit: int) -> None:
-        """Let the file grow to a limit, unless it may become larger already.
-
-        Args:
-            limit (int): Bytes.
-        """
+        """Let the file grow to so many bytes, unless it may become larger already."""
         if limit > self.limit:
             self.limit, self._closed = limit, False
 
     def get(self, key: bytes) -> np.ndarray | None:
-        """Read a value.
-
-        Args:
-            key (bytes): 16 bytes.
+        """Read the value of a key of 16 bytes.
 
         Returns:
             np.ndarray | None: A new writable array of bytes, whose start is aligned as the value's
@@ -143,12 +132,7 @@ class PackFile:
         return value
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Write a value, unless another process did so meanwhile or there is no room.
-
-        Args:
-            key (bytes): 16 bytes.
-            value (bytes): The value.
-        """
+        """Write a value by a key of 16 bytes, unless another process did, or there is no room."""
         if self._closed:
             return
         record = _record(key, value)
@@ -184,12 +168,11 @@ class PackFile:
     def _read_on(self, repair: bool = False) -> None:
         """Take note of the records that were appended since the last time.
 
-        Args:
-            repair (bool): Whether to go on behind bytes that are no record. Only under the lock:
-                without it they may be a record that is being written.
+        To ``repair`` is to go on behind bytes that are no record. Only under the lock: without it
+        they may be a record that is being written.
         """
         size = os.fstat(self._descriptor).st_size
-        if _aligned(size) < self._end:  # somebody cut the file: what follows is not what it was
+        if aligned(size) < self._end:  # somebody cut the file: what follows is not what it was
             self._places.clear()
             self._end = 0
         while self._end < size:
@@ -211,7 +194,7 @@ class PackFile:
                 os.pwrite(self._descriptor, bytes(ALIGN), self._end)
                 continue
             self._places[key] = (self._end, length, False)
-            self._end += ALIGN + _aligned(length)
+            self._end += ALIGN + aligned(length)
 
     def _next_record(self, start: int, size: int) -> int:
         """First place from a start on where a record begins, or the aligned end of the file."""
@@ -223,7 +206,7 @@ class PackFile:
                     return start + found
                 found = chunk.find(_MAGIC, found + 1)
             start += _CHUNK
-        return _aligned(size)
+        return aligned(size)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -248,7 +231,8 @@ class PackFile:
         )
 
 
-def _aligned(number: int) -> int:
+def aligned(number: int) -> int:
+    """The number of bytes up to the next multiple of :data:`ALIGN`."""
     return -(-number // ALIGN) * ALIGN
 
 
@@ -257,7 +241,7 @@ def _record(key: bytes, value: bytes) -> bytes:
         raise ValueError(f'a key has 16 bytes, not {len(key)}')
     header = _HEADER.pack(_MAGIC, key, len(value), zlib.crc32(value), 0)
     header = header[:-4] + struct.pack('<I', zlib.crc32(header[:-4]))
-    return b''.join([header.ljust(ALIGN, b'\0'), value, bytes(_aligned(len(value)) - len(value))])
+    return b''.join([header.ljust(ALIGN, b'\0'), value, bytes(aligned(len(value)) - len(value))])
 
 
 def _parse(header: bytes) -> tuple[bytes, int, int] | None:

@@ -25,47 +25,25 @@ from knowswap_mm.errors import ConfigError
 
 #: By library and class; a subclass is not meant. Packing is left out because what it makes is new
 #: each time, ``Normalize`` because floats take four times the room and cost less than reading them.
-KNOWN = frozenset(
-    {
-        'mmcv.CenterCrop',
-        'mmcv.LoadAnnotations',
-        'mmcv.LoadImageFromFile',
-        'mmcv.Pad',
-        'mmcv.Resize',
-        'mmdet.FilterAnnotations',
-        'mmdet.FixScaleResize',
-        'mmdet.FixShapeResize',
-        'mmdet.LoadAnnotations',
-        'mmdet.LoadEmptyAnnotations',
-        'mmdet.LoadPanopticAnnotations',
-        'mmdet.Pad',
-        'mmdet.Resize',
-        'mmdet.ResizeShortestEdge',
-        'mmdet.SegRescale',
-        'mmpretrain.EfficientNetCenterCrop',
-        'mmpretrain.ResizeEdge',
-        'mmseg.AdjustGamma',
-        'mmseg.CLAHE',
-        'mmseg.LoadAnnotations',
-        'mmseg.LoadImageFromNpyFile',
-        'mmseg.Rerange',
-        'mmseg.Resize',
-        'mmseg.ResizeShortestEdge',
-        'mmseg.ResizeToMultiple',
-        'mmseg.RGB2Gray',
-        'mmseg.SegRescale',
-    }
+_KNOWN = dict(
+    mmcv='CenterCrop LoadAnnotations LoadImageFromFile Pad Resize',
+    mmdet=(
+        'FilterAnnotations FixScaleResize FixShapeResize LoadAnnotations LoadEmptyAnnotations '
+        'LoadPanopticAnnotations Pad Resize ResizeShortestEdge SegRescale'
+    ),
+    mmpretrain='EfficientNetCenterCrop ResizeEdge',
+    mmseg=(
+        'AdjustGamma CLAHE LoadAnnotations LoadImageFromNpyFile Rerange Resize ResizeShortestEdge '
+        'ResizeToMultiple RGB2Gray SegRescale'
+    ),
 )
+KNOWN = frozenset(f'{library}.{name}' for library in _KNOWN for name in _KNOWN[library].split())
 #: Changes whenever kept samples of earlier versions must not be used.
 _FORMAT = 1
 
 
 def count_leading(steps: Iterable[Any], more: Iterable[type] = ()) -> int:
-    """How many steps at the beginning of a pipeline are deterministic.
-
-    Args:
-        steps (Iterable): The steps.
-        more (Iterable[type]): Classes beside :data:`KNOWN`.
+    """How many steps at the beginning are of classes in :data:`KNOWN` or ``more``.
 
     Returns:
         int: Steps before the first one that is not known to be.
@@ -85,10 +63,6 @@ def is_declared(step: Any, more: Iterable[type]) -> bool:
 
 def fingerprint(steps: Iterable[Any], configs: Iterable[Mapping[str, Any]]) -> str:
     """A name for what some steps do.
-
-    Args:
-        steps (Iterable): The steps.
-        configs (Iterable[Mapping]): Their configs.
 
     Returns:
         str: Changes with the configs, the code of the steps and the versions of the libraries.
@@ -183,11 +157,9 @@ class CachedPipeline:
         if data is not None:
             try:
                 changed, removed = decode(data)
-                if not isinstance(changed, dict) or not isinstance(removed, list):
-                    changed, removed = None, ()
             except Exception:  # bytes with a good checksum, written by something else
-                changed, removed = None, ()
-            if changed is not None:
+                changed = removed = None
+            if isinstance(changed, dict) and isinstance(removed, list):
                 data_info.update(changed)
                 for name in removed:
                     data_info.pop(name, None)

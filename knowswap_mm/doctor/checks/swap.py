@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.cli.options import command_of
-from knowswap_mm.data_tools.generators import SHAPE_CLASSES, make_shape_images, write_image_folder
+from knowswap_mm.data_tools.generators.shapes import SHAPE_CLASSES, make_shape_images
+from knowswap_mm.data_tools.generators.trees import write_image_folder
 from knowswap_mm.doctor.examination import Check, Finding
 from knowswap_mm.io.files import write_text
 from knowswap_mm.registry import DOCTOR_CHECKS

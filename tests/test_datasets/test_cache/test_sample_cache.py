@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
-from knowswap_mm.data_tools.generators import write_shape_scenes
+from knowswap_mm.data_tools.generators.scenes import write_shape_scenes
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.errors import SampleError
 from knowswap_mm.roles import ROLES
