@@ -20,7 +20,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, RUNNERS, DefaultScope
 
 from knowswap_mm.errors import SwapError
 from knowswap_mm.io.checkpoints import use_data_only_loader
-from knowswap_mm.models import swapper as knowledge_swapper
+from knowswap_mm.models import role_model
 from knowswap_mm.models.host_config import without_pretrained
 from knowswap_mm.runs.record import RunRecord
 from tests.helpers import detection_configs, segmentation_configs
@@ -215,7 +215,7 @@ def test_the_file_does_not_run_even_if_its_name_reaches_the_host(
     """As by a key that is not known to name weights."""
     model, name = config.model.to_dict(), hostile.files[0]
     if not cleaned:
-        monkeypatch.setattr(knowledge_swapper, 'set_aside_pretrained', lambda host, key: host)
+        monkeypatch.setattr(role_model, 'set_aside_pretrained', lambda host, key: host)
     outcomes = []
     for keys in spellings(name)[:6]:
         backbone = {**model['host']['backbone'], **keys}
