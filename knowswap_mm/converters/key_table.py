@@ -73,10 +73,9 @@ def _same(tensor: Tensor) -> Tensor:
 
 def _pattern(template: str) -> re.Pattern[str]:
     pieces = re.split(r'\{(\w+)\}', template)
-    text = ''
-    for number, piece in enumerate(pieces):
-        text += f'(?P<{piece}>{_FIELDS[piece]})' if number % 2 else re.escape(piece)
-    return re.compile(text)
+    pieces[::2] = map(re.escape, pieces[::2])
+    pieces[1::2] = [f'(?P<{field}>{_FIELDS[field]})' for field in pieces[1::2]]
+    return re.compile(''.join(pieces))
 
 
 @dataclass
@@ -180,11 +179,7 @@ _CLASS_KEYS = re.compile(
 
 
 def parse_rows(text: str) -> list[int]:
-    """Read a list of rows.
-
-    Args:
-        text (str): Numbers and ranges, ``0-155,160``; ``coco`` stands for the ids of the 80 COCO
-            categories.
+    """Read numbers and ranges of rows, ``0-155,160``; ``coco`` stands for its 80 category ids.
 
     Raises:
         ValueError: If it is no such list, or names a row twice.
@@ -204,11 +199,9 @@ def parse_rows(text: str) -> list[int]:
 
 
 def select_rows(state: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
-    """Keep rows of the class-indexed tensors, in the order given.
+    """Keep rows of the class-indexed tensors under a host's keys, in the order given.
 
-    Args:
-        state (Mapping[str, Tensor]): Weights under a host's keys.
-        rows (Sequence[int]): The rows, that of "no object" among them where the host has one.
+    That of "no object" must be among them where the host has one.
 
     Raises:
         CheckpointError: If a tensor has no such row, or none is indexed by class.

@@ -1,7 +1,9 @@
 """Tells whether weights already contain the LoRA matrices that stand beside them.
 
 loralib merges ``B A`` into the weights when a model goes into evaluation mode, and writes the two
-matrices all the same; nothing in the file says which of both it is.
+matrices all the same; nothing in the file says which of both it is. In all functions ``matrices``
+are what :func:`split_lora` gave, ``alpha`` is the numerator of the scale of LoRA, which such files
+do not tell, and other weights are under a host's keys.
 """
 
 from __future__ import annotations
@@ -19,9 +21,6 @@ Matrices = dict[str, tuple[Tensor, Tensor]]
 
 def split_lora(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Matrices]:
     """Take ``<layer>.lora_A`` and ``<layer>.lora_B`` out of converted weights.
-
-    Args:
-        state (Mapping[str, Tensor]): Weights under a host's keys.
 
     Returns:
         tuple: The other weights, and ``(A, B)`` of shapes ``(r, in)`` and ``(out, r)`` by layer.
@@ -45,13 +44,7 @@ def split_lora(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Matrices
 
 
 def merge_lora(base: Mapping[str, Tensor], matrices: Matrices, alpha: float) -> dict[str, Tensor]:
-    """Add ``alpha / r * B A`` to the weights.
-
-    Args:
-        base (Mapping[str, Tensor]): Weights under a host's keys.
-        matrices (dict): What :func:`split_lora` gave.
-        alpha (float): Numerator of the scale, which such files do not tell.
-    """
+    """Add ``alpha / r * B A`` to the weights."""
     merged = dict(base)
     for name, pair in matrices.items():
         weight = base[f'{name}.weight']
@@ -62,17 +55,13 @@ def merge_lora(base: Mapping[str, Tensor], matrices: Matrices, alpha: float) -> 
 def subtract_lora(
     weights: Mapping[str, Tensor], matrices: Matrices, alpha: float
 ) -> dict[str, Tensor]:
-    """The weights before LoRA, from merged ones; the arguments are those of :func:`merge_lora`."""
+    """The weights before LoRA, from merged ones."""
     return merge_lora(weights, matrices, -alpha)
 
 
 @torch.no_grad()
 def fill_adapters(swapper: nn.Module, matrices: Matrices) -> None:
-    """Write LoRA matrices into the adapters of a swapper.
-
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`.
-        matrices (dict): What :func:`split_lora` gave.
+    """Write LoRA matrices into the adapters of a :class:`KnowledgeSwapper`.
 
     Raises:
         CheckpointError: If the swapper has other adapters.
@@ -123,13 +112,7 @@ class Contained:
 def compare_with_base(
     weights: Mapping[str, Tensor], matrices: Matrices, alpha: float, base: Mapping[str, Tensor]
 ) -> Contained | None:
-    """Compare with the weights with which the training of LoRA began: an exact answer.
-
-    Args:
-        weights (Mapping[str, Tensor]): Weights under a host's keys.
-        matrices (dict): What :func:`split_lora` gave.
-        alpha (float): Numerator of the scale of LoRA.
-        base (Mapping[str, Tensor]): Weights before LoRA, under the same keys.
+    """Compare with ``base``, with which the training of LoRA began: an exact answer.
 
     Returns:
         Contained | None: The share, 0 or 1 but for rounding; None if LoRA changes nothing.
@@ -172,11 +155,6 @@ def estimate_contained(
     Before LoRA the rows of a weight have no reason to lie along ``B A``, measured against how much
     they vary in its directions anyway. So the share that makes the rest look most like noise of
     its own covariance (generalised least squares, in some rounds) is near 0 or near 1.
-
-    Args:
-        weights (Mapping[str, Tensor]): Weights under a host's keys.
-        matrices (dict): What :func:`split_lora` gave.
-        alpha (float): Numerator of the scale of LoRA.
 
     Returns:
         Contained | None: The share with its standard error; None if LoRA changes nothing.

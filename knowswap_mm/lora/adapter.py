@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class AdapterContents:
         matrices (dict[str, Tensor]): The LoRA matrices: A ``(rank, in)`` and B ``(out, rank)``.
         rows (dict[str, Tensor]): The class-indexed tensors at the end of the swap.
         start_rows (dict[str, Tensor]): Those with which the swap began.
+        parts (dict[str, dict[str, Tensor]]): These three by file.
 
     Raises:
         CheckpointError: If a file is missing or cannot be read.
@@ -57,13 +58,12 @@ class AdapterContents:
         self.folder = Path(folder)
         self.manifest = AdapterManifest.read(self.folder / MANIFEST_FILE)
         self.settings = self._read_settings()
-        self.matrices = self._read(ADAPTER_FILE)
-        self.rows = self._read(ROWS_FILE)
-        self.start_rows = self._read(START_FILE)
+        self.parts = {name: self._read(name) for name in (ADAPTER_FILE, ROWS_FILE, START_FILE)}
+        self.matrices, self.rows, self.start_rows = self.parts.values()
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of the folder, under keys that name their file."""
-        return all_tensors(self.matrices, self.rows, self.start_rows)
+        return _all_tensors(self.parts)
 
     def problems(self) -> list[str]:
         """In what the files contradict each other; empty if they do not."""
@@ -139,11 +139,7 @@ class AdapterContents:
             ) from error
 
 
-def all_tensors(
-    matrices: dict[str, Tensor], rows: dict[str, Tensor], start_rows: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """The tensors of an adapter under keys that name their file."""
-    parts = {ADAPTER_FILE: matrices, ROWS_FILE: rows, START_FILE: start_rows}
+def _all_tensors(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f'{file}: {key}': each for file, part in parts.items() for key, each in part.items()}
 
 
@@ -181,17 +177,15 @@ class AdapterFile:
             class_roles (dict | None): The classes of each role.
             history (list[dict] | None): What each phase did.
         """
-        matrices = on_cpu(adapter_matrices(swapper.host, swapper.adapter_name))
-        rows, start_rows = on_cpu(class_rows(swapper)), on_cpu(swapper.start_rows.tensors())
+        parts = {name: on_cpu(tensors) for name, tensors in _parts(swapper).items()}
         manifest = AdapterManifest(
             **_settings(swapper),
-            class_rows={name: list(tensor.shape) for name, tensor in rows.items()},
+            class_rows={name: list(rows.shape) for name, rows in parts[ROWS_FILE].items()},
             class_roles=class_roles or {},
             history=history or [],
         )
-        manifest.adapter_sha256 = manifest.hash_of(all_tensors(matrices, rows, start_rows))
+        manifest.adapter_sha256 = manifest.hash_of(_all_tensors(parts))
         config = adapter_config(swapper.host, swapper.adapter_name)
-        parts = {ADAPTER_FILE: matrices, ROWS_FILE: rows, START_FILE: start_rows}
         with self._place() as folder:
             for name, tensors in parts.items():
                 write_safetensors(folder / name, tensors)
@@ -210,13 +204,7 @@ class AdapterFile:
         yield self.folder
 
     def load(self, swapper: nn.Module) -> AdapterManifest:
-        """Read an adapter into a swapper that already holds the base weights.
-
-        Args:
-            swapper (nn.Module): A :class:`KnowledgeSwapper` of the same config.
-
-        Returns:
-            AdapterManifest: What the file says about itself.
+        """Read an adapter into a swapper of the same config that already holds the base weights.
 
         Raises:
             CheckpointError: If the base weights, the adapters beneath it, targets, rank, scale, or
@@ -248,14 +236,11 @@ class AdapterFile:
             for key, value in _settings(swapper).items()
             if (found := getattr(contents.manifest, key)) != value
         ]
-        start, classes = swapper.start_rows.tensors(), swapper.class_rows
-        matrices = adapter_matrices(swapper.host, swapper.adapter_name)
-        for file, found, wanted in (
-            (ADAPTER_FILE, contents.matrices, matrices),
-            (ROWS_FILE, contents.rows, class_rows(swapper)),
-            (START_FILE, contents.start_rows, start),
-        ):
-            problems += [f'{file}: {problem}' for problem in tensor_problems(found, wanted)]
+        parts, classes = _parts(swapper), swapper.class_rows
+        for file, wanted in parts.items():
+            found = tensor_problems(contents.parts[file], wanted)
+            problems += [f'{file}: {problem}' for problem in found]
+        start = parts[START_FILE]
         layouts = {tensor.name: tensor.layout for tensor in classes.tensors}
         same = [n for n in start if n in contents.start_rows]
         same = [n for n in same if contents.start_rows[n].shape == start[n].shape]
@@ -273,14 +258,16 @@ def class_rows(swapper: nn.Module) -> dict[str, Tensor]:
     return {tensor.name: state[tensor.name] for tensor in swapper.class_rows.tensors}
 
 
-def base_hash(swapper: nn.Module) -> str:
+def _parts(swapper: nn.Module) -> dict[str, dict[str, Tensor]]:
+    return {
+        ADAPTER_FILE: adapter_matrices(swapper.host, swapper.adapter_name),
+        ROWS_FILE: class_rows(swapper),
+        START_FILE: swapper.start_rows.tensors(),
+    }
+
+
+def base_hash_of(state: dict[str, Tensor], class_tensors: Collection[str]) -> str:
     """Hash of the weights that a swap leaves alone: no adapter, no class-indexed tensor."""
-    names = [tensor.name for tensor in swapper.class_rows.tensors]
-    return base_hash_of(swapper.host.state_dict(), names)
-
-
-def base_hash_of(state: dict[str, Tensor], class_tensors: list[str]) -> str:
-    """The same of the state dict of a host."""
     frozen = {plain_key(k): v for k, v in state.items() if not is_adapter_key(k)}
     return hash_tensors({k: v for k, v in frozen.items() if k not in class_tensors})
 
@@ -290,7 +277,7 @@ def _settings(swapper: nn.Module) -> dict[str, Any]:
     config = adapter_config(swapper.host, swapper.adapter_name)
     layers = lora_layers(swapper.host)
     return dict(
-        base_sha256=base_hash(swapper),
+        base_sha256=base_hash_of(swapper.host.state_dict(), list(class_rows(swapper))),
         parents=swapper.stack.hashes,
         targets=[name for name, layer in layers if swapper.adapter_name in layer.lora_A],
         rank=config.r,
@@ -321,14 +308,7 @@ _COLUMNS = ('phase', 'kind', 'iterations', 'weights', 'bound', 'seed', 'groups',
 
 
 def describe_adapter(contents: AdapterContents) -> str:
-    """What an adapter is, what it lies on, and what each phase did.
-
-    Args:
-        contents (AdapterContents): The folder.
-
-    Returns:
-        str: Lines of text; the history is a Markdown table.
-    """
+    """Lines of text: what an adapter is, what it lies on, and a Markdown table of its phases."""
     manifest = contents.manifest
     size = sum(tensor.numel() for tensor in contents.matrices.values())
     head = {

@@ -87,11 +87,7 @@ class LoRAGroups:
 
 
 def list_elements(model: nn.Module) -> set[str]:
-    """Names of what can be a block: elements of lists, of which a layer alone is none.
-
-    Args:
-        model (nn.Module): A model with adapters.
-    """
+    """Names of what can be a block: elements of lists, of which a layer alone is none."""
     layers = Counter(
         '.'.join(parts[:length])
         for parts in (name.split('.') for name, _ in lora_layers(model))
@@ -107,18 +103,11 @@ def list_elements(model: nn.Module) -> set[str]:
 
 
 def block_of(name: str, elements: set[str]) -> str:
-    """The block in which a layer lies, or the module that holds it if there is none.
-
-    Args:
-        name (str): Name of the layer.
-        elements (set[str]): What :func:`list_elements` found.
-    """
-    parts = name.split('.')
-    for length in range(len(parts), 0, -1):
-        prefix = '.'.join(parts[:length])
-        if prefix in elements:
-            return prefix
-    return '.'.join(parts[:-1]) or name
+    """The one of :func:`list_elements` in which a layer lies, or else the module that holds it."""
+    block = name
+    while block and block not in elements:
+        block = block.rpartition('.')[0]
+    return block or name.rpartition('.')[0] or name
 
 
 class GroupNorms(torch.autograd.Function):

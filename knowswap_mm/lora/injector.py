@@ -83,29 +83,15 @@ class LoRAInjector:
         return cls(**config)
 
     def peft_config(self, targets: Sequence[str] | None = None) -> LoraConfig:
-        """The same settings in peft's words.
-
-        Args:
-            targets (Sequence[str] | None): Full names of the layers; None leaves ``targets`` as
-                they were given.
-        """
+        """The same settings in peft's words; ``targets`` are full names, or None for the own."""
         pattern = self.targets if targets is None else '|'.join(re.escape(t) for t in targets)
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=pattern,
-        )
+        sizes = dict(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout)
+        return LoraConfig(**sizes, target_modules=pattern)
 
     def inject(self, model: nn.Module, rows: Collection[str] = ()) -> nn.Module:
-        """Inject in place.
+        """Inject in place, and return the model; afterwards only adapters require gradients.
 
-        Args:
-            model (nn.Module): The host; afterwards only adapters require gradients.
-            rows (Collection[str]): Names of layers with a row a class, which take no adapter.
-
-        Returns:
-            nn.Module: The same model.
+        Layers named in ``rows``, those with a row a class, take no adapter.
 
         Raises:
             ConfigError: If the targets match nothing, or a layer whose adapter would not train.
@@ -126,15 +112,7 @@ class LoRAInjector:
         return model
 
     def find(self, model: nn.Module, rows: Collection[str] = ()) -> list[str]:
-        """Names of the layers of a model that get an adapter.
-
-        Args:
-            model (nn.Module): The model, as yet without this adapter.
-            rows (Collection[str]): Names of layers with a row a class, which take no adapter.
-
-        Raises:
-            ConfigError: As for :meth:`inject`.
-        """
+        """Names of the layers that get an adapter; arguments and errors as for :meth:`inject`."""
         check = TargetCheck(model, rows)
         if self.targets == FEED_FORWARD:
             matched = find_feed_forward(model)
@@ -199,16 +177,11 @@ def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
 
 
 def adapter_parameters(model: nn.Module, name: str | None = None) -> dict[str, nn.Parameter]:
-    """The matrices A and B by full name, of all adapters or of one.
-
-    Args:
-        model (nn.Module): A model with adapters.
-        name (str | None): Name of the adapter; None for all.
-    """
-    found = {}
-    for layer_name, layer in lora_layers(model):
-        for part in ('lora_A', 'lora_B'):
-            for adapter, linear in getattr(layer, part).items():
-                if name in (None, adapter):
-                    found[f'{layer_name}.{part}.{adapter}.weight'] = linear.weight
-    return found
+    """The matrices A and B by full name, of all adapters or of the one of this name."""
+    return {
+        f'{layer_name}.{part}.{adapter}.weight': linear.weight
+        for layer_name, layer in lora_layers(model)
+        for part in ('lora_A', 'lora_B')
+        for adapter, linear in getattr(layer, part).items()
+        if name in (None, adapter)
+    }

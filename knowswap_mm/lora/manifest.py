@@ -21,26 +21,16 @@ from knowswap_mm.lora.row_layout import RowLayout
 
 
 def manifest_problems(data: Mapping[str, Any]) -> list[str]:
-    """Everything in a manifest that is not of the kind it should be.
-
-    Args:
-        data (Mapping): The fields of an adapter's manifest; all of them are there.
-
-    Returns:
-        list[str]: A line for each field with another kind of value; empty if there is none.
-    """
-    return [
+    """A line for each field of a whole manifest whose value is not of the kind it should be."""
+    problems = [
         f'{name!r} is {_shown(data[name])}, no {what}'
         for name, (what, fits) in _FIELDS.items()
         if not fits(data[name])
-    ] + _class_problems(data)
-
-
-def _class_problems(data: Mapping[str, Any]) -> list[str]:
+    ]
     old, total = data['old_classes'], data['total_classes']
     if _is_count(old) and _is_count(total) and old > total:
-        return [f"'old_classes' is {old}, more than 'total_classes', {total}"]
-    return []
+        problems.append(f"'old_classes' is {old}, more than 'total_classes', {total}")
+    return problems
 
 
 def _shown(value: Any) -> str:
@@ -161,11 +151,7 @@ class AdapterManifest:
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
     def hash_of(self, tensors: dict[str, Tensor]) -> str:
-        """The hash that :attr:`adapter_sha256` should be.
-
-        Args:
-            tensors (dict[str, Tensor]): All tensors in the folder.
-        """
+        """The hash that :attr:`adapter_sha256` should be with all tensors in the folder."""
         names = ('base_sha256', 'parents', 'targets', 'rank', 'alpha', 'old_classes')
         settings = [getattr(self, name) for name in (*names, 'total_classes')]
         if self.class_layouts:  # without them as ever: older files keep their hash
@@ -174,12 +160,7 @@ class AdapterManifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def layout_of(self, name: str, tensor: Tensor) -> RowLayout:
-        """Where the classes of a class-indexed tensor of this adapter lie.
-
-        Args:
-            name (str): Its name in the host.
-            tensor (Tensor): The whole tensor, with one axis of classes.
-        """
+        """Where the classes of a whole class-indexed tensor, by its name in the host, lie."""
         if name in self.class_layouts:
             return RowLayout(*self.class_layouts[name])
         return RowLayout(after=max(len(tensor) - (self.total_classes or len(tensor)), 0))

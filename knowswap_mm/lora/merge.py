@@ -1,4 +1,4 @@
-"""Taking adapters out of a model: merged into the weights, or dropped."""
+"""Taking adapters out of a model: merged into the weights, or dropped; each returns the model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ def merge_adapters(model: nn.Module) -> nn.Module:
 
     Afterwards the model has the module tree and the keys of its host, and holds neither adapters
     nor base weights.
-
-    Args:
-        model (nn.Module): A model with adapters.
-
-    Returns:
-        nn.Module: The same model.
 
     Raises:
         CheckpointError: If a merged weight would not be finite; nothing is changed then.
@@ -45,15 +39,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
 
 
 def drop_adapter(model: nn.Module, adapter: str) -> nn.Module:
-    """Take one adapter of several out of a model; the others stay active and in place.
-
-    Args:
-        model (nn.Module): A model with adapters.
-        adapter (str): Name of the adapter.
-
-    Returns:
-        nn.Module: The same model, without that adapter.
-    """
+    """Take one adapter of several out of a model; the others stay active and in place."""
     delete_adapter(model, adapter, prefix='lora_')
     for module in model.modules():
         getattr(module, 'peft_config', {}).pop(adapter, None)
@@ -61,15 +47,7 @@ def drop_adapter(model: nn.Module, adapter: str) -> nn.Module:
 
 
 def unload_adapters(model: nn.Module) -> nn.Module:
-    """Put the plain layers back in place, as they are, and drop the adapters.
-
-    Args:
-        model (nn.Module): A model with adapters, whose base weights are as they were before
-            injection (unless the adapters were merged into them).
-
-    Returns:
-        nn.Module: The same model, without adapters.
-    """
+    """Put the plain layers back in place, base weights as they are; drop the adapters."""
     for name, layer in list(lora_layers(model)):
         parent_name, _, child = name.rpartition('.')
         setattr(model.get_submodule(parent_name), child, layer.get_base_layer())

@@ -20,7 +20,8 @@ class RowLayout:
     ``inner`` rows for the first class, ``inner`` for the second and so on, then ``after`` rows of
     no class. An ordinary head is ``RowLayout()``; with a no-object row ``after`` is 1; four box
     deltas a class are ``inner=4`` (class-major); nine anchors with a score a class each are
-    ``outer=9`` (anchor-major).
+    ``outer=9`` (anchor-major). Methods take a ``tensor`` with all rows, :meth:`size` of all classes
+    long along :attr:`axis`, and the number of ``old`` classes.
 
     Attributes:
         axis (int): The axis, counted from the front.
@@ -48,54 +49,28 @@ class RowLayout:
         return rows // self.inner if rows > 0 and not rows % self.inner else None
 
     def old_part(self, tensor: Tensor, old: int) -> Tensor:
-        """The tensor without the new classes: what a checkpoint of the old ones holds.
-
-        Args:
-            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
-            old (int): Number of old classes.
-        """
+        """The tensor without the new classes: what a checkpoint of the old ones holds."""
         blocks, (begin, end) = self._blocks(tensor), self._new_rows(tensor, old)
         parts = [self._cut(blocks, 0, begin), self._cut(blocks, end, blocks.shape[self._along])]
         return self._flat(torch.cat(parts, self._along))
 
     def new_part(self, tensor: Tensor, old: int) -> Tensor:
-        """The rows of the new classes alone, a copy if they do not lie together.
-
-        Args:
-            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
-            old (int): Number of old classes.
-        """
+        """The rows of the new classes alone, a copy if they do not lie together."""
         return self._flat(self.new_view(tensor, old))
 
     def new_view(self, tensor: Tensor, old: int) -> Tensor:
-        """The rows of the new classes as a view, to write into; groups have an axis of their own.
-
-        Args:
-            tensor (Tensor): All rows: :meth:`size` of all classes long along :attr:`axis`.
-            old (int): Number of old classes.
-        """
+        """The rows of the new classes, a view to write into; groups have an axis of their own."""
         return self._cut(self._blocks(tensor), *self._new_rows(tensor, old))
 
     def join(self, frozen: Tensor, new: Tensor, old: int) -> Tensor:
-        """Put the result of :meth:`old_part` and that of :meth:`new_part` together.
-
-        Args:
-            frozen (Tensor): All but the new classes.
-            new (Tensor): The new classes.
-            old (int): Number of old classes.
-        """
+        """Put the result of :meth:`old_part` and that of :meth:`new_part` together."""
         frozen, new = self._blocks(frozen), self._blocks(new)
         begin, end = self.before + old * self.inner, frozen.shape[self._along]
         parts = [self._cut(frozen, 0, begin), new, self._cut(frozen, begin, end)]
         return self._flat(torch.cat(parts, self._along))
 
     def select(self, tensor: Tensor, kept: Sequence[int]) -> Tensor:
-        """Keep some classes, in the order given, and the rows of no class.
-
-        Args:
-            tensor (Tensor): All rows, as for :meth:`old_part`.
-            kept (Sequence[int]): Numbers of the classes.
-        """
+        """Keep the classes of these numbers, in the order given, and the rows of no class."""
         blocks = self._blocks(tensor)
         length = blocks.shape[self._along]
         first = [self.before + label * self.inner for label in kept]
@@ -105,11 +80,7 @@ class RowLayout:
         return self._flat(blocks.index_select(self._along, index))
 
     def class_of_rows(self, classes: int) -> Tensor:
-        """The class of each row, -1 for rows of no class: integers, ``(rows,)``.
-
-        Args:
-            classes (int): Number of classes.
-        """
+        """The class of each row, -1 for rows of no class: integers, ``(rows,)``."""
         labels = torch.arange(classes).repeat_interleave(self.inner)
         none = torch.full((self.before + self.after,), -1)
         group = torch.cat([none[: self.before], labels, none[self.before :]])
@@ -145,23 +116,16 @@ def possible_layouts(axis: int, rows: int, rest: int) -> list[RowLayout]:
         rows (int): How many rows one class more adds.
         rest (int): Rows that belong to no class.
     """
-    found = []
-    for outer in (n for n in range(1, rows + 1) if not rows % n and not rest % n):
-        each = rest // outer
-        for before in dict.fromkeys((0, each)):
-            found.append(RowLayout(axis, outer, rows // outer, before, each - before))
-    return found
+    return [
+        RowLayout(axis, outer, rows // outer, before, rest // outer - before)
+        for outer in range(1, rows + 1)
+        if not rows % outer and not rest % outer
+        for before in dict.fromkeys((0, rest // outer))
+    ]
 
 
 def named_layout(name: str, axis: int, rows: int, rest: int) -> RowLayout | None:
-    """The layout that ``model.head.layouts`` names; None if the sizes contradict it.
-
-    Args:
-        name (str): One of :data:`LAYOUTS`.
-        axis (int): The class-indexed axis.
-        rows (int): How many rows one class more adds.
-        rest (int): Rows that belong to no class.
-    """
+    """That of :data:`LAYOUTS`, as for :func:`possible_layouts`; None if the sizes contradict it."""
     outer = rows if name.startswith('group') else 1
     if rest % outer:
         return None

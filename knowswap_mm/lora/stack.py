@@ -15,7 +15,6 @@ from knowswap_mm.lora.injector import LoRAInjector, adapter_parameters
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.lora.tensors import (
     adapter_matrices,
-    adapter_names,
     is_adapter_key,
     tensor_problems,
     value_problems,
@@ -73,15 +72,10 @@ class AdapterStack:
 
     def base_rows(self) -> dict[str, Tensor]:
         """Class-indexed tensors of the base checkpoint; empty for an empty stack."""
-        if not self.contents:
-            return {}
-        return self.contents[0].old_start_rows()
+        return self.contents[0].old_start_rows() if self.contents else {}
 
     def inject(self, model: nn.Module) -> None:
-        """Put the adapters into a host and fill them in.
-
-        Args:
-            model (nn.Module): The host, without adapters.
+        """Put the adapters into a host without any and fill them in.
 
         Raises:
             CheckpointError: If a target or a matrix does not fit the host.
@@ -95,34 +89,16 @@ class AdapterStack:
         for name, each in zip(self.names, self.contents, strict=True):
             manifest = each.manifest
             targets = '|'.join(re.escape(target) for target in manifest.targets)
-            injector = LoRAInjector(
-                targets, rank=manifest.rank, alpha=manifest.alpha, adapter_name=name
-            )
-            injector.inject(model)
-            wanted = adapter_matrices(model, name)
-            problems = tensor_problems(each.matrices, wanted)
+            settings = dict(rank=manifest.rank, alpha=manifest.alpha, adapter_name=name)
+            LoRAInjector(targets, **settings).inject(model)
+            problems = tensor_problems(each.matrices, adapter_matrices(model, name))
             self._raise([f'{each.folder}: {problem}' for problem in problems])
             with torch.no_grad():
                 for key, matrix in adapter_parameters(model, name).items():
                     matrix.copy_(each.matrices[key.removesuffix(f'.{name}.weight') + '.weight'])
 
-    def check_new(self, model: nn.Module, adapter: str) -> None:
-        """Refuse a name for the new adapter that the model has already.
-
-        Raises:
-            ConfigError: If the name is taken.
-        """
-        if adapter in adapter_names(model):
-            fix = f"use another word than {self.names}, e.g. 'default'"
-            problem = 'is the name of an earlier adapter'
-            raise ConfigError('model.lora.adapter_name', adapter, problem, fix)
-
     def check_rows(self, layouts: Mapping[str, RowLayout], old: int) -> None:
         """Compare the class rows that the newest adapter ended with to those of the model.
-
-        Args:
-            layouts (Mapping[str, RowLayout]): Class-indexed tensors of the model.
-            old (int): Number of old classes.
 
         Raises:
             ConfigError: If ``model.head.old_classes`` is another number.

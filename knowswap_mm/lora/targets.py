@@ -44,11 +44,7 @@ def find_feed_forward(model: nn.Module) -> list[str]:
     these, linear layers with ``h = d`` count, too. What stands in no list of blocks (heads), and
     the branches ``reg_ffn`` of box heads, are left out.
 
-    Args:
-        model (nn.Module): The model, with or without adapters.
-
-    Returns:
-        list[str]: Full names in the order of the model; empty if there are none.
+    Full names come in the order of the model, with or without adapters; none if there are none.
     """
     modules = dict(model.named_modules())
     in_blocks = [(name, module) for name, module in modules.items() if _in_list(name, modules)]
@@ -113,7 +109,7 @@ def _units(name: str, module: nn.Module) -> Iterator[_Map | None]:
         inside = [m for m in inside if not _is_depthwise(_base(m))]
         inner = next(((n, m) for n, m in child.named_modules() if inside and m is inside[0]), None)
         if inner is None:
-            if not _is_plain(child):
+            if not all(map(_is_small, child.modules())):
                 yield None
         elif _is_attention(child) or _wraps_more(child, inside):
             yield None
@@ -128,12 +124,8 @@ def _wraps_more(child: nn.Module, inside: Sequence[nn.Module]) -> bool:
     return any(each in rest for each in inside) or not all(_is_small(each) for each in rest)
 
 
-def _is_plain(child: nn.Module) -> bool:
-    """Whether a child has no weights but those of norms and depthwise convolutions."""
-    return all(_is_small(module) for module in child.modules())
-
-
 def _is_small(module: nn.Module) -> bool:
+    """Whether a module has no weights but those of norms and depthwise convolutions."""
     return _is_depthwise(_base(module)) or not _has_matrix(module)
 
 
@@ -199,14 +191,7 @@ class TargetCheck:
         return [name for name in self._modules if not name.startswith(self._inside)]
 
     def problem(self, name: str) -> str | None:
-        """Why a module cannot take an adapter.
-
-        Args:
-            name (str): Its full name.
-
-        Returns:
-            str | None: The reason, as the rest of a sentence; None if it can take one.
-        """
+        """Why a module cannot take an adapter, as the rest of a sentence; None if it can."""
         layer = _base(self._modules[name])
         parent = self._modules.get(name.rpartition('.')[0])
         if not isinstance(layer, (nn.Linear, Conv)) or isinstance(layer, TransposedConv):
@@ -236,23 +221,14 @@ class TargetCheck:
         return None
 
     def problems(self, names: Collection[str]) -> dict[str, str]:
-        """Those of several modules that cannot take an adapter, with the reasons.
-
-        Args:
-            names (Collection[str]): Full names.
-        """
+        """Those of several modules that cannot take an adapter, with the reasons."""
         found = {name: self.problem(name) for name in names}
         return {name: problem for name, problem in found.items() if problem is not None}
 
     def offer(self) -> str:
-        """What a user could write: a pattern of which each match can take an adapter.
-
-        Returns:
-            str: The rest of a sentence that begins with "Fix: ".
-        """
-        names = self.names
+        """A fix for a user: a pattern of which each match can take an adapter."""
+        names, kinds = self.names, (nn.Linear, Conv)
         usual = find_feed_forward(self._modules[''])
-        kinds = (nn.Linear, Conv)
         usual = [name for name in usual if self.problem(name) is None]
         others = [name for name in names if isinstance(_base(self._modules[name]), kinds)]
         layers = usual or [name for name in others if self.problem(name) is None]

@@ -51,15 +51,9 @@ def adapter_matrices(model: nn.Module, adapter: str) -> dict[str, Tensor]:
 def tensor_problems(
     found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], finite: bool = True
 ) -> list[str]:
-    """Everything in which tensors do not fit those of the model.
+    """Everything in which tensors of a file do not fit those of the model.
 
-    Args:
-        found (Mapping[str, Tensor]): Tensors of a file.
-        wanted (Mapping[str, Tensor]): Tensors of the same names, types and shapes as needed.
-        finite (bool): Whether values that are not finite are a problem.
-
-    Returns:
-        list[str]: Missing, unexpected, re-shaped, re-typed and not finite ones; empty if all fit.
+    These are missing, unexpected, re-shaped, re-typed and, if asked for, not ``finite`` ones.
     """
     problems = [f'missing {key}' for key in wanted if key not in found]
     problems += [f'unexpected {key}' for key in found if key not in wanted]
@@ -78,16 +72,7 @@ def tensor_problems(
 def value_problems(
     found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str
 ) -> list[str]:
-    """Names of tensors of the same shape whose bits differ.
-
-    Args:
-        found (Mapping[str, Tensor]): Tensors.
-        wanted (Mapping[str, Tensor]): Tensors; those without a counterpart are passed over.
-        what (str): What is said of a tensor that differs.
-
-    Returns:
-        list[str]: A line for each difference.
-    """
+    """A line for each pair of tensors of the same name and shape whose bits differ: what is so."""
     return [
         f'{key} {what}'
         for key in sorted(set(found) & set(wanted))

@@ -14,21 +14,16 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from knowswap_mm.checks import check_mapping
+from knowswap_mm.checks import check_choice, check_mapping
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.lora.row_layout import LAYOUTS, RowLayout, named_layout, possible_layouts
 from knowswap_mm.models.host_config import one_count, replace_counts, walk
-from knowswap_mm.models.layout_probe import LayoutProbe
+from knowswap_mm.models.layout_probe import CLASSES, LayoutProbe
 
 
 @dataclass(frozen=True)
 class ClassTensor:
-    """A class-indexed tensor.
-
-    Attributes:
-        name (str): Full name in the host.
-        layout (RowLayout): Where its classes lie.
-    """
+    """A class-indexed tensor: its full name in the host, and where its classes lie."""
 
     name: str
     layout: RowLayout
@@ -86,24 +81,23 @@ class ClassRows:
         self._keys = tuple(count_keys)
         self._config = copy.deepcopy(host_config)
         sizes = self._sizes(host)
-        found = self._layouts(host_config, sizes, _checked(layouts))
+        found = self._layouts(sizes, _checked(layouts))
         self.tensors = tuple(ClassTensor(name, found[name]) for name in sizes)
         self._check_heads(host, host_config)
         self._check_weights(host_config)
 
     def build(self, classes: int) -> nn.Module:
-        """Build a host of the same config with another number of classes and random weights.
-
-        Args:
-            classes (int): That number.
-        """
-        config = copy.deepcopy(self._config)
-        self._set_count(config, classes)
+        """Build a host of the same config with ``classes`` classes and random weights."""
         with torch.random.fork_rng(devices=[]):
-            return MODELS.build(config)
+            return MODELS.build(self._config_with(classes))
 
-    def _sizes(self, host: nn.Module) -> dict[str, tuple[int, int, int, int]]:
-        """Axis, rows that a class adds, rows of no class, and length of each tensor that grows."""
+    def _config_with(self, classes: int) -> dict[str, Any]:
+        config = copy.deepcopy(self._config)
+        replace_counts(config, self._keys, self.total, classes)
+        return config
+
+    def _sizes(self, host: nn.Module) -> dict[str, tuple[int, int, int]]:
+        """Axis, rows that a class adds, and rows of no class of each tensor that grows."""
         try:
             twin = self.build(self.total + 1).state_dict()
         except Exception as error:  # part of a host may need another number, too
@@ -126,7 +120,7 @@ class ClassRows:
             if rows < 1 or rest < 0:
                 self._refuse(name, f'{rows} rows more with one class more, of {shape[axes[0]]}')
                 continue
-            sizes[name] = axes[0], rows, rest, shape[axes[0]]
+            sizes[name] = axes[0], rows, rest
         return sizes
 
     def _refuse(self, name: str, problem: str) -> None:
@@ -140,14 +134,11 @@ class ClassRows:
             raise ConfigError('model.host', name, problem, fix)
 
     def _layouts(
-        self,
-        config: dict[str, Any],
-        sizes: Mapping[str, tuple[int, int, int, int]],
-        given: Mapping[str, str],
+        self, sizes: Mapping[str, tuple[int, int, int]], given: Mapping[str, str]
     ) -> dict[str, RowLayout]:
         found: dict[str, RowLayout] = {}
         self._assumed: tuple[str, ...] = ()
-        for name, (axis, rows, rest, _) in sizes.items():
+        for name, (axis, rows, rest) in sizes.items():
             named = [given[pattern] for pattern in given if re.fullmatch(pattern, name)]
             if named:
                 layout = named_layout(named[0], axis, rows, rest)
@@ -160,15 +151,15 @@ class ClassRows:
                 # One row more than classes: background or no object, last in all three libraries.
                 found[name] = RowLayout(axis, after=rest)
                 self._assumed += (name,) if rest else ()
-        self._check_patterns(given, sizes)
-        open_ones = {
-            name: possible_layouts(axis, rows, rest)
-            for name, (axis, rows, rest, _) in sizes.items()
-            if name not in found
-        }
+        for pattern in given:
+            if not any(re.fullmatch(pattern, name) for name in sizes):
+                fix = f'name one of {sorted(sizes)[:8]}'
+                problem = 'no class-indexed tensor has such a name'
+                raise ConfigError('model.head.layouts', pattern, problem, fix)
+        open_ones = {n: possible_layouts(*sizes[n]) for n in sizes if n not in found}
         self.unclear: tuple[str, ...] = ()
         if open_ones:
-            probe = LayoutProbe(config, self._set_count)
+            probe = LayoutProbe(self._config_with(CLASSES))
             found |= probe.find(open_ones, found)
             self.unclear = tuple(name for name in open_ones if name not in found)
             if self.unclear and self.old < self.total:
@@ -188,27 +179,15 @@ class ClassRows:
             return
         known = {t.name: t.layout for t in self.tensors if t.name not in self._assumed}
         possible = {name: possible_layouts(0, 1, 1) for name in self._assumed}
-        for name, layout in (
-            LayoutProbe(self._config, self._set_count).find(possible, known).items()
-        ):
+        found = LayoutProbe(self._config_with(CLASSES)).find(possible, known)
+        for name, layout in found.items():
             if layout.before:
                 fix = f"model.head.layouts = {{r'{re.escape(name)}': 'class_major_rest_first'}}"
                 problem = 'has its row of no class (background) before those of the classes'
                 raise ConfigError('model.host', name, problem, f'say it: {fix}')
 
-    def _set_count(self, config: dict[str, Any], classes: int) -> None:
-        replace_counts(config, self._keys, self.total, classes)
-
-    @staticmethod
-    def _check_patterns(given: Mapping[str, str], sizes: Mapping[str, Any]) -> None:
-        for pattern in given:
-            if not any(re.fullmatch(pattern, name) for name in sizes):
-                fix = f'name one of {sorted(sizes)[:8]}'
-                problem = 'no class-indexed tensor has such a name'
-                raise ConfigError('model.head.layouts', pattern, problem, fix)
-
-    def _refuse_unclear(self, size: tuple[int, int, int, int], reasons: Sequence[str]) -> None:
-        axis, rows, rest, _ = size
+    def _refuse_unclear(self, size: tuple[int, int, int], reasons: Sequence[str]) -> None:
+        axis, rows, rest = size
         name = self.unclear[0]
         more = f' (and {len(self.unclear) - 1} more)' if len(self.unclear) > 1 else ''
         why = f'; the probe said: {reasons[-1]}' if reasons else ''
@@ -259,13 +238,11 @@ class ClassRows:
 
     @torch.no_grad()
     def initialise(self, host: nn.Module, how: str) -> None:
-        """Initialise the new rows.
+        """Initialise the new rows of a host.
 
-        Args:
-            host (nn.Module): The host.
-            how (str): ``host`` keeps what the host's own initialisation gave; ``xavier`` draws
-                matrices from Xavier-uniform over the new rows alone and zeroes vectors, as the
-                official classifier does; ``zeros``.
+        ``host`` keeps what the host's own initialisation gave; ``xavier`` draws matrices from
+        Xavier-uniform over the new rows alone and zeroes vectors, as the official classifier does;
+        ``zeros``.
 
         Raises:
             ConfigError: If ``how`` is unknown.
@@ -311,18 +288,16 @@ class ClassRows:
         others = [[n for i, n in enumerate(t.shape) if i != axis] for t in (loaded, current)]
         classes = layout.classes(loaded.shape) if others[0] == others[1] else None
         if classes != self.old:
-            text = (
-                f'The checkpoint has {tensor.name} of shape {tuple(loaded.shape)}, the model '
-                f'{tuple(current.shape)} with model.head.old_classes = {self.old}. Fix: '
+            fix = (
+                f'set model.head.old_classes to the classes of the checkpoint ({classes}) and the '
+                'number of classes of model.host to old + new'
             )
             if classes is None:
-                raise CheckpointError(
-                    f'{text}use the model.host that the checkpoint was made with; no number of '
-                    'classes gives this shape.'
-                )
+                fix = 'use the model.host that the checkpoint was made with; no number of classes '
+                fix += 'gives this shape'
             raise CheckpointError(
-                f'{text}set model.head.old_classes to the classes of the checkpoint ({classes}) '
-                'and the number of classes of model.host to old + new.'
+                f'The checkpoint has {tensor.name} of shape {tuple(loaded.shape)}, the model '
+                f'{tuple(current.shape)} with model.head.old_classes = {self.old}. Fix: {fix}.'
             )
         new = layout.new_part(current.detach(), self.old)
         return layout.join(loaded.detach().to(current), new, self.old)
@@ -334,8 +309,7 @@ def _checked(layouts: Any) -> dict[str, str]:
         return {}
     check_mapping(key, layouts, fix)
     for pattern, name in layouts.items():
-        if name not in LAYOUTS:
-            raise ConfigError(key, name, 'unknown order of rows', f'use one of {LAYOUTS}')
+        check_choice(key, name, LAYOUTS, 'order of rows')
         try:
             re.compile(pattern)
         except (re.error, TypeError):

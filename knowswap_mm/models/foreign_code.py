@@ -109,12 +109,7 @@ def no_foreign_code(key: str, config: Any = None) -> Iterator[None]:
 
 
 def closed_to_foreign_code(key: str, argument: str) -> Callable[[Callable], Callable]:
-    """Decorator: run a constructor under :func:`no_foreign_code`.
-
-    Args:
-        key (str): Config key of what is built.
-        argument (str): Name of the argument with its config.
-    """
+    """Decorator: run a constructor under :func:`no_foreign_code`; ``argument`` has its config."""
 
     def decorate(function: Callable) -> Callable:
         names = inspect.signature(function)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from operator import itemgetter
 from typing import Any
 
 import torch
+from mmengine.utils import apply_to
 from torch import Tensor, nn
 
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.checks import check_choice
 
 FUSE_MODES = ('same_shape', 'always', 'never')
 
@@ -34,8 +36,7 @@ class FusedFeatures:
     """
 
     def __init__(self, mode: str = 'same_shape', fp32_losses: bool = False) -> None:
-        if mode not in FUSE_MODES:
-            raise ConfigError('model.fuse', mode, 'unknown mode', f'use one of {FUSE_MODES}')
+        check_choice('model.fuse', mode, FUSE_MODES, 'mode')
         self.mode, self.fp32_losses = mode, fp32_losses
         self.supported = True
         self._used = False
@@ -59,24 +60,18 @@ class FusedFeatures:
                 start += len(tensor)
             inputs.update({role: images[span] for role, span in spans.items()})
             features = host.extract_feat(images)
-            parts = {role: _slice(features, span) for role, span in spans.items()}
+            parts = {role: _of_each(features, itemgetter(span)) for role, span in spans.items()}
         elif self._leaves_autocast(inputs):
             parts = {role: host.extract_feat(tensor) for role, tensor in inputs.items()}
         else:
             return None
-        return _to_float(parts) if self._leaves_autocast(inputs) else parts
+        return _of_each(parts, _to_float) if self._leaves_autocast(inputs) else parts
 
     def predict(self, host: nn.Module, inputs: Any, data_samples: Any) -> Any:
-        """Let the host predict; its head leaves autocast if the losses do.
-
-        Args:
-            host (nn.Module): The host.
-            inputs (Tensor): Images, ``(N, C, H, W)``.
-            data_samples (list): Their samples.
-        """
+        """Let the host predict on ``(N, C, H, W)``; its head leaves autocast if the losses do."""
         alone = nullcontext()
         if isinstance(inputs, Tensor) and self._leaves_autocast(dict(all=inputs)):
-            alone = self.given(host, _to_float(host.extract_feat(inputs)))
+            alone = self.given(host, _of_each(host.extract_feat(inputs), _to_float))
         supported = self.supported
         try:
             with alone:
@@ -108,21 +103,10 @@ class FusedFeatures:
         self.supported = self._used
 
 
-def _slice(features: Any, span: slice) -> Any:
-    if isinstance(features, Tensor):
-        return features[span]
-    if isinstance(features, (list, tuple)):
-        return type(features)(_slice(part, span) for part in features)
-    if isinstance(features, dict):
-        return {key: _slice(part, span) for key, part in features.items()}
-    return features
+def _of_each(features: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor of nested features."""
+    return apply_to(features, lambda part: isinstance(part, Tensor), change)
 
 
-def _to_float(features: Any) -> Any:
-    if isinstance(features, Tensor):
-        return features.float() if features.is_floating_point() else features
-    if isinstance(features, (list, tuple)):
-        return type(features)(_to_float(part) for part in features)
-    if isinstance(features, dict):
-        return {key: _to_float(part) for key, part in features.items()}
-    return features
+def _to_float(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from knowswap_mm.checks import check_choice
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.models.class_rows import ClassRows
@@ -44,14 +45,7 @@ class NewRows(nn.Module):
 
     @classmethod
     def apply_to(cls, module: nn.Module, name: str, old: int, layout: RowLayout) -> None:
-        """Split ``module.name`` into frozen and trainable rows.
-
-        Args:
-            module (nn.Module): Owner of the tensor.
-            name (str): Attribute, e.g. ``weight``.
-            old (int): Number of old classes.
-            layout (RowLayout): Where the classes lie.
-        """
+        """Split a tensor, ``module.name``, into frozen and trainable rows; see the class."""
         parametrize.register_parametrization(module, name, cls(getattr(module, name), old, layout))
         module.parametrizations[name].original.requires_grad_(True)
         inner = f'parametrizations.{name}.'
@@ -95,13 +89,9 @@ class StartRows(nn.Module):
     def record(
         state_dict: MutableMapping[str, Tensor], names: Iterable[str], host: str, own: str
     ) -> None:
-        """Let the weights of a host that are about to be loaded be the start.
+        """Add the named tensors of a host that is about to be loaded as those of the start.
 
-        Args:
-            state_dict (MutableMapping[str, Tensor]): The weights; entries are added.
-            names (Iterable[str]): Names of the class-indexed tensors.
-            host (str): Prefix of the host's keys.
-            own (str): Prefix of this module's keys.
+        ``host`` and ``own`` are the prefixes of the host's keys and of this module's.
         """
         for name in names:
             if host + name in state_dict:
@@ -133,9 +123,7 @@ def apply_head_policy(host: nn.Module, rows: ClassRows, policy: str) -> dict[str
     Raises:
         ConfigError: If the policy is unknown, or there are no new rows to train.
     """
-    if policy not in HEAD_POLICIES:
-        fix = f'use one of {HEAD_POLICIES}'
-        raise ConfigError('model.head.policy', policy, 'unknown head policy', fix)
+    check_choice('model.head.policy', policy, HEAD_POLICIES, 'head policy')
     if policy == 'new_rows' and rows.old == rows.total:
         fix = 'set model.head.old_classes below the number of classes of model.host'
         raise ConfigError('model.head.policy', policy, 'the head has no new rows', fix)

@@ -86,19 +86,7 @@ class LabelledPointsMask2FormerHead(Mask2FormerHead):
         batch_gt_instances: list[InstanceData],
         batch_img_metas: list[dict],
     ) -> dict[str, Tensor]:
-        """Losses of all prediction sets, named as the host names them.
-
-        Args:
-            all_cls_scores (list[Tensor]): By prediction set ``(N, queries, classes + 1)``.
-            all_mask_preds (list[Tensor]): By prediction set ``(N, queries, h, w)``.
-            batch_gt_instances (list[InstanceData]): Segments of each image, ``labels`` and
-                ``masks``; what no mask covers is unlabelled.
-            batch_img_metas (list[dict]): Meta information of each image.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_mask`` and ``loss_dice``, with prefixes ``d0.``
-            and so on for all but the last set.
-        """
+        """Losses of all prediction sets, the host's; what no mask covers is unlabelled."""
         labelled = [instances.masks.bool().any(dim=0) for instances in batch_gt_instances]
         losses = {}
         last = len(all_cls_scores) - 1

@@ -31,23 +31,13 @@ def without_pretrained(config: Any) -> Any:
     and every ``init_cfg`` that names a file or asks for mmengine's ``PretrainedInit``, however it
     is spelled (issue 24).
 
-    Args:
-        config: Config of a host, or a part of it.
-
-    Returns:
-        The copy; a key that named weights is None, and an initialisation of other layers beside it
-        stays.
+    In the copy a key that named weights is None; an initialisation of other layers stays.
     """
     return _copy(config, '', [])
 
 
 def set_aside_pretrained(config: Any, key: str) -> Any:
-    """:func:`without_pretrained`, and one line in the log that says what was set aside.
-
-    Args:
-        config: Config of a host.
-        key (str): Where the config has it, for the message.
-    """
+    """:func:`without_pretrained`, and a line in the log of what under ``key`` was set aside."""
     found: list[str] = []
     copied = _copy(config, key, found)
     if found:
@@ -131,11 +121,7 @@ def walk(
 
 
 def one_count(config: dict[str, Any], keys: Sequence[str]) -> int:
-    """The number of classes of a host.
-
-    Args:
-        config (dict): Config of the host.
-        keys (Sequence[str]): ``model.head.count_keys``.
+    """The number of classes of a host, which its config has under ``model.head.count_keys``.
 
     Raises:
         ConfigError: If there is none, or more than one.
@@ -166,14 +152,7 @@ def one_count(config: dict[str, Any], keys: Sequence[str]) -> int:
 
 
 def replace_counts(config: Any, keys: Sequence[str], old: int, new: int) -> None:
-    """Change a number of classes in a config, in place, wherever one of the keys has it.
-
-    Args:
-        config: Config of a host, or a part of it.
-        keys (Sequence[str]): ``model.head.count_keys``.
-        old (int): The number that is replaced.
-        new (int): The number that takes its place.
-    """
+    """Change a number of classes in place, wherever a config has it under one of the keys."""
     change_values(config, lambda path, v: new if _is_under(path, keys) and v == old else v)
 
 

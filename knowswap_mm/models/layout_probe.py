@@ -36,13 +36,11 @@ class LayoutProbe:
     the same module, or in a module of the same type.
 
     Args:
-        host_config (dict): Config of the host.
-        replace (Callable): Writes another number of classes into a config, in place.
+        host_config (dict): Config of the host with :data:`CLASSES` classes; it is changed.
     """
 
-    def __init__(self, host_config: dict[str, Any], replace: Any) -> None:
-        self.config = ConfigDict(copy.deepcopy(host_config))  # hosts may read it by attribute
-        replace(self.config, CLASSES)
+    def __init__(self, host_config: dict[str, Any]) -> None:
+        self.config = ConfigDict(host_config)  # hosts may read it by attribute
         change_values(self.config, _limited)
         self.reasons: list[str] = []
         self.host: nn.Module | None = None
@@ -117,7 +115,7 @@ class LayoutProbe:
     def _of_owners(self, wanted: Mapping[str, Tensor]) -> Iterator[list[Tensor]]:
         """A layer that is no plain one may itself give one number a class."""
         for name in wanted:
-            owner = self.host.get_submodule(name.rpartition('.')[0])
+            owner = self._owner(name)
             if wanted[name].ndim > 1 and not type(owner).__module__.startswith('torch.'):
                 with suppress(Exception):
                     yield list(_by_class(owner(torch.randn(8, wanted[name].shape[-1]))))

@@ -37,15 +37,7 @@ def load_weights(
 
 
 def load_file_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
-    """Read a file as data and load its weights, see :func:`load_weights`.
-
-    Args:
-        model (nn.Module): The model.
-        path (str | Path): The file.
-
-    Returns:
-        dict: The checkpoint.
-    """
+    """Read a file as data, load its weights (:func:`load_weights`) and return the checkpoint."""
     checkpoint = safe_load(path)
     load_weights(model, state_dict_of(checkpoint), path)
     return checkpoint
@@ -87,9 +79,7 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
 def check_types(weights: Mapping[str, Tensor], model: nn.Module) -> None:
     """Refuse weights that a copy would turn into other numbers without a word.
 
-    Args:
-        weights (Mapping[str, Tensor]): Weights under the model's names; others are passed over.
-        model (nn.Module): The model.
+    Weights that are not under one of the model's names are passed over.
 
     Raises:
         RuntimeError: If whole or complex numbers stand where the model has fractions, or the other

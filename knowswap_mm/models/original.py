@@ -1,4 +1,7 @@
-"""What was there before a swap, or before all of them, bit by bit."""
+"""What was there before a swap, or before all of them, bit by bit.
+
+Each function takes a :class:`KnowledgeSwapper` at any time of a swap and leaves it as it is.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,6 @@ def original_host(swapper: nn.Module) -> nn.Module:
     The newest adapter is dropped, those of earlier swaps are merged, the rows are those of the
     start. What an export merged into one file cannot be restored this way.
 
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
-
     Returns:
         nn.Module: A frozen plain host in evaluation mode; rows of new classes are as they were
         initialised.
@@ -28,14 +28,7 @@ def original_host(swapper: nn.Module) -> nn.Module:
 
 
 def merged_host(swapper: nn.Module) -> nn.Module:
-    """Copy the host with its adapters merged, in double precision and rounded once.
-
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`; it is left as it is.
-
-    Returns:
-        nn.Module: A frozen plain host in evaluation mode.
-    """
+    """Copy the host, merged in double precision and rounded once, frozen and in evaluation mode."""
     host = copy.deepcopy(swapper.host)
     host.zero_grad(set_to_none=True)
     merge_adapters(host.double())
@@ -43,16 +36,10 @@ def merged_host(swapper: nn.Module) -> nn.Module:
 
 
 def unload_newest(swapper: nn.Module) -> nn.Module:
-    """Copy the host without the adapter that trains, with the class rows of the start.
+    """Copy the host without the adapter that trains, with the class rows of the start, frozen.
 
     Adapters of earlier swaps stay in place and active: this is, bit by bit, the state with which
-    the swap began.
-
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
-
-    Returns:
-        nn.Module: The host, frozen; rows of new classes are as they were initialised.
+    the swap began. Rows of new classes are as they were initialised.
     """
     host = copy.deepcopy(swapper.host)
     host.__dict__.pop('extract_feat', None)  # FusedFeatures may have lent it the present features
@@ -65,14 +52,8 @@ def unload_newest(swapper: nn.Module) -> nn.Module:
 def unload_all(swapper: nn.Module) -> dict[str, Tensor]:
     """The weights of the base checkpoint, class rows included.
 
-    What an export merged into one file cannot be restored this way.
-
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`, at any time of a swap.
-
-    Returns:
-        dict[str, Tensor]: The state dict of the plain host, with as many classes as it had before
-        the first swap.
+    What an export merged into one file cannot be restored this way. This is the state dict of the
+    plain host, with as many classes as it had before the first swap.
     """
     start = swapper.start_rows.tensors()
     rows = swapper.stack.base_rows() or {

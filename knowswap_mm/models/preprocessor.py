@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -43,10 +44,6 @@ def fields_to_device(samples: Sequence[Any], device: torch.device) -> None:
     That is for samples whose fields are plain tensors, such as those of a classifier, and in place,
     as a classifier's data preprocessor writes them. Samples with structures in them (boxes, maps)
     are left to the host.
-
-    Args:
-        samples (Sequence[BaseDataElement]): The samples.
-        device (torch.device): Where to.
     """
     if not samples or not all(isinstance(sample, BaseDataElement) for sample in samples):
         return
@@ -124,13 +121,7 @@ class RoleDataPreprocessor(BaseDataPreprocessor):
 
 
 def role_spans(data_samples: list[Any] | None) -> dict[str, slice]:
-    """Where each role lies in a batch that is grouped by role.
-
-    Args:
-        data_samples (list | None): Samples with ``role`` in their metainfo.
-
-    Returns:
-        dict[str, slice]: Span by role; empty if the samples carry no role.
+    """Where each role lies in a batch that is grouped by role; empty if samples carry no role.
 
     Raises:
         ValueError: If the samples of a role do not lie together.
@@ -141,10 +132,10 @@ def role_spans(data_samples: list[Any] | None) -> dict[str, slice]:
         return {}
     spans: dict[str, slice] = {}
     start = 0
-    for stop in range(1, len(roles) + 1):
-        if stop == len(roles) or roles[stop] != roles[start]:
-            if roles[start] in spans:
-                raise ValueError(f'the role {roles[start]!r} is scattered over the batch: {roles}')
-            spans[roles[start]] = slice(start, stop)
-            start = stop
+    for role, same in groupby(roles):
+        if role in spans:
+            raise ValueError(f'the role {role!r} is scattered over the batch: {roles}')
+        stop = start + len(list(same))
+        spans[role] = slice(start, stop)
+        start = stop
     return spans

@@ -185,12 +185,7 @@ class RoleModel(BaseModel):
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load weights, all of them or none.
-
-        Args:
-            state_dict (Mapping[str, Tensor]): As of ``nn.Module``, like the other arguments.
-            strict (bool): Whether every tensor must have its place.
-            assign (bool): Whether tensors are taken instead of copied.
+        """Load weights, all of them or none; the arguments are those of ``nn.Module``.
 
         Raises:
             RuntimeError: If they do not fit, or hold numbers that are not finite; the model is then

@@ -50,9 +50,13 @@ class KnowledgeSwapper(RoleModel):
         owners = [name.removesuffix('.weight').removesuffix('.bias') for name in names]
         if lora is not None:
             injector = LoRAInjector.from_config(lora)
-            self.stack.check_new(host, injector.adapter_name)
+            name = injector.adapter_name
+            if name in adapter_names(host):
+                fix = f"use another word than {self.stack.names}, e.g. 'default'"
+                problem = 'is the name of an earlier adapter'
+                raise ConfigError('model.lora.adapter_name', name, problem, fix)
             injector.inject(host, owners)
-            own = [injector.adapter_name]
+            own = [name]
         if not own:
             fix = 'set model.lora = dict(rank=8, alpha=1), or use a LoRABackbone in model.host'
             raise ConfigError('model.lora', lora, 'the host has no adapter to train', fix)

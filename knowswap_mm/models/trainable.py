@@ -33,11 +33,7 @@ def keep_trainable(model: nn.Module, mode: bool) -> Iterator[None]:
 
 
 def check_trainable(wanted: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
-    """Refuse a run in which something that should train does not.
-
-    Args:
-        wanted (Mapping[str, nn.Parameter]): What should train, by name.
-        optimizer (Optimizer): What trains it.
+    """Refuse a run in which something that should train, by name, does not.
 
     Raises:
         ConfigError: If a parameter is frozen, is not given to the optimizer, or has the learning
@@ -61,9 +57,6 @@ def check_trainable(wanted: Mapping[str, nn.Parameter], optimizer: Optimizer) ->
 
 def check_not_frozen(wanted: Mapping[str, nn.Parameter]) -> None:
     """Refuse a run in which something that should train was frozen; costs no look at the device.
-
-    Args:
-        wanted (Mapping[str, nn.Parameter]): What should train, by name.
 
     Raises:
         ConfigError: If a parameter requires no gradient.

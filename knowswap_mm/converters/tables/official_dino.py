@@ -10,7 +10,7 @@ from knowswap_mm.converters.tables.swin import swin_rules
 if TYPE_CHECKING:
     from torch import Tensor
 
-_REFERENCE_POINTS = 'decoder.ref_point_head.layers.0.weight'
+_POINTS = 'decoder.ref_point_head.layers'
 _SCALES = 3  # of the backbone; the next scale is made from the last one
 _LAYERS = 6
 _ENCODER, _HOST_ENCODER = 'transformer.encoder.layers.{i}', 'encoder.layers.{i}'
@@ -84,19 +84,10 @@ OFFICIAL_DINO = KeyTable(
         KeyRule(f'{_DECODER}.norm3.{{p}}', f'{_HOST_DECODER}.norms.2.{{p}}'),
         *_ffn(_DECODER, _HOST_DECODER),
         KeyRule('transformer.decoder.norm.{p}', 'decoder.norm.{p}'),
-        KeyRule(
-            f'transformer.{_REFERENCE_POINTS}',
-            _REFERENCE_POINTS,
-            _widen,
-            _narrow,
-        ),
+        KeyRule(f'transformer.{_POINTS}.0.weight', f'{_POINTS}.0.weight', _widen, _narrow),
         *(
-            KeyRule(f'transformer.{name}', name)
-            for name in (
-                'decoder.ref_point_head.layers.0.bias',
-                'decoder.ref_point_head.layers.1.weight',
-                'decoder.ref_point_head.layers.1.bias',
-            )
+            KeyRule(f'transformer.{_POINTS}.{name}', f'{_POINTS}.{name}')
+            for name in ('0.bias', '1.weight', '1.bias')
         ),
         *_branches(),
         KeyRule('label_enc.weight', 'dn_query_generator.label_embedding.weight'),

@@ -29,11 +29,7 @@ def from_unfold(tensor: Tensor) -> Tensor:
 
 
 def swin_rules(source: str) -> list[KeyRule]:
-    """Rules of a Swin backbone.
-
-    Args:
-        source (str): Prefix of the backbone in the source, empty for none.
-    """
+    """Rules of a Swin backbone, with its prefix in the source, empty for none."""
     source = f'{source}.' if source else ''
     block, host_block = f'{source}layers.{{i}}.blocks.{{j}}', 'backbone.stages.{i}.blocks.{j}'
     merge, host_merge = f'{source}layers.{{i}}.downsample', 'backbone.stages.{i}.downsample'
@@ -53,7 +49,7 @@ def swin_rules(source: str) -> list[KeyRule]:
     ]
 
 
-_LAST, _STAGES = 3, 4
+_LAST = 3  # of the stages
 _MASKS = {r'layers\.\d+\.blocks\.\d+\.attn_mask': 'the host computes the masks of shifted windows'}
 _HOST_BLOCK = 'backbone.stages.{i}.blocks.{j}'
 _BLOCK = 'swin.encoder.layers.{i}.blocks.{j}'
@@ -62,13 +58,12 @@ _DERIVED = ['relative_position_index']
 
 def _merges(template: str, first: int) -> list[KeyRule]:
     """Patch mergings of a source that numbers them from ``first``."""
-    rules = []
-    for stage in range(_STAGES - 1):
-        source, host = template.format(stage + first), f'backbone.stages.{stage}.downsample'
-        for name in ('reduction', 'norm'):
-            rule = KeyRule(f'{source}.{name}.{{p}}', f'{host}.{name}.{{p}}', to_unfold, from_unfold)
-            rules.append(rule)
-    return rules
+    there, here = template + '.{}.{{p}}', 'backbone.stages.{}.downsample.{}.{{p}}'
+    return [
+        KeyRule(there.format(stage + first, name), here.format(stage, name), to_unfold, from_unfold)
+        for stage in range(_LAST)
+        for name in ('reduction', 'norm')
+    ]
 
 
 #: A classifier has one norm, after the last stage.

@@ -120,18 +120,13 @@ class ElasticWeightLoss(SwappingLoss):
         }
 
     def consolidate(self, swapper: nn.Module, samples: Iterable[dict[str, Any]]) -> None:
-        """Measure the Fisher information of the host before the swap.
+        """Measure the Fisher information of a swapper's host before the swap, at any time of it.
 
-        Args:
-            swapper (nn.Module): The :class:`KnowledgeSwapper`, at any time of a swap.
-            samples (Iterable[dict]): Retain samples, one each, as for :func:`diagonal_fisher`.
+        The samples are of retain data, one each, as for :func:`diagonal_fisher`.
         """
-        host, rows = original_host(swapper), swapper.class_rows
-        self._start = {
-            tensor.name: swapper.start_rows.tensors()[tensor.name]
-            for tensor in rows.tensors
-            if tensor.name in self._rows
-        }
+        host, rows, start = original_host(swapper), swapper.class_rows, swapper.start_rows.tensors()
+        names = [tensor.name for tensor in rows.tensors if tensor.name in self._rows]
+        self._start = {name: start[name] for name in names}
         fisher = diagonal_fisher(host, [*self._layers, *self._start], samples)
         for tensor in rows.tensors:
             if tensor.name in self._start:
@@ -165,11 +160,8 @@ class ElasticWeightLoss(SwappingLoss):
 
     def common_terms(self, phase: SwapPhase) -> dict[str, Tensor]:
         """The group-sparse term and the penalty."""
-        terms = super().common_terms(phase)
-        value = self.penalty()
-        terms['loss_elastic'] = self.strength / 2 * value
-        terms['elastic'] = value.detach()
-        return terms
+        terms, value = super().common_terms(phase), self.penalty()
+        return terms | dict(loss_elastic=self.strength / 2 * value, elastic=value.detach())
 
 
 @MODELS.register_module()

@@ -24,18 +24,10 @@ class Objective(nn.Module, metaclass=ABCMeta):
     """
 
     def attach(self, model: nn.Module) -> None:
-        """See the host once, after the adapters were injected.
-
-        Args:
-            model (nn.Module): The host with its adapters.
-        """
+        """See the host once, after the adapters were injected."""
 
     def check(self, schedule: SwapSchedule) -> None:
-        """Refuse a schedule with which the objective makes no sense, before training.
-
-        Args:
-            schedule (SwapSchedule): All phases.
-        """
+        """Refuse a schedule with which the objective makes no sense, before training."""
 
     def measure(
         self, swapper: nn.Module, role: str, inputs: Tensor, samples: list[Any], phase: SwapPhase
@@ -134,28 +126,11 @@ class WeightedSumLoss(Objective):
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms of one role.
-
-        Args:
-            role (str): The role.
-            loss (Tensor): The host's scalar loss on it.
-            phase (SwapPhase): The phase of the batch.
-            measured (Mapping[str, Tensor]): What :meth:`measure` gave for the role.
-
-        Returns:
-            dict[str, Tensor]: As :meth:`forward`.
-        """
+        """Terms of one role, as of :meth:`forward`, from its scalar loss and what was measured."""
         return {f'loss_{role}': phase.weights[role] * loss}
 
     def common_terms(self, phase: SwapPhase) -> dict[str, Tensor]:
-        """Terms of the weights, whatever the roles: the group-sparse one.
-
-        Args:
-            phase (SwapPhase): The phase of the batch.
-
-        Returns:
-            dict[str, Tensor]: As :meth:`forward`.
-        """
+        """Terms of the weights, whatever the roles, as of :meth:`forward`: the group-sparse one."""
         if phase.weights['sparsity'] > 0 and self.sparsity is not None:
             value = self.sparsity()
             return dict(loss_sparsity=phase.weights['sparsity'] * value, sparsity=value.detach())

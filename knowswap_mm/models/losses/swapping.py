@@ -49,24 +49,19 @@ class SwappingLoss(WeightedSumLoss):
         if role != FORGET:
             return super().role_terms(role, loss, phase, measured)
         gate = self._below_bound(loss, phase.bound)
-        term = phase.weights[FORGET] * self._hinge(loss, phase.bound, gate)
-        return {'loss_forget': term, 'forget/bound_hit': 1 - gate}
+        # A loss that is not finite must not pass for a finished forget: zero times it makes the
+        # total NaN, which the divergence check reports, instead of a quiet zero.
+        hinge = (phase.bound - loss) * gate.to(loss.dtype) + loss.detach() * 0
+        return {'loss_forget': phase.weights[FORGET] * hinge, 'forget/bound_hit': 1 - gate}
 
     @staticmethod
     def _below_bound(raw: Tensor, bound: float) -> Tensor:
-        """1 while the forget loss, averaged over all processes, is below the bound, else 0.
+        """1 while the forget loss is below the bound, else 0; on the mean of all processes.
 
-        Every process decides on the same mean: otherwise the effective bound would depend on the
-        number of processes.
+        Otherwise the effective bound would depend on their number.
         """
         mean = raw.detach().float()
         if get_world_size() > 1:
             mean = mean.clone()  # it is reduced in place
             all_reduce(mean, op='mean')
         return (mean < bound).float()
-
-    @staticmethod
-    def _hinge(raw: Tensor, bound: float, gate: Tensor) -> Tensor:
-        # A loss that is not finite must not pass for a finished forget: zero times it makes the
-        # total NaN, which the divergence check reports, instead of a quiet zero.
-        return (bound - raw) * gate.to(raw.dtype) + raw.detach() * 0
