@@ -22,7 +22,6 @@ from knowswap_mm.errors import SwapError
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.models import role_model
 from knowswap_mm.models.host_config import without_pretrained
-from knowswap_mm.runs.record import RunRecord
 from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.hostile_files.pickles import touch
 from tests.helpers.swap_configs import learn, pretrain_host, swap_config
@@ -146,7 +145,6 @@ def read_data(content: dict[str, Any]) -> Exception | None:
 
 def test_in_place_of_every_text(config, hostile, monkeypatch):
     """Of the whole config but the host: hooks, weights, adapters, data, metrics."""
-    monkeypatch.setattr(RunRecord, 'write', lambda self: None)  # it lists all installed packages
     content = config.to_dict()
     hooks = [*(content.get('custom_hooks') or []), dict(type='StopHook')]
     content |= dict(custom_hooks=hooks, log_level='ERROR')
@@ -226,6 +224,11 @@ def test_the_file_does_not_run_even_if_its_name_reaches_the_host(
         assert outcomes == [None] * len(outcomes)
     else:
         # By the reader of this package if it has taken mmengine's place, and otherwise as foreign.
-        refused = [error for error in outcomes if isinstance(error, SwapError)]
+        # What the host itself cannot read as a key of initialisation is no file that is opened.
+        refused = [
+            error
+            for error in outcomes
+            if isinstance(error, SwapError) and 'init_weights() fails' not in str(error)
+        ]
         assert refused
         assert all(name in str(error) for error in refused), refused

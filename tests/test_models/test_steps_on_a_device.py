@@ -44,5 +44,5 @@ def test_pictures_and_labels_and_nothing_else(host, index, monkeypatch):
     with waits(lies_on_host) as found:
         logs = swapper.train_step(data, wrapper)
     assert [entry.split()[0] for entry in found] == ['_to_copy', '_to_copy'], found
-    assert all('models/to_device.py' in entry for entry in found)
+    assert all('models/preprocessor.py' in entry for entry in found)
     assert {value.device.type for value in logs.values()} == {'meta'}
