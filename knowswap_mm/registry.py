@@ -114,11 +114,7 @@ def class_of(kind: Any, registry: Registry) -> type | None:
 
 
 def type_name(kind: Any) -> str:
-    """Last part of what a config has under ``type``: ``X`` for the class, its path and its name.
-
-    Args:
-        kind: A class, a function, or text.
-    """
+    """Last part of what a config has under ``type`` (a class, a function, text): ``X``."""
     text = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     return text.rsplit('.', 1)[-1]
 

@@ -26,13 +26,9 @@ def is_checkout(folder: Path) -> bool:
 
 
 def find_checkout(purpose: str) -> Path:
-    """Find the repository: the one that the package lies in, else the current folder.
+    """Find the repository for a purpose, e.g. ``The demo``.
 
-    Args:
-        purpose (str): What needs it, e.g. ``The demo``.
-
-    Returns:
-        Path: Its folder.
+    It is the one that the package lies in, else the current folder.
 
     Raises:
         SwapError: If neither is one.

@@ -18,23 +18,14 @@ def pip_command(*words: str) -> str:
 
 
 def pip_install(*requirements: str, options: tuple[str, ...] = ()) -> str:
-    """The command that installs requirements beside this Python.
-
-    Args:
-        *requirements (str): E.g. ``peft<0.22,>=0.21``.
-        options (tuple[str, ...]): More options of pip.
-    """
+    """The command that installs requirements (``peft<0.22,>=0.21``) beside this Python."""
     if any(requirement.startswith(_COMPILED) for requirement in requirements):
         options = ('--no-build-isolation', *options)
     return pip_command('install', *options, *requirements)
 
 
 def reinstall(name: str) -> str:
-    """The command that puts torch or torchvision anew, in its version and for the build of torch.
-
-    Args:
-        name (str): ``torch`` or ``torchvision``.
-    """
+    """The command that installs torch or torchvision anew: its version, for the build of torch."""
     version = (installed_version(name) or '').partition('+')[0]
     build = (installed_version('torch') or '').partition('+')[2]
     options = ('--force-reinstall', '--no-deps')

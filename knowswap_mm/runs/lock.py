@@ -240,11 +240,7 @@ class WorkDirLock:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Read a lock.
-
-    Returns:
-        Holder | None: None if there is none. What is no lock of ours has no content.
-    """
+    """Read a lock; None if there is none. What is no lock of ours has no content."""
     try:
         with path.open('rb') as file:
             text, state = file.read(1 << 16), os.fstat(file.fileno())

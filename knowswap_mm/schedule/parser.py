@@ -28,12 +28,9 @@ _WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
 
 
 def check_phase_keys(where: str, config: Any, named: bool = True) -> None:
-    """Require that every key of a phase is known.
+    """Require that every key of a phase is known; what is no dict is refused elsewhere.
 
-    Args:
-        where (str): Config key of the phase.
-        config: The phase as the user wrote it; what is no dict is refused elsewhere.
-        named (bool): Whether ``kind`` belongs to it, as not in ``swap.phase_settings``.
+    Not ``named``: ``kind`` does not belong to it, as in ``swap.phase_settings``.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.
@@ -64,15 +61,7 @@ class PhaseParser:
         self.total_batch = batch_size * world_size
 
     def parse(self, index: int, begin: int, config: dict[str, Any]) -> SwapPhase:
-        """Resolve one phase.
-
-        Args:
-            index (int): Position of the phase.
-            begin (int): Its first iteration.
-            config (dict): The phase as the user wrote it.
-
-        Returns:
-            SwapPhase: The resolved phase.
+        """Resolve the phase at a position, which begins with an iteration.
 
         Raises:
             ConfigError: If a key is unknown or a value cannot be used.

@@ -83,9 +83,7 @@ def changed_phases(
 ) -> list[dict[str, Any]]:
     """Change single phases of an order, as ``--cfg-options swap.phases.1.bound=20`` says.
 
-    Args:
-        phases (list[dict]): The phases of the order.
-        changes (Mapping): What to change, by the position of the phase.
+    The changes are by the position of the phase.
 
     Raises:
         ConfigError: If the order has no such phase, or the change is not a dict.
@@ -192,25 +190,14 @@ class SwapSchedule:
         return self.phases[0].batch_size // self.world_size
 
     def phase_at(self, iteration: int) -> SwapPhase:
-        """Phase of an iteration; the last phase from the end of the run on.
-
-        Args:
-            iteration (int): From 0.
-
-        Returns:
-            SwapPhase: The phase.
-        """
+        """Phase of an iteration (from 0); the last phase from the end of the run on."""
         begins = [phase.begin for phase in self.phases]
         return self.phases[max(bisect_right(begins, iteration) - 1, 0)]
 
     def lr_span(self, phase: SwapPhase) -> tuple[SwapPhase, int]:
-        """Span of iterations over which a learning rate schedule runs.
+        """The phase in which the learning rate schedule of a phase starts, and its iterations.
 
         A phase with ``restart_lr=False`` continues the schedule of the one before.
-
-        Returns:
-            tuple[SwapPhase, int]: The phase in which the schedule starts, and its length in
-            iterations.
         """
         first = phase.index
         while first > 0 and not self.phases[first].restart_lr:
@@ -268,9 +255,6 @@ class SwapSchedule:
 
 def check_swap_keys(swap: Any) -> None:
     """Require that every key under ``swap`` is known, whether its phase comes to run or not.
-
-    Args:
-        swap: The field of the config.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.
