@@ -54,17 +54,13 @@ def read_requirements() -> list[tuple[Requirement, tuple[str, ...]]]:
     """
     about = metadata.metadata('knowswap_mm')
     extras = [name for name in about.get_all('Provides-Extra', []) if name not in _NOT_FOR_USERS]
-    found = []
+    found: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
     for line in metadata.requires('knowswap_mm') or []:
         requirement = Requirement(line)
         marker, requirement.marker = requirement.marker, None
-        if marker is None or marker.evaluate(dict(extra='')):
-            found.append((requirement, ()))
-        else:
-            chosen = tuple(name for name in extras if marker.evaluate(dict(extra=name)))
-            found += [(requirement, chosen)] if chosen else []
-    merged: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
-    for requirement, chosen in found:
-        before = merged.get(str(requirement), (requirement, ()))[1]
-        merged[str(requirement)] = (requirement, (*before, *chosen))
-    return list(merged.values())
+        always = marker is None or marker.evaluate(dict(extra=''))
+        chosen = [] if always else [name for name in extras if marker.evaluate(dict(extra=name))]
+        if always or chosen:
+            before = found.get(str(requirement), (requirement, ()))[1]
+            found[str(requirement)] = (requirement, (*before, *chosen))
+    return list(found.values())

@@ -89,9 +89,8 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     try:
         checkpoint = _read(path, map_location)
         if not isinstance(checkpoint, dict):
-            raise CheckpointError(
-                f'{path} holds a {type(checkpoint).__name__}, no dict of weights.'
-            )
+            kind = type(checkpoint).__name__
+            raise CheckpointError(f'{path} holds a {kind}, no dict of weights.')
         check_contents(checkpoint, path.stat().st_size)
         _restore_histories(checkpoint)
     except CheckpointError:

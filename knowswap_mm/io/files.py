@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from glob import escape
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -93,16 +92,12 @@ def remove_partial(folder: str | os.PathLike, patterns: Iterable[str]) -> list[P
 
 def _sync_folder(folder: Path) -> None:
     """Make a new name survive a loss of power; some file systems cannot be asked to."""
-    try:
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -168,7 +163,7 @@ def _new_place(out: Path) -> tuple[Path, int]:
 def _take_left(out: Path, resume: Callable[[Path], bool] | None) -> tuple[Path, int] | None:
     """Remove what killed writers left, but for one to go on with; a living one holds a lock."""
     taken = None
-    for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
+    for place in out.parent.glob(f'.{glob.escape(out.name)}.*{PARTIAL}'):
         if place.is_symlink() or not place.is_dir():
             continue
         try:

@@ -62,9 +62,8 @@ def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | 
         value = json.loads(_text(content, fallback))
         _check_depth(value)
     except RecursionError:
-        raise FileError(
-            path, f'is no json (nested more than {_DEPTH} deep)', 'write it again'
-        ) from None
+        problem = f'is no json (nested more than {_DEPTH} deep)'
+        raise FileError(path, problem, 'write it again') from None
     except ValueError as error:  # no json, no text, or a number of thousands of digits
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(path, f'is no json ({reason})', 'write or download it again') from None

@@ -43,13 +43,12 @@ class SwapResults:
 
         A repeated state replaces the old.
         """
-        metrics = {k: v for k, v in metrics.items()}
+        metrics = dict(metrics)
         before = self.states.get(START, {}).get('metrics', {})
         forget, retain = f'{FORGET}/{self.primary}', f'{RETAIN}/{self.primary}'
         if forget in before and forget in metrics and retain in metrics:
-            metrics['swap/h_mean'] = forgetting_h_mean(
-                before[forget], metrics[forget], metrics[retain]
-            )
+            measured = before[forget], metrics[forget], metrics[retain]
+            metrics['swap/h_mean'] = forgetting_h_mean(*measured)
             metrics['swap/forget_before'] = before[forget]
         self.states[state] = dict(iteration=iteration, metrics=metrics)
 
@@ -85,8 +84,7 @@ class SwapResults:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
-        self.primary, self.states = state['primary'], state['states']
-        self.scale = state['scale']
+        self.primary, self.states, self.scale = state['primary'], state['states'], state['scale']
 
     @classmethod
     def read(cls, path: Path) -> SwapResults:

@@ -128,13 +128,10 @@ class PhaseParser:
             counts = {role: count * self.world_size for role, count in counts.items()}
         if sum(counts.values()) != self.total_batch:
             total = f', {self.total_batch} with all processes' if self.world_size > 1 else ''
-            raise ConfigError(
-                key,
-                dict(split),
-                f'the split sums to {sum(counts.values())}, '
-                f'but train_dataloader.batch_size is {self.batch_size}{total}',
-                'make the split sum to the batch size, which is the same in every phase',
-            )
+            size = f'train_dataloader.batch_size is {self.batch_size}{total}'
+            problem = f'the split sums to {sum(counts.values())}, but {size}'
+            fix = 'make the split sum to the batch size, which is the same in every phase'
+            raise ConfigError(key, dict(split), problem, fix)
         for role, count in counts.items():
             if 0 < count < self.world_size:
                 fix = 'raise train_dataloader.batch_size, or take fewer processes'
@@ -159,9 +156,12 @@ class PhaseParser:
     ) -> tuple[int, int | None]:
         iters, epochs = config.get('iters'), config.get('epochs')
         role = config.get('epoch_role', RETAIN)
+        fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+        not_counted = ConfigError(
+            f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix
+        )
         if role not in ROLES or ('epoch_role' in config and not split[role]):
-            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
-            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+            raise not_counted
         if (iters is None) == (epochs is None):
             fix = 'give exactly one of iters and epochs'
             given = dict(iters=iters, epochs=epochs)
@@ -171,8 +171,7 @@ class PhaseParser:
         if epochs is None:
             return iters, None
         if not split[role]:
-            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
-            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+            raise not_counted
         size = self.role_sizes[role]
         if role == RETAIN and merge:
             size += self.role_sizes[LEARN]

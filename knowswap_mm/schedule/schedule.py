@@ -53,19 +53,12 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     phases = []
     for position, kind in enumerate(kinds):
         if not isinstance(kind, str) or kind not in PHASE_KINDS:
-            raise ConfigError(
-                'swap.order',
-                order,
-                f'{kind!r} is no kind of phase',
-                f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}',
-            )
+            fix = f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}'
+            raise ConfigError('swap.order', order, f'{kind!r} is no kind of phase', fix)
         if kind not in defaults:
-            raise ConfigError(
-                'swap.phase_settings',
-                sorted(defaults),
-                f'the order {order!r} has a {kind!r} phase but no settings for it',
-                f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
-            )
+            problem = f'the order {order!r} has a {kind!r} phase but no settings for it'
+            fix = f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases'
+            raise ConfigError('swap.phase_settings', sorted(defaults), problem, fix)
         check_mapping(f'swap.phase_settings.{kind}', defaults[kind], 'dict(epochs=5)')
         settings = dict(defaults[kind])
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
@@ -106,14 +99,8 @@ def changed_phases(
 
 
 _KEYS = (
-    'phases',
-    'order',
-    'phase_settings',
-    'classes',
-    'allow_random_host',
-    'nonfinite',
-    'untrained',
-)
+    'phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite', 'untrained',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,18 +212,11 @@ class SwapSchedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the run folder and for comparing a resumed run with the stored one."""
-        phases = [asdict(phase) for phase in self.phases]
-        for phase in phases:
+        found = dict(asdict(self), total_batch=self.phases[0].batch_size)
+        for phase in found['phases']:
             if math.isinf(phase['bound']):
                 phase['bound'] = None
-        return _plain(
-            dict(
-                phases=phases,
-                role_sizes=self.role_sizes,
-                world_size=self.world_size,
-                total_batch=self.phases[0].batch_size,
-            )
-        )
+        return _plain(found)
 
     def describe(self) -> str:
         """One line a phase, for the log."""
