@@ -86,15 +86,9 @@ def check_mapping(key: str, value: Any, example: str) -> None:
 
 
 def nearest_name(name: Any, known: Iterable[Any], count: int = 1) -> list[str]:
-    """Names that a wrong one may stand for.
+    """Up to ``count`` names that a wrong one may stand for, the best first; may be empty.
 
-    Args:
-        name: What was received.
-        known (Iterable): The names that exist.
-        count (int): How many at most.
-
-    Returns:
-        list[str]: The most similar ones, the best first, in any case of letters; may be empty.
+    They are compared in any case of letters.
     """
     by_lower: dict[str, str] = {}
     for each in known:
@@ -104,12 +98,7 @@ def nearest_name(name: Any, known: Iterable[Any], count: int = 1) -> list[str]:
 
 
 def did_you_mean(name: Any, known: Iterable[Any]) -> str:
-    """The fix that an error offers for a wrong name: the nearest right one, and all of them.
-
-    Args:
-        name: What was received.
-        known (Iterable): The names that exist.
-    """
+    """The fix that an error offers for a wrong name: the nearest ``known`` one, and all of them."""
     known = [str(each) for each in known]
     listed = f'use {known}' if len(known) > 1 else f'use {known[0]!r}' if known else 'take it out'
     near = nearest_name(name, known)
@@ -121,11 +110,7 @@ def check_keys(
 ) -> None:
     """Require that a dict has no other keys than the known ones (issue 24).
 
-    Args:
-        key (str): Config key of the dict; an empty one for the top of a file.
-        given (Mapping): The dict.
-        known (Iterable[str]): Keys that it may have.
-        problem (str): What the message says of another one.
+    The ``key`` is empty for the top of a file; ``problem`` is what the message says of another key.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.
@@ -138,14 +123,9 @@ def check_keys(
 
 
 def arguments_of(kind: type) -> list[str] | None:
-    """Names of the arguments with which a class can be built from a config.
+    """Names of the arguments with which a class can be built from a config; None: any is taken.
 
-    Args:
-        kind (type): The class. Where its ``__init__`` hands ``**kwargs`` on, those of its bases
-            count as well.
-
-    Returns:
-        list[str] | None: The names; None if any name is taken.
+    Where its ``__init__`` hands ``**kwargs`` on, those of its bases count as well.
     """
     names: list[str] = []
     owners = [each for each in kind.__mro__ if '__init__' in vars(each) and each is not object]
@@ -160,13 +140,10 @@ def arguments_of(kind: type) -> list[str] | None:
 
 
 def check_arguments(key: str, config: Mapping[str, Any], kind: type) -> None:
-    """Require that a class takes every key of a config.
+    """Require that a class takes every key of a config, but for ``type`` and ``_scope_``.
 
-    Args:
-        key (str): Config key of the config.
-        config (Mapping): The config; ``type`` and ``_scope_`` belong to the registry.
-        kind (type): The class. One of elsewhere with ``**kwargs``, or with an attribute
-            ``open_arguments``, checks by itself what it hands on.
+    A class of elsewhere with ``**kwargs``, or one with an attribute ``open_arguments``, checks by
+    itself what it hands on.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.

@@ -36,12 +36,7 @@ class OpenRunner(Runner):
         return self._load_from
 
     def begin_with(self, path: str | None, resumes: bool) -> None:
-        """Choose the file for ``load_or_resume``.
-
-        Args:
-            path (str | None): The file.
-            resumes (bool): Whether it is the state of a run.
-        """
+        """Choose the file for ``load_or_resume``, and whether it is the state of a run."""
         self._load_from, self._resume = path, resumes
 
     @property
@@ -54,11 +49,7 @@ class OpenRunner(Runner):
         self._has_loaded = value
 
     def loader_config(self, split: str) -> Any:
-        """Config of a data loader; None if the run has none.
-
-        Args:
-            split (str): ``train``, ``val`` or ``test``.
-        """
+        """Config of the loader of ``train``, ``val`` or ``test``; None if the run has none."""
         return getattr(self, f'_{split}_dataloader')
 
     @property
@@ -67,12 +58,7 @@ class OpenRunner(Runner):
         return self._train_loop
 
     def set_training(self, loader: Any, loop: Any) -> None:
-        """Replace the configs of the training data and loop, before they are built.
-
-        Args:
-            loader (dict): Config of the data loader.
-            loop (dict): Config of the loop.
-        """
+        """Replace the configs of the training data and loop, before they are built."""
         self._train_dataloader, self._train_loop = loader, loop
 
     @property
@@ -81,20 +67,11 @@ class OpenRunner(Runner):
         return self._val_loop is not None
 
     def use_launcher(self, name: str) -> None:
-        """Say how processes were started.
-
-        Args:
-            name (str): As of ``launcher`` in a config.
-        """
+        """Say how processes were started, as ``launcher`` in a config does."""
         self._launcher = name
 
     def set_position(self, epoch: int, iteration: int) -> None:
-        """Put the training loop where a checkpoint was written.
-
-        Args:
-            epoch (int): Epochs done.
-            iteration (int): Iterations done.
-        """
+        """Put the training loop where a checkpoint was written: epochs and iterations done."""
         self.train_loop._epoch, self.train_loop._iter = epoch, iteration
 
     def change_seed(self, seed: int) -> None:
@@ -123,13 +100,7 @@ class OpenCheckpointHook(CheckpointHook):
         self._save_checkpoint(runner)
 
     def save_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Write the checkpoint of a step and remove an outdated one; to be replaced.
-
-        Args:
-            runner (Runner): The runner.
-            step (int): Iterations done.
-            meta (dict): What goes into its ``meta``.
-        """
+        """Write the checkpoint of a step and remove an outdated one; to be replaced."""
         super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
@@ -155,14 +126,7 @@ class OpenMask2FormerHead:
     """Mixin before mmseg's ``Mask2FormerHead``, whose way from maps to segments can be replaced."""
 
     def segments_of(self, samples: list[Any]) -> tuple[list[Any], list[dict]]:
-        """Make a segment of each class of a map; to be replaced.
-
-        Args:
-            samples (list[SegDataSample]): Images with their maps.
-
-        Returns:
-            tuple: ``InstanceData`` and meta information by image.
-        """
+        """``InstanceData`` of segments, and meta information, by image; to be replaced."""
         return super()._seg_data_to_instance_data(samples)
 
     def _seg_data_to_instance_data(self, samples: list[Any]) -> tuple[list[Any], list[dict]]:
@@ -170,11 +134,7 @@ class OpenMask2FormerHead:
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often a tensor was changed in place.
-
-    Args:
-        tensor (Tensor): Not one of inference mode, which has no version.
-    """
+    """How often a tensor was changed in place; one of inference mode has no version."""
     return tensor._version
 
 
@@ -206,24 +166,12 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def norms_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Euclidean norm of each tensor, launched together.
-
-    Args:
-        tensors (Sequence[Tensor]): Of any shapes.
-
-    Returns:
-        tuple[Tensor, ...]: Scalars ``()``, of the dtypes of the tensors.
-    """
+    """Euclidean norm of each tensor, launched together: scalars ``()`` of their dtypes."""
     return torch._foreach_norm(tensors)
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor in another shape, which autograd does not take for a view.
-
-    Args:
-        tensor (Tensor): Contiguous, ``(...)``.
-        shape (Sequence[int]): Of as many elements.
-    """
+    """A contiguous tensor in another shape, which autograd does not take for a view."""
     return torch.ops.aten._unsafe_view(tensor, shape)
 
 
@@ -235,11 +183,7 @@ def compiler_error() -> type[Exception]:
 
 
 def allow_recompilations(limit: int) -> None:
-    """Let a compiled function have at least so many variants.
-
-    Args:
-        limit (int): Variants.
-    """
+    """Let a compiled function have at least so many variants."""
     from torch._dynamo import config
 
     name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'

@@ -11,16 +11,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+from mmengine import registry as parents
 from mmengine.config import Config
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import EVALUATOR as MMENGINE_EVALUATOR
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOG_PROCESSORS as MMENGINE_LOG_PROCESSORS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
 
@@ -38,57 +30,36 @@ class OwnRegistry(Registry):
 
 _SCOPE = 'knowswap_mm'
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope=_SCOPE, locations=['knowswap_mm.models'])
-_VIEWS = [f'knowswap_mm.datasets.{name}' for name in ('classification', 'coco', 'semantic')]
-DATASETS = Registry(
-    'dataset',
-    parent=MMENGINE_DATASETS,
-    scope=_SCOPE,
-    locations=[*_VIEWS, 'knowswap_mm.datasets.role_dataset'],
-)
-DATA_SAMPLERS = Registry(
-    'data sampler',
-    parent=MMENGINE_DATA_SAMPLERS,
-    scope=_SCOPE,
-    locations=['knowswap_mm.datasets.sampler'],
-)
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=_SCOPE, locations=['knowswap_mm.engine'])
-RUNNERS = Registry(
-    'runner', parent=MMENGINE_RUNNERS, scope=_SCOPE, locations=['knowswap_mm.engine']
-)
-OPTIM_WRAPPERS = Registry(
-    'optim wrapper',
-    parent=MMENGINE_OPTIM_WRAPPERS,
-    scope=_SCOPE,
-    locations=['knowswap_mm.engine'],
-)
-LOG_PROCESSORS = Registry(
-    'log processor',
-    parent=MMENGINE_LOG_PROCESSORS,
-    scope=_SCOPE,
-    locations=['knowswap_mm.engine'],
-)
-METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope=_SCOPE, locations=['knowswap_mm.evaluation']
-)
-EVALUATORS = Registry(
-    'evaluator',
-    parent=MMENGINE_EVALUATOR,
-    scope=_SCOPE,
-    locations=['knowswap_mm.audit'],
-)
+
+def _child(name: str, parent: Registry, *places: str) -> Registry:
+    locations = [f'{_SCOPE}.{place}' for place in places]
+    return Registry(name, parent=parent, scope=_SCOPE, locations=locations)
+
+
+def _own(name: str, place: str) -> OwnRegistry:
+    return OwnRegistry(name, scope=_SCOPE, locations=[f'{_SCOPE}.{place}'])
+
+
+MODELS = _child('model', parents.MODELS, 'models')
+_VIEWS = [f'datasets.{name}' for name in ('classification', 'coco', 'semantic', 'role_dataset')]
+DATASETS = _child('dataset', parents.DATASETS, *_VIEWS)
+DATA_SAMPLERS = _child('data sampler', parents.DATA_SAMPLERS, 'datasets.sampler')
+HOOKS = _child('hook', parents.HOOKS, 'engine')
+RUNNERS = _child('runner', parents.RUNNERS, 'engine')
+OPTIM_WRAPPERS = _child('optim wrapper', parents.OPTIM_WRAPPERS, 'engine')
+LOG_PROCESSORS = _child('log processor', parents.LOG_PROCESSORS, 'engine')
+METRICS = _child('metric', parents.METRICS, 'evaluation')
+EVALUATORS = _child('evaluator', parents.EVALUATOR, 'audit')
 #: Parts of an audit, and how each task is read.
-AUDITS = OwnRegistry('audit', scope=_SCOPE, locations=['knowswap_mm.audit'])
+AUDITS = _own('audit', 'audit')
 #: By the class name of a host: functions that make published checkpoints of it fit.
-HOST_FIXES = OwnRegistry('host fix', scope=_SCOPE, locations=['knowswap_mm.models.host_fixes'])
+HOST_FIXES = _own('host fix', 'models.host_fixes')
 #: Changes that make a host faster.
-ACCELERATIONS = OwnRegistry('acceleration', scope=_SCOPE, locations=['knowswap_mm.acceleration'])
+ACCELERATIONS = _own('acceleration', 'acceleration')
 #: Draw the samples and predictions of a task.
-DRAWERS = OwnRegistry('drawer', scope=_SCOPE, locations=['knowswap_mm.visualization.images'])
+DRAWERS = _own('drawer', 'visualization.images')
 #: Sections of the report of a run.
-REPORT_SECTIONS = OwnRegistry(
-    'report section', scope=_SCOPE, locations=['knowswap_mm.visualization.report.sections']
-)
+REPORT_SECTIONS = _own('report section', 'visualization.report.sections')
 #: Checks of an installation.
 DOCTOR_CHECKS = Registry('doctor check', scope=_SCOPE, locations=['knowswap_mm.doctor.checks'])
 
@@ -114,11 +85,7 @@ def class_of(kind: Any, registry: Registry) -> type | None:
 
 
 def type_name(kind: Any) -> str:
-    """Last part of what a config has under ``type``: ``X`` for the class, its path and its name.
-
-    Args:
-        kind: A class, a function, or text.
-    """
+    """Last part of what a config has under ``type`` (a class, a function, text): ``X``."""
     text = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     return text.rsplit('.', 1)[-1]
 

@@ -46,11 +46,7 @@ class Command:
         )
 
     def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:
-        """Read a command line that holds the options of this command alone.
-
-        Returns:
-            argparse.Namespace: The options, and in ``words`` what was typed.
-        """
+        """Read a command line of the options of this command alone; ``words`` is what was typed."""
         words = sys.argv[1:] if args is None else list(args)
         parser = argparse.ArgumentParser(**self.parser_settings())
         self.add_arguments(parser)
@@ -107,13 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 def add_commands(
     parser: argparse.ArgumentParser, commands: Mapping[str, Command], required: bool = False
 ) -> None:
-    """Let the next word of a command line name one of several commands.
-
-    Args:
-        parser (ArgumentParser): The parser of what stands before the word.
-        commands (Mapping[str, Command]): The commands by name.
-        required (bool): Whether the word must be there.
-    """
+    """Let the next word of a command line name one of several commands."""
     places = parser.add_subparsers(title='commands', metavar='COMMAND', required=required)
     for name, command in commands.items():
         place = places.add_parser(name, help=command.help, **command.parser_settings())

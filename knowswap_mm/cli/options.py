@@ -20,25 +20,16 @@ def command_of(name: str, *arguments: str | Path) -> list[str]:
 _FOLDERS = ('configs/demo', 'tools/dataset_converters', 'weights')
 
 
-def is_checkout(folder: Path) -> bool:
-    """Tell whether a folder holds the repository."""
-    return all((folder / name).is_dir() for name in _FOLDERS)
-
-
 def find_checkout(purpose: str) -> Path:
-    """Find the repository: the one that the package lies in, else the current folder.
+    """Find the repository for a purpose, e.g. ``The demo``.
 
-    Args:
-        purpose (str): What needs it, e.g. ``The demo``.
-
-    Returns:
-        Path: Its folder.
+    It is the one that the package lies in, else the current folder.
 
     Raises:
         SwapError: If neither is one.
     """
     for folder in (Path(knowswap_mm.__file__).resolve().parents[1], Path.cwd()):
-        if is_checkout(folder):
+        if all((folder / name).is_dir() for name in _FOLDERS):
             return folder
     raise SwapError(
         f'{purpose} needs the configs, the pretrained weights (weights/) and the data tools of the '
@@ -71,9 +62,8 @@ class OptionAction(argparse.Action):
 
 def add_config_options(parser: argparse.ArgumentParser, text: str = 'overrides') -> None:
     """Add ``--cfg-options``."""
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help=text
-    )
+    settings = dict(nargs='+', action=OptionAction, metavar='KEY=VALUE', help=text)
+    parser.add_argument('--cfg-options', **settings)
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:

@@ -85,12 +85,7 @@ class ClusterRunner(TidyRunner):
             super().dump_config()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build the logger, which says once if its file cannot be written.
-
-        Args:
-            *args: As for :class:`mmengine.runner.Runner`.
-            **kwargs: Likewise.
-        """
+        """Build the logger, which says once if its file cannot be written."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
@@ -99,9 +94,6 @@ class ClusterRunner(TidyRunner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Set up the environment; processes without an accelerator talk through gloo.
-
-        Args:
-            env_cfg (dict): See :class:`mmengine.runner.Runner`.
 
         Raises:
             ConfigError: If ``dist_cfg.timeout`` is no number of seconds, or the launcher did not
@@ -122,15 +114,7 @@ class ClusterRunner(TidyRunner):
         self.run_id = uuid.uuid4().hex
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes, on the CPU as well.
-
-        Args:
-            model_wrapper_cfg (dict | None): Config of the wrapper.
-            model (nn.Module): The model.
-
-        Returns:
-            nn.Module: The wrapped model; the model itself with one process.
-        """
+        """Wrap the model for several processes, on the CPU as well."""
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
             default = dict(
                 type='MMDistributedDataParallel',
@@ -142,15 +126,7 @@ class ClusterRunner(TidyRunner):
 
 
 def storage_error(error: OSError, folder: str | Path) -> CheckpointError | None:
-    """What a user can do about a disk that takes no more.
-
-    Args:
-        error (OSError): What was raised.
-        folder (str | Path): The work dir.
-
-    Returns:
-        CheckpointError | None: None if it is something else.
-    """
+    """What a user can do about a disk that takes no more; None for any other error."""
     if error.errno not in _FULL:
         return None
     where = error.filename or f'a file of the run in {folder}'

@@ -87,10 +87,6 @@ class TidyRunner(OpenRunner):
     - A worker whose process is killed ends as well, and no worker ends before, see
       :func:`start_worker`.
     - Processes of a torchrun that is killed end with it, see :func:`die_with_launcher`.
-
-    Args:
-        *args: As for :class:`mmengine.runner.Runner`.
-        **kwargs: Likewise.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -120,13 +116,7 @@ class TidyRunner(OpenRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        """Build a loader.
-
-        Args:
-            dataloader (dict | DataLoader): See :class:`mmengine.runner.Runner`, like the others.
-            *args: Likewise.
-            **kwargs: Likewise.
-        """
+        """Build a loader, whose workers begin with :func:`start_worker`."""
         loader = OpenRunner.build_dataloader(dataloader, *args, **kwargs)
         if isinstance(loader, DataLoader) and loader is not dataloader:
             loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)

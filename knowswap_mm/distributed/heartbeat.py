@@ -56,11 +56,7 @@ class Heartbeat(threading.Thread):
         return store
 
     def step(self, place: str) -> None:
-        """Note that the process came to another place, as all of them do in the same order.
-
-        Args:
-            place (str): Where it is, for people.
-        """
+        """Note that the process came to another place, as all of them do in the same order."""
         self.place = place
         self.steps += 1
 

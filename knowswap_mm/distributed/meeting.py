@@ -66,10 +66,7 @@ class Meeting:
         self._complete = threading.Event()
 
     def meet(self) -> PrefixStore:
-        """Wait until all agree.
-
-        Returns:
-            PrefixStore: Where the processes of the group exchange their addresses.
+        """Wait until all agree; returns where they exchange their addresses.
 
         Raises:
             SwapError: Names the ranks that did not come in time, and those that did with their
@@ -187,12 +184,8 @@ class Meeting:
 def meet(seconds: float) -> tuple[Meeting, dict[str, Any]]:
     """Meet the other processes that the environment (RANK, WORLD_SIZE, MASTER_ADDR) tells of.
 
-    Args:
-        seconds (float): How long to wait.
-
-    Returns:
-        tuple[Meeting, dict]: To be told when the group is there; and what ``init_process_group``
-        needs: ``store``, ``rank`` and ``world_size``.
+    Returns the meeting, to be told when the group is there; and what ``init_process_group`` needs:
+    ``store``, ``rank`` and ``world_size``.
 
     Raises:
         ConfigError: If a variable is missing, or the port is in use.

@@ -55,11 +55,7 @@ def set_slurm_variables() -> None:
 
 
 def first_node(nodes: str) -> str:
-    """The first machine of a list as Slurm writes it.
-
-    Args:
-        nodes (str): E.g. ``node[007-010,020],login1``.
-    """
+    """The first machine of a list as Slurm writes it, e.g. ``node[007-010,020],login1``."""
     first = re.match(r'(?:[^,\[]|\[[^\]]*\])*', nodes.strip())[0]
     return re.sub(r'\[(\w+)[^\]]*\]', r'\1', first)
 
@@ -78,13 +74,9 @@ GRACE = 60
 
 
 def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """Check the timeout of a config, and let torch wait a little longer than that.
+    """Check the timeout of a config (seconds), and let torch wait a little longer than that.
 
-    Args:
-        env_cfg (dict): The config's ``env_cfg``.
-
-    Returns:
-        tuple[dict, float]: ``env_cfg`` for mmengine, and the seconds that the config says.
+    Returns ``env_cfg`` for mmengine, and the seconds that the config says.
 
     Raises:
         ConfigError: If it is no number of seconds.
@@ -100,13 +92,8 @@ def with_timeout(env_cfg: dict[str, Any]) -> tuple[dict[str, Any], float]:
 def with_meeting(env_cfg: dict[str, Any], seconds: float) -> tuple[dict[str, Any], Meeting | None]:
     """Let the processes of a launch meet before torch connects them, see :class:`Meeting`.
 
-    Args:
-        env_cfg (dict): What :func:`with_timeout` gave.
-        seconds (float): How long they wait for one another.
-
-    Returns:
-        tuple[dict, Meeting | None]: The same, with what ``init_process_group`` needs; and the
-        meeting, to be told when the group is there. None if it is there already.
+    Returns ``env_cfg`` with what ``init_process_group`` needs; and the meeting, to be told when the
+    group is there. None if it is there already.
 
     Raises:
         ConfigError: If the environment tells of no others, or the port is in use.
@@ -119,11 +106,7 @@ def with_meeting(env_cfg: dict[str, Any], seconds: float) -> tuple[dict[str, Any
 
 
 def start_gloo(env_cfg: dict[str, Any]) -> None:
-    """Let processes without an accelerator talk: mmengine's own start-up asks CUDA for a device.
-
-    Args:
-        env_cfg (dict): What :func:`with_timeout` gave.
-    """
+    """Let processes without an accelerator talk: mmengine's own start-up asks CUDA for a device."""
     if get_device() == 'cpu' and not is_distributed():
         settings = env_cfg['dist_cfg']
         store = {key: settings[key] for key in ('store', 'rank', 'world_size') if key in settings}
@@ -133,11 +116,7 @@ def start_gloo(env_cfg: dict[str, Any]) -> None:
 
 
 def of_rank_0(value: Any) -> Any:
-    """What the first process has, in every process.
-
-    Args:
-        value: Anything that can be pickled; only that of rank 0 counts.
-    """
+    """What the first process has (anything that can be pickled), in every process."""
     if get_world_size() == 1:
         return value
     shared = [value]
@@ -147,9 +126,6 @@ def of_rank_0(value: Any) -> Any:
 
 def on_rank_0(function: Callable[[], Any]) -> Any:
     """Call something in the first process only; all get its result, or fail as it does.
-
-    Args:
-        function (Callable): What to call; the others wait for it.
 
     Raises:
         SwapError: What it raised. In the first process it is the same object.

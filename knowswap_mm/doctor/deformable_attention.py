@@ -42,7 +42,8 @@ def formula(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -
         part = value[:, start : start + height * width].transpose(1, 2)
         start += height * width
         # Pixel centres lie at half numbers.
-        place = locations[:, :, :, level].transpose(1, 2) * place_scale(width, height, value) - 0.5
+        size = value.new_tensor((width, height))
+        place = locations[:, :, :, level].transpose(1, 2) * size - 0.5
         share = weights[:, :, :, level].transpose(1, 2)
         for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
             pixel = place.detach().floor() + torch.tensor(corner, device=value.device)
@@ -54,11 +55,6 @@ def formula(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -
             found = part.gather(2, index).view(*share.shape, channels)
             output = output + (found * (share * nearness * inside)[..., None]).sum(3)
     return output.transpose(1, 2).flatten(2)
-
-
-def place_scale(width: int, height: int, like: Tensor) -> Tensor:
-    """From shares to pixels, for x and y."""
-    return torch.tensor((width, height), dtype=like.dtype, device=like.device)
 
 
 def compiled(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
@@ -87,10 +83,10 @@ def compare(op: Callable, shape: tuple, dtype: torch.dtype, device: str) -> dict
         gradients = torch.autograd.grad((output * weight).sum(), leaves)
         results.append([output.detach(), *gradients])
     names = ('forward', 'd value', 'd locations', 'd weights')
-    errors = {}
-    for name, found, wanted in zip(names, *results, strict=True):
-        errors[name] = float((found - wanted).abs().max() / wanted.abs().max())
-    return errors
+    return {
+        name: float((found - wanted).abs().max() / wanted.abs().max())
+        for name, found, wanted in zip(names, *results, strict=True)
+    }
 
 
 def operator_of(device: str) -> Callable:

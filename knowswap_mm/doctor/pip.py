@@ -18,23 +18,14 @@ def pip_command(*words: str) -> str:
 
 
 def pip_install(*requirements: str, options: tuple[str, ...] = ()) -> str:
-    """The command that installs requirements beside this Python.
-
-    Args:
-        *requirements (str): E.g. ``peft<0.22,>=0.21``.
-        options (tuple[str, ...]): More options of pip.
-    """
+    """The command that installs requirements (``peft<0.22,>=0.21``) beside this Python."""
     if any(requirement.startswith(_COMPILED) for requirement in requirements):
         options = ('--no-build-isolation', *options)
     return pip_command('install', *options, *requirements)
 
 
 def reinstall(name: str) -> str:
-    """The command that puts torch or torchvision anew, in its version and for the build of torch.
-
-    Args:
-        name (str): ``torch`` or ``torchvision``.
-    """
+    """The command that installs torch or torchvision anew: its version, for the build of torch."""
     version = (installed_version(name) or '').partition('+')[0]
     build = (installed_version('torch') or '').partition('+')[2]
     options = ('--force-reinstall', '--no-deps')
@@ -63,17 +54,13 @@ def read_requirements() -> list[tuple[Requirement, tuple[str, ...]]]:
     """
     about = metadata.metadata('knowswap_mm')
     extras = [name for name in about.get_all('Provides-Extra', []) if name not in _NOT_FOR_USERS]
-    found = []
+    found: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
     for line in metadata.requires('knowswap_mm') or []:
         requirement = Requirement(line)
         marker, requirement.marker = requirement.marker, None
-        if marker is None or marker.evaluate(dict(extra='')):
-            found.append((requirement, ()))
-        else:
-            chosen = tuple(name for name in extras if marker.evaluate(dict(extra=name)))
-            found += [(requirement, chosen)] if chosen else []
-    merged: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
-    for requirement, chosen in found:
-        before = merged.get(str(requirement), (requirement, ()))[1]
-        merged[str(requirement)] = (requirement, (*before, *chosen))
-    return list(merged.values())
+        always = marker is None or marker.evaluate(dict(extra=''))
+        chosen = [] if always else [name for name in extras if marker.evaluate(dict(extra=name))]
+        if always or chosen:
+            before = found.get(str(requirement), (requirement, ()))[1]
+            found[str(requirement)] = (requirement, (*before, *chosen))
+    return list(found.values())

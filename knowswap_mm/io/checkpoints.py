@@ -69,12 +69,7 @@ def _allowed() -> list[Any]:
 def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a ``.pth``, ``.safetensors`` or (detectron2's) ``.pkl`` file as data.
 
-    Args:
-        path (str | PathLike): A local file.
-        map_location: Device to load to.
-
-    Returns:
-        dict: The checkpoint; a safetensors file as ``dict(state_dict=...)``.
+    A safetensors file is given as ``dict(state_dict=...)``.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or would have to run code to be read.
@@ -94,9 +89,8 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     try:
         checkpoint = _read(path, map_location)
         if not isinstance(checkpoint, dict):
-            raise CheckpointError(
-                f'{path} holds a {type(checkpoint).__name__}, no dict of weights.'
-            )
+            kind = type(checkpoint).__name__
+            raise CheckpointError(f'{path} holds a {kind}, no dict of weights.')
         check_contents(checkpoint, path.stat().st_size)
         _restore_histories(checkpoint)
     except CheckpointError:
@@ -159,23 +153,12 @@ def _restore_histories(checkpoint: dict[str, Any]) -> None:
 
 
 def safe_save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a ``.pth`` file under another name first: what is there is whole.
-
-    Args:
-        checkpoint (dict): Tensors and plain data.
-        path (Path): The file; its folder is made if need be.
-    """
+    """Write tensors and plain data as a ``.pth`` file, see :func:`~.files.write_atomic`."""
     write_atomic(path, lambda file: torch.save(checkpoint, file))
 
 
 def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint, with the prefix of a distributed wrapper taken off.
-
-    Args:
-        checkpoint (dict): What :func:`safe_load` gave.
-
-    Returns:
-        dict[str, Tensor]: The weights.
 
     Raises:
         CheckpointError: If it holds none.
@@ -215,10 +198,6 @@ def use_data_only_loader() -> None:
 def load_from_data_only(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read a local weight file as data.
 
-    Args:
-        filename (str): The file.
-        map_location: Device to load to.
-
     Raises:
         CheckpointError: As :func:`safe_load`.
     """
@@ -229,11 +208,7 @@ class ArrayHandler(PickleHandler):
     """Reads pickles of arrays, numbers and texts in dicts and lists; writes any."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Read a pickle.
-
-        Args:
-            file: An open file.
-            **kwargs: Options of ``pickle.load``, which are not needed.
+        """Read a pickle; options of ``pickle.load`` are not needed.
 
         Raises:
             FileError: If it holds anything else, which would be executed.
@@ -250,10 +225,5 @@ class PlainYamlHandler(YamlHandler):
     """Reads yaml without the tags that call Python."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Read yaml.
-
-        Args:
-            file: An open file.
-            **kwargs: Options of ``yaml.load``; the loader is always the safe one.
-        """
+        """Read yaml; the loader is always the safe one."""
         return yaml.load(file, **dict(kwargs, Loader=yaml.SafeLoader))

@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from glob import escape
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -70,10 +69,6 @@ def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) ->
     """Write tensors as safetensors, see :func:`write_atomic`.
 
     ``safetensors.torch.save_file`` makes files that nobody else may read, whatever the umask says.
-
-    Args:
-        path (str | PathLike): The file.
-        tensors (Mapping[str, Tensor]): Tensors by name.
     """
     from safetensors.torch import save
 
@@ -81,44 +76,28 @@ def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) ->
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
-    """Write plain data as json, see :func:`write_atomic`.
-
-    Args:
-        path (str | PathLike): The file.
-        value: The data.
-        indent (int | None): As of ``json.dumps``.
-    """
+    """Write plain data as json, see :func:`write_atomic`."""
     write_text(path, json.dumps(value, indent=indent) + '\n')
 
 
 def remove_partial(folder: str | os.PathLike, patterns: Iterable[str]) -> list[Path]:
-    """Remove what :func:`write_atomic` left when its process was killed.
+    """Remove what :func:`write_atomic` left when its process was killed; returns what was removed.
 
-    A file that a living process writes is locked, and stays; so does one that another machine
-    began within the last hour.
-
-    Args:
-        folder (str | PathLike): The folder.
-        patterns (Iterable[str]): Names of the files that were to be written, as for ``glob``.
-
-    Returns:
-        list[Path]: What was removed.
+    The ``patterns`` are names of the files that were to be written, as for ``glob``. A file that a
+    living process writes is locked, and stays; so does one that another machine began within the
+    last hour.
     """
     return [path for name in patterns for path in remove_left(Path(folder), f'{name}*{PARTIAL}')]
 
 
 def _sync_folder(folder: Path) -> None:
     """Make a new name survive a loss of power; some file systems cannot be asked to."""
-    try:
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -184,7 +163,7 @@ def _new_place(out: Path) -> tuple[Path, int]:
 def _take_left(out: Path, resume: Callable[[Path], bool] | None) -> tuple[Path, int] | None:
     """Remove what killed writers left, but for one to go on with; a living one holds a lock."""
     taken = None
-    for place in out.parent.glob(f'.{escape(out.name)}.*{PARTIAL}'):
+    for place in out.parent.glob(f'.{glob.escape(out.name)}.*{PARTIAL}'):
         if place.is_symlink() or not place.is_dir():
             continue
         try:
@@ -210,13 +189,8 @@ def _take_left(out: Path, resume: Callable[[Path], bool] | None) -> tuple[Path, 
 def cache_folder(given: str | None = None) -> Path:
     """Folder for files that role views derive from their data; it may be removed at any time.
 
-    Args:
-        given (str | None): The folder of the config; by default ``$XDG_CACHE_HOME/knowswap_mm`` or
-            ``~/.cache/knowswap_mm``; for a user without a home (in a container), one in the folder
-            for temporary files.
-
-    Returns:
-        Path: The folder. It need not exist.
+    By default ``$XDG_CACHE_HOME/knowswap_mm`` or ``~/.cache/knowswap_mm``; for a user without a
+    home (in a container), one in the folder for temporary files. It need not exist.
     """
     if given is not None:
         check_text('dataset.roles.*.cache_dir', given, 'work_dirs/cache')
@@ -229,10 +203,9 @@ def cache_folder(given: str | None = None) -> Path:
 
 
 def files_digest(paths: Sequence[str]) -> str | None:
-    """A name for what was read from files; it changes with their paths, sizes and times.
+    """A name (hexadecimal digits) of what was read from files, by their paths, sizes and times.
 
-    Returns:
-        str | None: Hexadecimal digits; None if a file is missing or in a remote storage.
+    None if a file is missing or in a remote storage.
     """
     digest = hashlib.sha256()
     try:
@@ -246,12 +219,7 @@ def files_digest(paths: Sequence[str]) -> str | None:
 
 
 def holds(path: Path, content: bytes) -> bool:
-    """Whether a file is there and holds this: its name alone does not prove it.
-
-    Args:
-        path (Path): The file, whose name tells its contents.
-        content (bytes): What it should hold.
-    """
+    """Whether a file is there and holds this: its name, which tells it, does not prove it."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
@@ -259,13 +227,9 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def write_cached(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all; another process may write the same contents meanwhile.
+    """Write a file, named by its contents, whole; another process may write the same meanwhile.
 
     What killed processes left of this file is removed.
-
-    Args:
-        path (Path): The file, whose name tells its contents.
-        write (Callable[[BinaryIO], object]): Writes the contents to the file it is given.
 
     Raises:
         ConfigError: If it cannot be written.

@@ -38,26 +38,16 @@ def machine_name() -> str:
 
 
 def partial_name(path: Path) -> str:
-    """A name that nobody else has: ``<name>.<machine>-<random>.partial``.
-
-    Args:
-        path (Path): The file or folder that is to be written.
-    """
+    """A name that nobody else has: ``<name>.<machine>-<random>.partial``."""
     return f'{path.name[:_LONGEST]}.{machine_name()}-{uuid.uuid4().hex[:12]}{PARTIAL}'
 
 
 def open_partial(path: Path, ending: str = '') -> tuple[Path, BinaryIO]:
-    """Make a file beside another one, locked as long as it is open.
+    """Make a file beside another one, locked as long as it is open; returns its path, and it.
 
     It is created exclusively, so that two writers, in whatever containers or on whatever machines,
-    never have the same one. Its rights are those of any new file (umask).
-
-    Args:
-        path (Path): The file that is to be written.
-        ending (str): What stands behind ``.partial``, for writers that look at it.
-
-    Returns:
-        tuple[Path, BinaryIO]: Where it is, and the file.
+    never have the same one. Its rights are those of any new file (umask). The ``ending`` stands
+    behind ``.partial``, for writers that look at it.
 
     Raises:
         OSError: If it cannot be made.
@@ -75,13 +65,6 @@ def open_partial(path: Path, ending: str = '') -> tuple[Path, BinaryIO]:
 def partial_file(path: Path, ending: str = '') -> Iterator[tuple[Path, BinaryIO]]:
     """As :func:`open_partial`, for a block, and removed if the block fails.
 
-    Args:
-        path (Path): The file that is to be written.
-        ending (str): What stands behind ``.partial``.
-
-    Yields:
-        tuple[Path, BinaryIO]: Where it is, and the file.
-
     Raises:
         OSError: If it cannot be made.
     """
@@ -96,17 +79,10 @@ def partial_file(path: Path, ending: str = '') -> Iterator[tuple[Path, BinaryIO]
 
 
 def remove_left(folder: Path, pattern: str) -> list[Path]:
-    """Remove partial files whose writers are dead.
+    """Remove partial files whose writers are dead, by a pattern of ``glob``; returns their paths.
 
     One of this machine is removed if its lock is free; one of another machine only if, besides,
     it was not changed for an hour by the clock of the file system.
-
-    Args:
-        folder (Path): The folder.
-        pattern (str): As for ``glob``.
-
-    Returns:
-        list[Path]: What was removed.
     """
     removed = []
     for path in folder.glob(pattern):
@@ -128,14 +104,9 @@ def remove_left(folder: Path, pattern: str) -> list[Path]:
 
 
 def try_lock(descriptor: int, shared: bool = False) -> bool | None:
-    """Lock a file until it is closed.
+    """Lock an open file until it is closed; a ``shared`` lock is one that others may have, too.
 
-    Args:
-        descriptor (int): The open file.
-        shared (bool): Whether others may lock it in the same way.
-
-    Returns:
-        bool | None: False if another process has it; None if the file system knows no locks.
+    False if another process has it; None if the file system knows no locks.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -164,11 +135,7 @@ def age(path: Path) -> float:
 
 
 def is_left(path: Path, descriptor: int) -> bool:
-    """Whether the writer of a partial file or folder is dead; locks it if so.
-
-    Args:
-        path (Path): What is being written, or was.
-        descriptor (int): It, opened.
+    """Whether the writer of an opened partial file or folder is dead; locks it if so.
 
     Raises:
         OSError: If it is gone.

@@ -161,10 +161,6 @@ def _encode(text: str, encoding: str) -> bytes:
 def read_arrays(path: Path, map_location: Any = 'cpu') -> Any:
     """Read a pickle of arrays in dicts and lists, the arrays as tensors.
 
-    Args:
-        path (Path): A file.
-        map_location: Device of the tensors.
-
     Raises:
         pickle.UnpicklingError: If it holds anything else.
         ValueError: If it is cut off, or holds more than a file of its size can.

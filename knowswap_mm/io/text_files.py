@@ -23,13 +23,7 @@ _DEFAULTS = {JSON_BYTES: 64 << 20, ANNOTATION_BYTES: 4 << 30, PIXELS: 178_956_97
 
 
 def limit_of(name: str) -> int:
-    """A limit that holds now.
-
-    Args:
-        name (str): One of the names above.
-
-    Returns:
-        int: Bytes or pixels.
+    """A limit (bytes or pixels) that holds now, by one of the names above.
 
     Raises:
         ConfigError: If the environment variable is no integer above 0.
@@ -56,13 +50,8 @@ _WIDE_MARKS = {
 def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | None = None) -> Any:
     """Read a json file.
 
-    Args:
-        path (str | PathLike): The file.
-        limit (str): Which limit of :mod:`knowswap_mm.io.text_files` holds for its size.
-        fallback (str | None): Encoding of a file that is in no Unicode encoding.
-
-    Returns:
-        What it holds.
+    The ``limit`` of its size is one of the names above; ``fallback`` is the encoding of a file that
+    is in no Unicode encoding.
 
     Raises:
         FileError: If it is missing, no regular file, cannot be read, too large, too deeply nested,
@@ -73,9 +62,8 @@ def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | 
         value = json.loads(_text(content, fallback))
         _check_depth(value)
     except RecursionError:
-        raise FileError(
-            path, f'is no json (nested more than {_DEPTH} deep)', 'write it again'
-        ) from None
+        problem = f'is no json (nested more than {_DEPTH} deep)'
+        raise FileError(path, problem, 'write it again') from None
     except ValueError as error:  # no json, no text, or a number of thousands of digits
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(path, f'is no json ({reason})', 'write or download it again') from None
@@ -83,14 +71,7 @@ def read_json(path: str | os.PathLike, limit: str = JSON_BYTES, fallback: str | 
 
 
 def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
-    """Read a file of limited size.
-
-    Args:
-        path (str | PathLike): The file.
-        limit (str): Which limit of :mod:`knowswap_mm.io.text_files` holds for its size.
-
-    Returns:
-        bytes: Its contents.
+    """Read a file of limited size; the ``limit`` is one of the names above.
 
     Raises:
         FileError: If it is missing, no regular file, cannot be read or is too large.
@@ -118,10 +99,6 @@ def read_bytes(path: str | os.PathLike, limit: str = JSON_BYTES) -> bytes:
 
 def read_text(path: str | os.PathLike, limit: str = JSON_BYTES) -> str:
     """Read a text file in UTF-8; a byte order mark at its beginning is no part of the text.
-
-    Args:
-        path (str | PathLike): The file.
-        limit (str): Which limit of :mod:`knowswap_mm.io.text_files` holds for its size.
 
     Raises:
         FileError: If it cannot be read, is in another encoding, or holds a zero byte.
@@ -154,10 +131,6 @@ def read_lines(path: str | os.PathLike, limit: str = JSON_BYTES) -> list[str]:
     Spaces around a line are no part of it; empty lines do not count, nor do comments: lines that
     begin with ``# ``, and ``#`` alone. ``C#`` and ``#1`` are names (issue 24).
 
-    Args:
-        path (str | PathLike): The file.
-        limit (str): Which limit of :mod:`knowswap_mm.io.text_files` holds for its size.
-
     Raises:
         FileError: See :func:`read_text`.
     """
@@ -171,11 +144,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def line_problem(line: str) -> str | None:
-    """Why a name would not come back from a list of names.
-
-    Returns:
-        str | None: The end of a sentence that begins with the name; None if it would.
-    """
+    """Why a name would not come back from a list of names, to stand behind it; None if it would."""
     found = lines_of(line)
     if found == [line] and not {'\0', '\ufeff'} & set(line):
         return None
@@ -186,10 +155,6 @@ def line_problem(line: str) -> str | None:
 
 def write_lines(path: str | os.PathLike, lines: Sequence[str]) -> None:
     """Write a list of names or rows, one a line, as :func:`read_lines` reads it.
-
-    Args:
-        path (str | PathLike): The file; its folder is made.
-        lines (Sequence[str]): The lines.
 
     Raises:
         FileError: If a line would not be read back as it is: it is empty, begins with ``# `` or a

@@ -31,11 +31,8 @@ _END = 1 << 16
 def check_shared(path: str | os.PathLike, key: str) -> None:
     """Refuse a checkpoint that is not there for all processes, or another one for some.
 
-    All processes call it together. One that nobody has is left to whoever reads it.
-
-    Args:
-        path (str | PathLike): The file.
-        key (str): The config key that led to it.
+    All processes call it together. One that nobody has is left to whoever reads it. The ``key`` is
+    the config key that led to the file.
 
     Raises:
         CheckpointError: In every process; names the ranks and their machines.
@@ -62,10 +59,6 @@ def check_shared(path: str | os.PathLike, key: str) -> None:
 
 def check_no_other_has(folder: Path, patterns: Iterable[str]) -> None:
     """Refuse to begin anew if only the first process sees no checkpoints; all call it together.
-
-    Args:
-        folder (Path): The work dir.
-        patterns (Iterable[str]): Names of checkpoints, as for ``glob``.
 
     Raises:
         CheckpointError: In every process; names the ranks and their machines.
@@ -104,15 +97,9 @@ def write_latest(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> No
 
 
 def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
-    """Save the state of a run in its folder, and note it as the last one.
+    """Save the state of a run in its folder, and note it as the last one; returns the file.
 
-    Args:
-        runner (Runner): The runner.
-        name (str): Name of the file.
-        **settings: As of ``runner.save_checkpoint``.
-
-    Returns:
-        Path: The file.
+    The ``settings`` are those of ``runner.save_checkpoint``.
 
     Raises:
         CheckpointError: If it cannot be written.
@@ -125,14 +112,10 @@ def save_latest(runner: Runner, name: str, **settings: Any) -> Path:
 
 
 def last_of_run(runner: Runner) -> Path | None:
-    """The checkpoint from which a run would go on if it ended now; none is read.
+    """The checkpoint from which a run in training would go on if it ended now; none is read.
 
-    Args:
-        runner (Runner): The runner, in training.
-
-    Returns:
-        Path | None: The last one that this run wrote, else the one that it was resumed from, if it
-        is there; None if there is none. What an earlier run left in the folder does not count.
+    It is the last one that this run wrote, else the one that it was resumed from, if it is there;
+    None if there is none. What an earlier run left in the folder does not count.
     """
     note = Path(runner.work_dir) / LATEST_FILE
     with suppress(OSError):
@@ -147,18 +130,11 @@ def last_of_run(runner: Runner) -> Path | None:
 def read_latest(
     folder: str | os.PathLike, run: str | None = None
 ) -> tuple[Path, dict[str, Any]] | None:
-    """Read the newest checkpoint of a run that can be read.
+    """Read the newest checkpoint of a run that can be read; None if there is none at all.
 
     The one that ``last_checkpoint`` names comes first (in this folder, should it have been moved),
-    then the others from the newest to the oldest. Damaged ones are named in a warning.
-
-    Args:
-        folder (str | PathLike): The folder of the run.
-        run (str | None): The run that it must be of; None takes any. An earlier run may have left
-            its checkpoints in the folder.
-
-    Returns:
-        tuple[Path, dict] | None: The checkpoint and what is in it; None if there is none at all.
+    then the others from the newest to the oldest. Damaged ones are named in a warning, and so are
+    those of other runs than ``run``: an earlier one may have left them in the folder.
 
     Raises:
         CheckpointError: If there are checkpoints, but none of them is whole.
@@ -206,12 +182,8 @@ _ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueE
 def taken_over(load: Callable[..., Any]) -> Callable[..., Any]:
     """Let a method of a runner that takes a checkpoint over say so when it cannot.
 
-    Args:
-        load (Callable): The method; its first argument is the file.
-
-    Returns:
-        Callable: The method, which raises CheckpointError where parts of the file are missing, of
-        other types, or do not fit the optimizer.
+    The first argument is the file. CheckpointError is raised where parts of the file are
+    missing, of other types, or do not fit the optimizer.
     """
 
     @functools.wraps(load)

@@ -42,28 +42,15 @@ UNFINISHED = tuple(
 
 
 def iteration_file(iteration: int | str) -> str:
-    """Name of the checkpoint of an iteration.
-
-    Args:
-        iteration (int | str): Iterations done.
-    """
+    """Name of the checkpoint after so many iterations."""
     return f'iter_{iteration}.pth'
 
 
 def phase_file(name: str) -> str:
-    """Name of the checkpoint of the end of a phase.
-
-    Args:
-        name (str): Of the phase, see :func:`~knowswap_mm.schedule.phase.phase_name`.
-    """
+    """Name of the checkpoint of the end of the phase that is called so."""
     return f'{name}.pth'
 
 
 def nonfinite_file(iteration: int, rank: int) -> str:
-    """Name of the file about a loss that was not finite.
-
-    Args:
-        iteration (int): Iteration of the run, from 0.
-        rank (int): Of the process.
-    """
+    """Name of the file about a loss that was not finite, at an iteration (from 0) of a rank."""
     return f'nonfinite_iter_{iteration}_rank{rank}.json'

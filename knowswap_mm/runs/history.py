@@ -31,14 +31,7 @@ class SwapHistory:
     def add(
         self, phase: SwapPhase, swapper: nn.Module, classes: dict[str, Any], seed: int | None
     ) -> None:
-        """Record the end of a phase; a repeated one replaces the old entry.
-
-        Args:
-            phase (SwapPhase): The phase.
-            swapper (nn.Module): The model.
-            classes (dict): Class names by role.
-            seed (int | None): Seed of the run.
-        """
+        """Record the end of a phase, with class names by role; a repeated one replaces the old."""
         self.entries[phase.name] = dict(
             name=phase.name,
             kind=phase.kind,
@@ -51,11 +44,7 @@ class SwapHistory:
         )
 
     def to_list(self, results: SwapResults) -> list[dict[str, Any]]:
-        """The entries with the metrics that were measured after each phase.
-
-        Args:
-            results (SwapResults): Results of the run.
-        """
+        """The entries with the metrics that were measured after each phase."""
         listed = []
         for name, entry in self.entries.items():
             measured = results.states.get(name, {}).get('metrics', {})
@@ -76,11 +65,7 @@ class SwapHistory:
 def group_summary(swapper: nn.Module) -> dict[str, float]:
     """Norms of the groups of the adapter that trains, a transformer block a group.
 
-    Args:
-        swapper (nn.Module): A :class:`KnowledgeSwapper`.
-
-    Returns:
-        dict[str, float]: See :class:`SwapHistory`; empty without adapters.
+    See :class:`SwapHistory`; empty without adapters.
     """
     if not swapper.adapters:
         return {}

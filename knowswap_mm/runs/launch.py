@@ -21,17 +21,12 @@ _LAUNCHERS = (b'torchrun', b'torch.distributed', b'torch/distributed')
 
 
 def process_name(number: int | None = None) -> str | None:
-    """What no other process of any machine or container is called, now or later.
+    """``machine:namespace:number:begin``: what no other process is called, now or later.
 
     Numbers of processes repeat: torchrun is number 1 in each container. The name also holds the
-    running kernel, the namespace of the number, and when the process began.
-
-    Args:
-        number (int | None): A process as seen from here; by default this one.
-
-    Returns:
-        str | None: ``machine:namespace:number:begin``; None if there is no such process, it has
-        ended, or the system (not Linux) does not say.
+    running kernel, the namespace of the number, and when the process began. By default it is that
+    of this process; None if there is no such process as seen from here, it has ended, or the system
+    (not Linux) does not say.
     """
     number = os.getpid() if number is None else number
     stat = _stat(number)
@@ -41,13 +36,9 @@ def process_name(number: int | None = None) -> str | None:
 
 
 def lives(name: str) -> bool | None:
-    """Whether a process that was called so lives.
+    """Whether a process that :func:`process_name` called so lives.
 
-    Args:
-        name (str): What :func:`process_name` gave.
-
-    Returns:
-        bool | None: None if that cannot be seen from here: another machine, another container.
+    None if that cannot be seen from here: another machine, another container.
     """
     machine, namespace, number, _ = name.split(':')
     if machine != machine_name() or namespace != _namespace():
@@ -60,10 +51,7 @@ def launch_name() -> str | None:
 
     It is the torchrun that started this process, by :func:`process_name`, and what
     ``tools/dist_train.sh`` drew when it was called (issue 24: machine name, number and run id are
-    equal in all containers).
-
-    Returns:
-        str | None: None if nothing starts this process again, or the launch cannot be told.
+    equal in all containers). None if nothing starts this process again, or that cannot be told.
     """
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
         return None

@@ -95,8 +95,7 @@ class WorkDirLock:
                 f'({error.strerror or error}). Fix: make room there, fix the rights, or choose '
                 'another work_dir.'
             ) from error
-        thread = threading.Thread(target=self._beat, name='run-lock', daemon=True)
-        thread.start()
+        threading.Thread(target=self._beat, name='run-lock', daemon=True).start()
 
     def _acquire(self) -> None:
         seen: Holder | None = None
@@ -118,12 +117,9 @@ class WorkDirLock:
                 self._take(held)
                 continue
             if alive and waited > PATIENCE:
-                raise ConfigError(
-                    'work_dir',
-                    str(self.path.parent),
-                    f'another run trains in it ({held})',
-                    f'wait for it, stop it, or give another --work-dir (its lock is {LOCK_FILE})',
-                )
+                fix = f'wait for it, stop it, or give another --work-dir (its lock is {LOCK_FILE})'
+                problem = f'another run trains in it ({held})'
+                raise ConfigError('work_dir', str(self.path.parent), problem, fix)
             if held is seen:
                 text = f'{self.path.parent} is in use ({held}): looking whether that run lives ...'
                 print_log(text, 'current')
@@ -240,11 +236,7 @@ class WorkDirLock:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Read a lock.
-
-    Returns:
-        Holder | None: None if there is none. What is no lock of ours has no content.
-    """
+    """Read a lock; None if there is none. What is no lock of ours has no content."""
     try:
         with path.open('rb') as file:
             text, state = file.read(1 << 16), os.fstat(file.fileno())

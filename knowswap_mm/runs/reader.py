@@ -30,11 +30,7 @@ from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
 
 
 def read_schedule(folder: Path) -> dict[str, Any]:
-    """Read the file that a run wrote.
-
-    Returns:
-        dict: ``phases`` (each with ``index`` and ``kind``) and ``classes`` (names by role), at
-        least.
+    """Read the ``phases`` (``index``, ``kind``, ...) and ``classes`` (names by role) of a run.
 
     Raises:
         FileError: If it is missing, damaged, or something else.
@@ -74,11 +70,7 @@ class ScalarLog:
 
     @classmethod
     def of_run(cls, folder: Path) -> ScalarLog:
-        """Join the files of all starts; a resumed run replaces what it repeats.
-
-        Args:
-            folder (Path): Work dir of the run.
-        """
+        """Join the files of all starts in a work dir; a resumed run replaces what it repeats."""
         log = cls()
         for path in sorted(Path(folder).glob(SCALARS)):
             lines = list(_lines(path))
@@ -94,11 +86,7 @@ class ScalarLog:
         return [(line['step'], line[key]) for line in self.training if _is_number(line.get(key))]
 
     def keys(self, prefix: str) -> list[str]:
-        """Names of logged values, in the order in which they first came.
-
-        Args:
-            prefix (str): Begin of the names.
-        """
+        """Names of logged values that begin so, in the order in which they first came."""
         found: dict[str, None] = {}
         for line in self.training:
             found.update(dict.fromkeys(key for key in line if key.startswith(prefix)))
@@ -124,14 +112,7 @@ def _is_number(value: Any) -> bool:
 
 
 def read_run_log(folder: str | Path) -> list[dict[str, Any]]:
-    """The entries of a run.
-
-    Args:
-        folder (str | Path): Folder of the run.
-
-    Returns:
-        list[dict]: See :class:`~knowswap_mm.runs.record.RunLog`; empty if there is no whole file.
-    """
+    """Entries of :class:`~knowswap_mm.runs.record.RunLog`; none if there is no whole file."""
     try:
         found = json.loads((Path(folder) / STARTS_FILE).read_text(encoding='utf-8'))
     except (OSError, ValueError):

@@ -53,12 +53,7 @@ class RunLog:
         self._entries: list[dict[str, Any]] = []
 
     def begin(self, iteration: int, processes: int) -> None:
-        """Add an entry; a run from the beginning drops those of an earlier one.
-
-        Args:
-            iteration (int): Iterations done.
-            processes (int): Processes that train.
-        """
+        """Add an entry; a run from the beginning drops those of an earlier one."""
         if iteration:
             self._entries = read_run_log(self.path.parent)
         cuda = torch.cuda.is_available()
@@ -126,13 +121,8 @@ _VARIABLES = frozenset(
 def begin_run_folder(runner: Any) -> int:
     """Write all that a run says of itself before its first iteration.
 
-    Only a run that does begin may call it: these replace the files of an earlier one.
-
-    Args:
-        runner (SwapRunner): The runner, with its data and weights.
-
-    Returns:
-        int: When it began, in nanoseconds by the clock of the storage.
+    Only a run that does begin may call it: these replace the files of an earlier one. Returns when
+    it began, in nanoseconds by the clock of the storage.
 
     Raises:
         CheckpointError: If the folder cannot be written to.
@@ -232,14 +222,10 @@ class RunRecord:
 
 
 def git_state(path: Path) -> dict[str, Any] | None:
-    """Commit and changed files of the git repository that a file or folder is in.
+    """Commit and changed files of the git repository that a folder, or a known file, is in.
 
-    Args:
-        path (Path): A folder, or a file that must be known to the repository.
-
-    Returns:
-        dict | None: ``commit`` and ``changed`` (as ``git status --short`` has it); None if there is
-        no repository, or no git.
+    Those are ``commit`` and ``changed`` (as ``git status --short`` has it); None if there is no
+    repository, or no git.
     """
     folder = path if path.is_dir() else path.parent
     try:

@@ -16,18 +16,11 @@ START = 'start'
 
 
 def forgetting_h_mean(forget_before: float, forget: float, retain: float) -> float:
-    """Harmonic mean of what was forgotten and what was retained.
+    """Harmonic mean of what was forgotten and what was retained, in the unit of the metrics.
 
     The formula of the official classifier evaluation, ``2 d r / (d + r)`` with the drop
-    ``d = forget_before - forget``; a forget metric that rose counts as no drop.
-
-    Args:
-        forget_before (float): Metric of the forget classes before the swap.
-        forget (float): The same metric now.
-        retain (float): Metric of the retain classes now, in the same unit.
-
-    Returns:
-        float: The mean, in the unit of the metrics.
+    ``d = forget_before - forget``; a forget metric that rose counts as no drop. The others are
+    those of now; ``forget_before`` is that before the swap.
     """
     drop = max(forget_before - forget, 0.0)
     return 2 * drop * retain / (drop + retain) if drop + retain > 0 else 0.0
@@ -46,20 +39,16 @@ class SwapResults:
         self.states: dict[str, dict[str, Any]] = {}
 
     def add(self, state: str, iteration: int, metrics: dict[str, Any]) -> None:
-        """Record the metrics of a state; a repeated one replaces the old.
+        """Record the metrics, with role prefixes, of ``start`` or of a phase, after its iterations.
 
-        Args:
-            state (str): ``start`` or the name of a phase.
-            iteration (int): Iterations done.
-            metrics (dict): Metrics with role prefixes.
+        A repeated state replaces the old.
         """
-        metrics = {k: v for k, v in metrics.items()}
+        metrics = dict(metrics)
         before = self.states.get(START, {}).get('metrics', {})
         forget, retain = f'{FORGET}/{self.primary}', f'{RETAIN}/{self.primary}'
         if forget in before and forget in metrics and retain in metrics:
-            metrics['swap/h_mean'] = forgetting_h_mean(
-                before[forget], metrics[forget], metrics[retain]
-            )
+            measured = before[forget], metrics[forget], metrics[retain]
+            metrics['swap/h_mean'] = forgetting_h_mean(*measured)
             metrics['swap/forget_before'] = before[forget]
         self.states[state] = dict(iteration=iteration, metrics=metrics)
 
@@ -85,12 +74,7 @@ class SwapResults:
         return markdown_table(['state', 'iteration', *ROLES, 'H-mean'], rows, aligned=True)
 
     def write(self, path: Path, **extra: Any) -> None:
-        """Write the results as json, in one step.
-
-        Args:
-            path (Path): The file.
-            **extra: Further fields, e.g. the schedule and the class roles.
-        """
+        """Write the results, and further fields, as json, in one step."""
         data = dict(primary_metric=self.primary, scale=self.scale, states=self.states, **extra)
         write_text(path, json.dumps(data, indent=2, default=float) + '\n')
 
@@ -100,8 +84,7 @@ class SwapResults:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint."""
-        self.primary, self.states = state['primary'], state['states']
-        self.scale = state['scale']
+        self.primary, self.states, self.scale = state['primary'], state['states'], state['scale']
 
     @classmethod
     def read(cls, path: Path) -> SwapResults:

@@ -28,12 +28,9 @@ _WEIGHTS = ('learn', 'retain', 'forget', 'sparsity')
 
 
 def check_phase_keys(where: str, config: Any, named: bool = True) -> None:
-    """Require that every key of a phase is known.
+    """Require that every key of a phase is known; what is no dict is refused elsewhere.
 
-    Args:
-        where (str): Config key of the phase.
-        config: The phase as the user wrote it; what is no dict is refused elsewhere.
-        named (bool): Whether ``kind`` belongs to it, as not in ``swap.phase_settings``.
+    Not ``named``: ``kind`` does not belong to it, as in ``swap.phase_settings``.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.
@@ -64,15 +61,7 @@ class PhaseParser:
         self.total_batch = batch_size * world_size
 
     def parse(self, index: int, begin: int, config: dict[str, Any]) -> SwapPhase:
-        """Resolve one phase.
-
-        Args:
-            index (int): Position of the phase.
-            begin (int): Its first iteration.
-            config (dict): The phase as the user wrote it.
-
-        Returns:
-            SwapPhase: The resolved phase.
+        """Resolve the phase at a position, which begins with an iteration.
 
         Raises:
             ConfigError: If a key is unknown or a value cannot be used.
@@ -139,13 +128,10 @@ class PhaseParser:
             counts = {role: count * self.world_size for role, count in counts.items()}
         if sum(counts.values()) != self.total_batch:
             total = f', {self.total_batch} with all processes' if self.world_size > 1 else ''
-            raise ConfigError(
-                key,
-                dict(split),
-                f'the split sums to {sum(counts.values())}, '
-                f'but train_dataloader.batch_size is {self.batch_size}{total}',
-                'make the split sum to the batch size, which is the same in every phase',
-            )
+            size = f'train_dataloader.batch_size is {self.batch_size}{total}'
+            problem = f'the split sums to {sum(counts.values())}, but {size}'
+            fix = 'make the split sum to the batch size, which is the same in every phase'
+            raise ConfigError(key, dict(split), problem, fix)
         for role, count in counts.items():
             if 0 < count < self.world_size:
                 fix = 'raise train_dataloader.batch_size, or take fewer processes'
@@ -170,9 +156,12 @@ class PhaseParser:
     ) -> tuple[int, int | None]:
         iters, epochs = config.get('iters'), config.get('epochs')
         role = config.get('epoch_role', RETAIN)
+        fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
+        not_counted = ConfigError(
+            f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix
+        )
         if role not in ROLES or ('epoch_role' in config and not split[role]):
-            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
-            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+            raise not_counted
         if (iters is None) == (epochs is None):
             fix = 'give exactly one of iters and epochs'
             given = dict(iters=iters, epochs=epochs)
@@ -182,8 +171,7 @@ class PhaseParser:
         if epochs is None:
             return iters, None
         if not split[role]:
-            fix = f'use a role of the batch: {[r for r in ROLES if split[r]]}'
-            raise ConfigError(f'{where}.epoch_role', role, 'epochs cannot be counted in it', fix)
+            raise not_counted
         size = self.role_sizes[role]
         if role == RETAIN and merge:
             size += self.role_sizes[LEARN]

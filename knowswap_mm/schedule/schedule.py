@@ -53,19 +53,12 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
     phases = []
     for position, kind in enumerate(kinds):
         if not isinstance(kind, str) or kind not in PHASE_KINDS:
-            raise ConfigError(
-                'swap.order',
-                order,
-                f'{kind!r} is no kind of phase',
-                f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}',
-            )
+            fix = f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}'
+            raise ConfigError('swap.order', order, f'{kind!r} is no kind of phase', fix)
         if kind not in defaults:
-            raise ConfigError(
-                'swap.phase_settings',
-                sorted(defaults),
-                f'the order {order!r} has a {kind!r} phase but no settings for it',
-                f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases',
-            )
+            problem = f'the order {order!r} has a {kind!r} phase but no settings for it'
+            fix = f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases'
+            raise ConfigError('swap.phase_settings', sorted(defaults), problem, fix)
         check_mapping(f'swap.phase_settings.{kind}', defaults[kind], 'dict(epochs=5)')
         settings = dict(defaults[kind])
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
@@ -83,9 +76,7 @@ def changed_phases(
 ) -> list[dict[str, Any]]:
     """Change single phases of an order, as ``--cfg-options swap.phases.1.bound=20`` says.
 
-    Args:
-        phases (list[dict]): The phases of the order.
-        changes (Mapping): What to change, by the position of the phase.
+    The changes are by the position of the phase.
 
     Raises:
         ConfigError: If the order has no such phase, or the change is not a dict.
@@ -108,14 +99,8 @@ def changed_phases(
 
 
 _KEYS = (
-    'phases',
-    'order',
-    'phase_settings',
-    'classes',
-    'allow_random_host',
-    'nonfinite',
-    'untrained',
-)
+    'phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite', 'untrained',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,25 +177,14 @@ class SwapSchedule:
         return self.phases[0].batch_size // self.world_size
 
     def phase_at(self, iteration: int) -> SwapPhase:
-        """Phase of an iteration; the last phase from the end of the run on.
-
-        Args:
-            iteration (int): From 0.
-
-        Returns:
-            SwapPhase: The phase.
-        """
+        """Phase of an iteration (from 0); the last phase from the end of the run on."""
         begins = [phase.begin for phase in self.phases]
         return self.phases[max(bisect_right(begins, iteration) - 1, 0)]
 
     def lr_span(self, phase: SwapPhase) -> tuple[SwapPhase, int]:
-        """Span of iterations over which a learning rate schedule runs.
+        """The phase in which the learning rate schedule of a phase starts, and its iterations.
 
         A phase with ``restart_lr=False`` continues the schedule of the one before.
-
-        Returns:
-            tuple[SwapPhase, int]: The phase in which the schedule starts, and its length in
-            iterations.
         """
         first = phase.index
         while first > 0 and not self.phases[first].restart_lr:
@@ -238,18 +212,11 @@ class SwapSchedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the run folder and for comparing a resumed run with the stored one."""
-        phases = [asdict(phase) for phase in self.phases]
-        for phase in phases:
+        found = dict(asdict(self), total_batch=self.phases[0].batch_size)
+        for phase in found['phases']:
             if math.isinf(phase['bound']):
                 phase['bound'] = None
-        return _plain(
-            dict(
-                phases=phases,
-                role_sizes=self.role_sizes,
-                world_size=self.world_size,
-                total_batch=self.phases[0].batch_size,
-            )
-        )
+        return _plain(found)
 
     def describe(self) -> str:
         """One line a phase, for the log."""
@@ -268,9 +235,6 @@ class SwapSchedule:
 
 def check_swap_keys(swap: Any) -> None:
     """Require that every key under ``swap`` is known, whether its phase comes to run or not.
-
-    Args:
-        swap: The field of the config.
 
     Raises:
         ConfigError: Names the first unknown key and the nearest known one.

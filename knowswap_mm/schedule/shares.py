@@ -45,19 +45,11 @@ def slots_of(phase: SwapPhase) -> list[Slot]:
 
 
 def shares(slots: Sequence[Slot], rank: int, world_size: int) -> list[range]:
-    """Which samples of each slot a process has.
+    """Which samples of each slot a process has, as positions within the slot.
 
     Each process has a run of neighbours, and all have the same number of samples in total. Where a
     slot cannot be shared evenly, some processes have one more of it; those that had fewer have one
     more of the next slot.
-
-    Args:
-        slots (Sequence[Slot]): The slots of a batch.
-        rank (int): Rank of the process.
-        world_size (int): Number of processes.
-
-    Returns:
-        list[range]: Positions within each slot.
     """
     found, turn = [], 0
     for slot in slots:
@@ -70,13 +62,7 @@ def shares(slots: Sequence[Slot], rank: int, world_size: int) -> list[range]:
 
 
 def role_counts(phase: SwapPhase, rank: int, world_size: int) -> dict[str, int]:
-    """Samples of each role in the batch of a process; roles without any are left out.
-
-    Args:
-        phase (SwapPhase): The phase.
-        rank (int): Rank of the process.
-        world_size (int): Number of processes.
-    """
+    """Samples of each role in the batch of a process; roles without any are left out."""
     slots, counts = slots_of(phase), {}
     for slot, share in zip(slots, shares(slots, rank, world_size), strict=True):
         if len(share):

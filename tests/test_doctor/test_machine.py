@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from knowswap_mm.doctor import deformable_attention
-from knowswap_mm.doctor.checks import Device, Hosts, MmcvOperators, TinySwap, WorkDir, machine
+from knowswap_mm.doctor.checks import machine
+from knowswap_mm.doctor.checks.libraries import Hosts, MmcvOperators
+from knowswap_mm.doctor.checks.machine import Device, WorkDir
+from knowswap_mm.doctor.checks.swap import TinySwap
 from knowswap_mm.doctor.pip import pip_install
 from tests.helpers.looks import look
 

@@ -10,14 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from knowswap_mm.doctor.checks import (
-    Originals,
-    Packages,
-    PythonVersion,
-    TorchPair,
-    TorchvisionOperators,
-    packages,
-)
+from knowswap_mm.doctor.checks import packages
+from knowswap_mm.doctor.checks.libraries import TorchPair, TorchvisionOperators
+from knowswap_mm.doctor.checks.packages import Originals, Packages, PythonVersion
 from knowswap_mm.doctor.pip import read_requirements
 from knowswap_mm.version import __version__
 from tests.helpers.looks import look

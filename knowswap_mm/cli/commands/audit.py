@@ -18,16 +18,13 @@ measured of the other models); a reference was trained without the forget set. T
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('config', help='config of the swap')
-    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='.pth or .safetensors')
-    parser.add_argument(
-        '--reference', nargs='+', default=[], help='models trained without the forget set'
-    )
-    parser.add_argument('--original', help='the model before the swap, if the config does not say')
-    parser.add_argument(
-        '--merged', action='store_true', help='audit the checkpoint as its export would be'
-    )
-    parser.add_argument('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
+    add = parser.add_argument
+    add('config', help='config of the swap')
+    add('checkpoints', nargs='+', metavar='CHECKPOINT', help='.pth or .safetensors')
+    add('--reference', nargs='+', default=[], help='models trained without the forget set')
+    add('--original', help='the model before the swap, if the config does not say')
+    add('--merged', action='store_true', help='audit the checkpoint as its export would be')
+    add('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
     add_config_options(parser)
 
 

@@ -17,13 +17,10 @@ averaged. Each run needs a block_profile.json, which knowswap_mm.BlockProfileHoo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/block_profile.png'), help='.png, .svg or .pdf'
-    )
-    parser.add_argument(
-        '--names', nargs='+', default=[], help='names of the hosts, in the order of the runs'
-    )
+    add = parser.add_argument
+    add('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
+    add('--out', type=Path, default=Path('work_dirs/block_profile.png'), help='.png, .svg or .pdf')
+    add('--names', nargs='+', default=[], help='names of the hosts, in the order of the runs')
 
 
 def read_profile(run: Path) -> dict:

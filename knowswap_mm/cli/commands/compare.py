@@ -20,17 +20,14 @@ and `results.json` (all seeds, all states, and the last checkpoint of each run).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        '--runs', nargs='+', required=True, metavar='NAME=CONFIG [OPTIONS]', help='what to train'
-    )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='each run once a seed')
-    parser.add_argument(
-        '--split', choices=['val', 'test'], default='val', help='images to measure on'
-    )
-    parser.add_argument('--roles', help='swap config that gives classes and data to plain configs')
-    parser.add_argument('--parallel', type=int, default=1, help='runs at a time')
-    parser.add_argument('--states', action='store_true', help='all states, not the last one alone')
-    parser.add_argument('--out', default='work_dirs/compare', help='folder for the results')
+    add = parser.add_argument
+    add('--runs', nargs='+', required=True, metavar='NAME=CONFIG [OPTIONS]', help='what to train')
+    add('--seeds', nargs='+', type=int, default=[0], help='each run once a seed')
+    add('--split', choices=['val', 'test'], default='val', help='images to measure on')
+    add('--roles', help='swap config that gives classes and data to plain configs')
+    add('--parallel', type=int, default=1, help='runs at a time')
+    add('--states', action='store_true', help='all states, not the last one alone')
+    add('--out', default='work_dirs/compare', help='folder for the results')
 
 
 def run(args: argparse.Namespace) -> None:

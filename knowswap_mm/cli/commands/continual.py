@@ -18,9 +18,10 @@ that an earlier one forgot as well; `continual.json` and a table show the accura
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('configs', nargs='+', help='a config a swap, in their order')
-    parser.add_argument('--work-dir', type=Path, required=True, help='folder for all swaps')
-    parser.add_argument(
+    add = parser.add_argument
+    add('configs', nargs='+', help='a config a swap, in their order')
+    add('--work-dir', type=Path, required=True, help='folder for all swaps')
+    add(
         '--through',
         choices=['export', 'adapters'],
         default='export',

@@ -12,15 +12,9 @@ from knowswap_mm.errors import CheckpointError, SwapError
 
 #: The keys of ``knowswap_mm.converters.TABLES``, which takes long to import.
 KINDS = (
-    'huggingface-swin',
-    'huggingface-vit',
-    'official-dino',
-    'official-mask2former',
-    'official-vit',
-    'swin',
-    'timm-swin',
-    'timm-vit',
-)
+    'huggingface-swin', 'huggingface-vit', 'official-dino', 'official-mask2former', 'official-vit',
+    'swin', 'timm-swin', 'timm-vit',
+)  # fmt: skip
 _WORDS = {True: 'merged with LoRA', False: 'those before LoRA'}
 TEXT = """
 Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's),

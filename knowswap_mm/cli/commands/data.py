@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from knowswap_mm.cli.main import Command, add_commands
 
@@ -18,9 +19,18 @@ DATASETS = dict(
 )  # fmt: skip
 
 
-def _add_common(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
+#: Options of single tasks.
+_OPTIONS: dict[str, dict[str, dict[str, Any]]] = dict(
+    classification={
+        '--val-share': dict(type=float, default=0.2, help='where the publisher has no splits')
+    },
+    segmentation={'--first-id': dict(type=int, help='id of the first class; 0 by default')},
+)
+
+
+def _add_arguments(parser: argparse.ArgumentParser, task: str) -> None:
     add = parser.add_argument
-    add('dataset', choices=datasets, help='whose layout the source has')
+    add('dataset', choices=DATASETS[task], help='whose layout the source has')
     add('--source', type=Path, required=True, help='the unpacked download')
     add('--out', type=Path, required=True, help='folder to write')
     add('--classes', nargs='+', help='classes to take; all by default')
@@ -36,22 +46,9 @@ def _add_common(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> Non
         default='one-tree',
         help='one folder with lists of classes, or folders named as the official code does',
     )
-
-
-def _add_classification(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, DATASETS['classification'])
-    parser.add_argument(
-        '--val-share', type=float, default=0.2, help='where the publisher has no splits'
-    )
-
-
-def _add_detection(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, DATASETS['detection'])
-
-
-def _add_segmentation(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, DATASETS['segmentation'])
-    parser.add_argument('--first-id', type=int, help='id of the first class; 0 by default')
+    for option, settings in _OPTIONS.get(task, {}).items():
+        add(option, **settings)
+    parser.set_defaults(task=task)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,18 +60,14 @@ def run(args: argparse.Namespace) -> None:
     run_conversion(args, args.task)
 
 
-def _task(task: str, add_arguments: object, help: str, text: str, *examples: str) -> Command:
-    def add(parser: argparse.ArgumentParser) -> None:
-        add_arguments(parser)
-        parser.set_defaults(task=task)
-
+def _task(task: str, help: str, text: str, *examples: str) -> Command:
+    add = partial(_add_arguments, task=task)
     return Command(help, tuple(f'knowswap data {task} {e}' for e in examples), add, run, text=text)
 
 
 TASKS = dict(
     classification=_task(
         'classification',
-        _add_classification,
         'Turn a downloaded data set into class folders that configs read.',
         """
 `imagenet` reads train/<wnid>/ and val/, `class-folders` <source>/<split>/<class>/ (the official
@@ -90,7 +83,6 @@ sheet. `--layout official` calls val `test`; with --forget it writes `<out>/forg
     ),
     detection=_task(
         'detection',
-        _add_detection,
         'Turn a downloaded data set with boxes into COCO format.',
         """
 Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
@@ -106,7 +98,6 @@ images with a class to forget, and its boxes alone) and `<out>/retain` (the imag
     ),
     segmentation=_task(
         'segmentation',
-        _add_segmentation,
         'Turn a downloaded data set with semantic maps into a tree that configs read.',
         """
 Ids in the maps follow the order of `--learn` or `--classes` (names, or a file with one a line),

@@ -23,17 +23,16 @@ scenes.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        '--task', choices=list(HOSTS), default='classification', help='what the model does'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('--task', choices=list(HOSTS), default='classification', help='what the model does')
+    add(
         '--data',
         choices=['auto', 'fashion-mnist', 'shapes'],
         default='auto',
         help='images of the classifier',
     )
-    parser.add_argument('--source', help='folder with the .gz files of Fashion-MNIST')
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
+    add('--source', help='folder with the .gz files of Fashion-MNIST')
+    add('--work-dir', default='work_dirs/demo', help='folder for the results')
 
 
 def call(root: Path, command: list[str]) -> None:

@@ -18,13 +18,10 @@ the way to fix it. The exit code is 1 if there is a problem.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs'), help='folder in which runs will be'
-    )
-    parser.add_argument('--json', action='store_true', help='one json document, for machines')
-    parser.add_argument(
-        '--skip', nargs='+', default=[], metavar='CHECK', help='checks to leave out, e.g. swap'
-    )
+    add = parser.add_argument
+    add('--work-dir', type=Path, default=Path('work_dirs'), help='folder in which runs will be')
+    add('--json', action='store_true', help='one json document, for machines')
+    add('--skip', nargs='+', default=[], metavar='CHECK', help='checks to leave out, e.g. swap')
 
 
 def run(args: argparse.Namespace) -> int:

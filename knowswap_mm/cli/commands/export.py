@@ -18,16 +18,15 @@ forgotten classes out of the head. See docs/export.md.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('config', help='config of the swap')
-    parser.add_argument('checkpoint', type=Path, help='.pth of a phase')
-    parser.add_argument('--out', type=Path, required=True, help='a new folder')
-    parser.add_argument('--drop', nargs='+', help='classes without a row, or: forgotten')
-    parser.add_argument('--half', action='store_true', help='weights in half precision')
-    parser.add_argument('--safetensors', action='store_true', help='model.safetensors beside .pth')
-    parser.add_argument(
-        '--test-data', action='store_true', help="configs and annotations for the host's test.py"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config of the swap')
+    add('checkpoint', type=Path, help='.pth of a phase')
+    add('--out', type=Path, required=True, help='a new folder')
+    add('--drop', nargs='+', help='classes without a row, or: forgotten')
+    add('--half', action='store_true', help='weights in half precision')
+    add('--safetensors', action='store_true', help='model.safetensors beside .pth')
+    add('--test-data', action='store_true', help="configs and annotations for the host's test.py")
+    add(
         '--check',
         type=int,
         default=8,

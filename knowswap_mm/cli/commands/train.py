@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help='folder for logs and checkpoints')
+    add(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the latest one of the work dir',
     )
-    parser.add_argument('--load-from', help='weights of the pretrained host, instead of load_from')
-    parser.add_argument('--amp', action='store_true', help='bfloat16 autocast (needs CUDA)')
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate')
-    parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
-    )
+    add('--load-from', help='weights of the pretrained host, instead of load_from')
+    add('--amp', action='store_true', help='bfloat16 autocast (needs CUDA)')
+    add('--no-validate', action='store_true', help='do not evaluate')
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     add_config_options(parser, 'overrides, e.g. swap.phase_settings.learn.epochs=2')
     add_launcher(parser)
 

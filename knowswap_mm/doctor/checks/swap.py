@@ -20,11 +20,7 @@ CLASSES, OLD, SIZE, IMAGES = SHAPE_CLASSES[:4], 3, 16, 8
 
 
 def write_tiny_swap(folder: Path) -> Path:
-    """Draw the images and write the config; returns its path.
-
-    Args:
-        folder (Path): A folder that is there.
-    """
+    """Draw the images and write the config into a folder that is there; returns its path."""
     draw = lambda seed: lambda: make_shape_images(IMAGES, SIZE, seed, CLASSES)  # noqa: E731
     data = folder / 'data'
     write_image_folder(data, CLASSES, dict(train=draw(0), val=draw(1)), dict(generator='doctor'))
