@@ -128,9 +128,12 @@ class RecordedCall:
         for kept, seed in zip(self._seeds, seeds, strict=True):
             kept.zero_() if seed is None else kept.copy_(seed)
         self._backward.replay()
-        pairs = list(zip(self.parameters, self._used, strict=True))
-        parts = iter(self._flat.clone().split([p.numel() for p, used in pairs if used]))
-        return [next(parts).view_as(p).to(p.dtype) if used else None for p, used in pairs]
+        used = [p for p, used in zip(self.parameters, self._used, strict=True) if used]
+        parts = iter(self._flat.clone().split([parameter.numel() for parameter in used]))
+        return [
+            next(parts).view_as(parameter).to(parameter.dtype) if used else None
+            for parameter, used in zip(self.parameters, self._used, strict=True)
+        ]
 
 
 def _gradients_of(

@@ -18,8 +18,9 @@ class CPUCopy:
     def __init__(self, tensor: Tensor) -> None:
         # Without blocking, torch copies into pinned memory; only CUDA tells when it is done.
         self._copy = tensor.detach().to('cpu', non_blocking=tensor.is_cuda)
-        self._done = torch.cuda.Event() if tensor.is_cuda else None
-        if self._done is not None:
+        self._done: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._done = torch.cuda.Event()
             self._done.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> np.ndarray:
