@@ -20,14 +20,8 @@ def mixed_class(mixin: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module
     """A class that does what a mixin overrides, and else what a class does.
 
     A module keeps its tensors, its place and its name when its class becomes a mixed one, and
-    remains an instance of its own class.
-
-    Args:
-        mixin (type): What is put before.
-        kind (type): The class of the module.
-
-    Returns:
-        type: The same class for the same arguments, so that copies have the class of the original.
+    remains an instance of its own class. The same arguments give the same class, so that copies
+    have the class of the original.
     """
     return type(f'{mixin.__name__}{kind.__name__}', (mixin, kind), dict(__module__=kind.__module__))
 
@@ -35,14 +29,8 @@ def mixed_class(mixin: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module
 def exact_modules(host: nn.Module, *classes: str) -> list[nn.Module]:
     """Find modules of some classes; subclasses, which may do anything, are none.
 
-    Classes are given by name, so that nothing is imported for hosts that have none.
-
-    Args:
-        host (nn.Module): The host.
-        *classes (str): Full names, e.g. ``mmdet.models.dense_heads.dino_head.DINOHead``.
-
-    Returns:
-        list[nn.Module]: Such modules.
+    Classes are given by full name, e.g. ``mmdet.models.dense_heads.dino_head.DINOHead``, so that
+    nothing is imported for hosts that have none.
     """
     return [
         module
@@ -56,15 +44,9 @@ _CAST = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
-    """Tell in which type torch multiplies an input with a weight.
+    """The type in which torch multiplies an input with a weight, both of any shape.
 
-    Args:
-        x (Tensor): The input, of any shape.
-        weight (Tensor): The weight, likewise.
-
-    Returns:
-        torch.dtype | None: Autocast's type where it is enabled, else the type that both have; None
-        if they differ.
+    It is autocast's where that is enabled, else the type that both have; None if they differ.
     """
     device = x.device.type
     if torch.is_autocast_enabled(device) and x.dtype in _CAST and weight.dtype in _CAST:
@@ -88,9 +70,6 @@ class Acceleration:
     def apply(self, host: nn.Module) -> int:
         """Change a host in place, after its adapters were injected.
 
-        Args:
-            host (nn.Module): The host with its adapters.
-
         Returns:
             int: Modules that were changed; 0 if the host has none that it fits.
         """
@@ -100,11 +79,7 @@ class Acceleration:
         return len(found)
 
     def find(self, host: nn.Module) -> Iterable[nn.Module]:
-        """The modules of a host that are changed.
-
-        Args:
-            host (nn.Module): The host with its adapters.
-        """
+        """The modules of a host with its adapters that are changed."""
         raise NotImplementedError
 
     def change(self, module: nn.Module) -> None:

@@ -20,13 +20,9 @@ class ClassTokenBlock(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the block.
+        """Compute the block of tokens ``(images, tokens, channels)``, the class token first.
 
-        Args:
-            x (Tensor): Tokens, ``(images, tokens, channels)``, the class token first.
-
-        Returns:
-            Tensor: In training ``(images, 1, channels)``, otherwise all tokens.
+        In training the output is that token alone, ``(images, 1, channels)``, otherwise all tokens.
         """
         if not self.training:
             return super().forward(x)

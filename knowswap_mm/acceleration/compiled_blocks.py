@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from knowswap_mm.acceleration.acceleration import Acceleration, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.checks import check_flag, check_texts, check_whole
 from knowswap_mm.compat import allow_recompilations, compiler_error
 from knowswap_mm.errors import ConfigError
@@ -29,31 +29,8 @@ class CompiledBlock(nn.Module):
     _compiled: Callable[..., Any] | None = None
     _evaluates = False
 
-    @classmethod
-    def adopt(cls, block: nn.Module, evaluation: bool, **settings: Any) -> None:
-        """Mix this class into that of a block.
-
-        Args:
-            block (nn.Module): The block; its class is changed.
-            evaluation (bool): Whether it is compiled for evaluation, too.
-            **settings: Arguments of ``torch.compile``.
-        """
-        for module in block.modules():
-            # mmpretrain takes drop rates from numpy, whose numbers end a graph.
-            for name, value in vars(module).items():
-                if isinstance(value, np.generic):
-                    setattr(module, name, value.item())
-        block._evaluates = evaluation
-        block._compiled = _compiled_forward(type(block), tuple(sorted(settings.items())))
-        block.__class__ = mixed_class(cls, type(block))
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute what the block computes.
-
-        Args:
-            *args: As for the block.
-            **kwargs: Likewise.
-        """
+        """Compute what the block computes, of the same arguments."""
         as_before = self._compiled is None or not (self.training or self._evaluates)
         if as_before or torch.compiler.is_compiling():
             return super().forward(*args, **kwargs)
@@ -113,6 +90,8 @@ class CompiledBlocks(Acceleration):
         ConfigError: If a value cannot be used.
     """
 
+    mixin = CompiledBlock
+
     def __init__(
         self,
         blocks: Sequence[str] = ('TransformerEncoderLayer', 'SwinBlock'),
@@ -151,4 +130,11 @@ class CompiledBlocks(Acceleration):
     def change(self, module: nn.Module) -> None:
         """Change the class of a block."""
         allow_recompilations(self.limit)
-        CompiledBlock.adopt(module, self.evaluation, **self.settings)
+        for part in module.modules():
+            # mmpretrain takes drop rates from numpy, whose numbers end a graph.
+            for name, value in vars(part).items():
+                if isinstance(value, np.generic):
+                    setattr(part, name, value.item())
+        module._evaluates = self.evaluation
+        module._compiled = _compiled_forward(type(module), tuple(sorted(self.settings.items())))
+        super().change(module)

@@ -35,15 +35,12 @@ def drop_by_hash(x: Tensor, p: float) -> Tensor:
 
 
 def kept(seed: Tensor, shape: torch.Size, p: float) -> Tensor:
-    """Which elements stay.
+    """Which elements stay: bool, of the shape of the result.
 
     Args:
         seed (Tensor): Two numbers, ``(2,)``, int32.
         shape (torch.Size): Of the result.
         p (float): Probability of being dropped.
-
-    Returns:
-        Tensor: bool, of that shape.
     """
     bits = torch.arange(shape.numel(), dtype=torch.int32, device=seed.device) ^ seed[0]
     bits = (bits ^ _shifted(bits, 16)) * _FIRST
@@ -79,14 +76,7 @@ class _Dropout(nn.Module):
     """Mixin of ``nn.Dropout`` that drops in a way of its own where it can; else it is as it was."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop elements.
-
-        Args:
-            x (Tensor): Any shape.
-
-        Returns:
-            Tensor: Of that shape.
-        """
+        """Drop elements of a tensor of any shape."""
         drops = self.training and 0 < self.p < 1 and self.can_drop(x)
         return self.drop(x, self.p) if drops else super().forward(x)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration, exact_modules
 from knowswap_mm.compat import NoticesNewWeights, version_of
 from knowswap_mm.registry import ACCELERATIONS
 
@@ -44,12 +44,10 @@ class FrozenCache:
         self._key = self._value = None
 
     def get(self, tensors: Sequence[Tensor], dtype: torch.dtype, make: Callable[[], Any]) -> Any:
-        """Return the value, computing it where needed.
+        """Return the value, made of frozen tensors of any shapes, in a type; compute it if needed.
 
-        Args:
-            tensors (Sequence[Tensor]): The frozen tensors that it is made of, of any shapes.
-            dtype (torch.dtype): Its type; one value is kept, for the type that was asked for last.
-            make (Callable): Computes it; without gradients and outside of autocast.
+        ``make`` computes it, without gradients and outside of autocast. One value is kept, for the
+        type that was asked for last.
         """
         if any(tensor.is_inference() for tensor in tensors):
             return self._made(tensors, make)  # they have no version
@@ -91,12 +89,9 @@ class FusedWindowMSA(NoticesNewWeights):
         """Compute attention inside windows.
 
         Args:
-            x (Tensor): Tokens, ``(images * windows, tokens, channels)``.
+            x (Tensor): Tokens, ``(images * windows, tokens, channels)``; the output has this shape.
             mask (Tensor | None): What is added to the products in shifted windows,
                 ``(windows, tokens, tokens)``.
-
-        Returns:
-            Tensor: Tokens, of the shape of ``x``.
         """
         count, tokens, channels = x.shape
         windows = 1 if mask is None else len(mask)
@@ -171,11 +166,13 @@ class FusedWindowAttention(Acceleration):
     Swin v2 and subclasses of the hosts stay as they are.
     """
 
+    mixin = FusedWindowMSA
+
     def find(self, host: nn.Module) -> list[nn.Module]:
         """The window attentions."""
         return exact_modules(host, *_ATTENTIONS)
 
     def change(self, module: nn.Module) -> None:
         """Change the class of an attention, which gets a cache."""
-        module.__class__ = mixed_class(FusedWindowMSA, type(module))
+        super().change(module)
         module._frozen_cache = FrozenCache()

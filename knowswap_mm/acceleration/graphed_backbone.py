@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from knowswap_mm.acceleration.acceleration import Acceleration, mixed_class
+from knowswap_mm.acceleration.acceleration import Acceleration
 from knowswap_mm.checks import check_whole
 from knowswap_mm.compat import has_hooks, own_parameters, own_tensors, version_of
 from knowswap_mm.registry import ACCELERATIONS
@@ -28,12 +28,7 @@ def own_leaves(module: nn.Module) -> Iterator[list[nn.Parameter]]:
     Autograd keeps a node for each parameter, and with it the stream on which the parameter was
     first used. Distributed training holds on to these nodes, and a gradient that is computed for
     one of them waits for its stream, which a CUDA graph must not. A twin has a node of its own.
-
-    Args:
-        module (nn.Module): The module.
-
-    Yields:
-        list[nn.Parameter]: The twins, in the order of ``module.parameters()``.
+    The twins come in the order of ``module.parameters()``.
     """
     twins: dict[nn.Parameter, nn.Parameter] = {}
     places = []
@@ -118,15 +113,7 @@ class RecordedCall:
         return self._owner() is not None
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Replay the forward pass.
-
-        Args:
-            x (Tensor): Input, of the shape that was recorded.
-
-        Returns:
-            tuple[Tensor, ...]: Outputs, of the shapes that were recorded, with gradients for the
-            parameters.
-        """
+        """Replay the forward pass; the outputs have gradients for the parameters."""
         return _Replay.apply(self, x, *self.parameters)
 
     def forward(self, x: Tensor, owner: object) -> tuple[Tensor, ...]:
@@ -209,26 +196,10 @@ class GraphedModule(nn.Module):
     _limit = 0
     _after = 0
 
-    @classmethod
-    def adopt(cls, module: nn.Module, limit: int, after: int) -> None:
-        """Mix this class into that of a module.
-
-        Args:
-            module (nn.Module): The module; its class is changed.
-            limit (int): How many records it may have.
-            after (int): Equal calls before one is recorded.
-        """
-        module._graphs, module._seen, module._pool = {}, Counter(), None
-        module._limit, module._after = limit, after
-        module.__class__ = mixed_class(cls, type(module))
-
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Compute what the module computes.
+        """Compute what the module computes of images ``(N, C, H, W)``.
 
-        Args:
-            x (Tensor): Images, ``(N, C, H, W)``.
-            *args: As for the module; with any, nothing is recorded.
-            **kwargs: Likewise.
+        With any further argument, nothing is recorded.
         """
         call = None
         if not args and not kwargs and self._graphs is not None and self._may_record(x):
@@ -285,12 +256,8 @@ class GraphedModule(nn.Module):
 def call_key(module: nn.Module, x: Tensor) -> Hashable | None:
     """Everything that decides which kernels a forward pass launches, and on which memory.
 
-    Args:
-        module (nn.Module): The module.
-        x (Tensor): Its input, ``(N, C, H, W)``.
-
-    Returns:
-        Hashable | None: None if a hook inside would miss the passes that are replayed.
+    It is None if a hook inside would miss the passes that are replayed. The input is
+    ``(N, C, H, W)``.
     """
     state: list[Hashable] = [x.shape, x.dtype, x.device, x.stride()]
     kind = x.device.type
@@ -327,6 +294,8 @@ class GraphedBackbone(Acceleration):
         ConfigError: If a value is no integer >= 1.
     """
 
+    mixin = GraphedModule
+
     def __init__(self, limit: int = 8, after: int = 3) -> None:
         for name, value in (('limit', limit), ('after', after)):
             check_whole(f'model.accelerations.GraphedBackbone.{name}', value, 1, 4)
@@ -340,4 +309,6 @@ class GraphedBackbone(Acceleration):
 
     def change(self, module: nn.Module) -> None:
         """Change the class of the backbone."""
-        GraphedModule.adopt(module, self.limit, self.after)
+        module._graphs, module._seen, module._pool = {}, Counter(), None
+        module._limit, module._after = self.limit, self.after
+        super().change(module)

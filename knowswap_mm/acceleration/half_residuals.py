@@ -15,16 +15,7 @@ class AutocastOutput(nn.Module):
     """Mixin: in training under autocast, the output is cast to its type."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute what the module computes.
-
-        Args:
-            x (Tensor): Input, ``(images, tokens, channels)``.
-            *args: As for the module.
-            **kwargs: Likewise.
-
-        Returns:
-            Tensor: Output, of that shape.
-        """
+        """Compute what the module computes of tokens ``(images, tokens, channels)``."""
         out = super().forward(x, *args, **kwargs)
         kind = x.device.type
         if self.training and torch.is_autocast_enabled(kind):

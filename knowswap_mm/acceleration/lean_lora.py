@@ -134,23 +134,24 @@ class LeanLoRALinear(lora.Linear):
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the base and its active adapters.
+        """Compute the base and its active adapters; further arguments are left to peft.
 
-        Args:
-            x (Tensor): Input, ``(..., in)``.
-            *args: For the base layer; peft's forward takes over if there are any.
-            **kwargs: Likewise.
-
-        Returns:
-            Tensor: Output, ``(..., out)``, in the type of autocast, or of ``x`` outside of it.
+        The input is ``(..., in)``, the output ``(..., out)`` in the type of autocast, or of ``x``
+        outside of it.
         """
         names = [name for name in self.active_adapters if name in self.lora_A]
         dtype = compute_dtype(x, self.base_layer.weight)
         if args or kwargs or dtype is None or not self._is_ordinary(x, names):
             return super().forward(x, *args, **kwargs)
-        weight, bias = self._base_weights(dtype)
+        weight, bias = self.base_layer.weight.to(dtype), self.base_layer.bias
+        bias = None if bias is None else bias.to(dtype)
         rows = x.to(dtype).reshape(-1, x.shape[-1])
-        dropping = [name for name in names if self._drops(name)]
+        dropouts = self.lora_dropout
+        dropping = [
+            name
+            for name in names
+            if not isinstance(dropouts[name], nn.Identity) and dropouts[name].training
+        ]
         steady = [name for name in names if name not in dropping]
         if steady:
             out = low_rank_linear(rows, weight, bias, *self._matrices(steady, dtype))[0]
@@ -158,8 +159,7 @@ class LeanLoRALinear(lora.Linear):
             out = F.linear(rows, weight, bias)
         for name in dropping:
             a, b = self._matrices([name], dtype)
-            low = F.linear(self.lora_dropout[name](rows), a)
-            out = torch.addmm(out, low, b.t())
+            out = torch.addmm(out, F.linear(dropouts[name](rows), a), b.t())
         # Not `view`: an activation that acts in place on a view makes autograd copy the whole
         # gradient three times (mmcv's FFN has such a ReLU).
         return reshaped(out, [*x.shape[:-1], out.shape[-1]])
@@ -184,14 +184,6 @@ class LeanLoRALinear(lora.Linear):
             for name in names
             for linear in (self.lora_A[name], self.lora_B[name])
         )
-
-    def _base_weights(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self.base_layer.weight, self.base_layer.bias
-        return weight.to(dtype), None if bias is None else bias.to(dtype)
-
-    def _drops(self, name: str) -> bool:
-        dropout = self.lora_dropout[name]
-        return not isinstance(dropout, nn.Identity) and dropout.training
 
     def _matrices(self, names: list[str], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A and scaled B of several adapters, as one of the sum of their ranks."""

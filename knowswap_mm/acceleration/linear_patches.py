@@ -18,15 +18,10 @@ class PatchConvolution(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the convolution.
+        """Compute the convolution of images ``(images, channels, height, width)``.
 
-        Args:
-            x (Tensor): Images, ``(images, channels, height, width)``; what is left over at the
-                right and at the bottom is not read.
-
-        Returns:
-            Tensor: Maps, ``(images, out channels, rows, columns)``; channels lie next to each
-            other in memory.
+        What is left over at the right and at the bottom is not read. The maps are
+        ``(images, out channels, rows, columns)``; channels lie next to each other in memory.
         """
         if x.dim() != 4:
             return super().forward(x)

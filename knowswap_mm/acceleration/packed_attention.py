@@ -17,14 +17,7 @@ class PackedMultiheadAttention(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute attention.
-
-        Args:
-            x (Tensor): Tokens, ``(images, tokens, channels)``.
-
-        Returns:
-            Tensor: Tokens, ``(images, tokens, embed_dims)``.
-        """
+        """Compute attention: ``(images, tokens, channels)`` to ``(images, tokens, embed_dims)``."""
         if self.v_shortcut:
             return super().forward(x)
         images, tokens, _ = x.shape

@@ -50,10 +50,6 @@ class CheckedRunner(ClusterRunner):
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks, see :class:`mmengine.runner.Runner`.
 
-        Args:
-            fn_name (str): The event.
-            **kwargs: Its arguments.
-
         Raises:
             ConfigError: If a hook does not fit the run that begins.
             CheckpointError: If the run cannot go on exactly from a checkpoint that was loaded.
@@ -146,9 +142,6 @@ class CheckedRunner(ClusterRunner):
 
     def build_model(self, model: Any) -> nn.Module:
         """Build the model; nothing is fetched or unpickled for it.
-
-        Args:
-            model (dict | nn.Module): See :class:`mmengine.runner.Runner`.
 
         Raises:
             ConfigError: If a part of it tries to.

@@ -68,10 +68,11 @@ def check_config(cfg: Config) -> None:
         known = [getattr(registry, kind) for kind in kinds]
         for key, module in _modules(name, cfg.get(name)):
             kind = _class_of_ours(key, module['type'], known)
-            if kind is not None:
-                read = {k: v for k, v in module.items() if k not in _BY_MMENGINE.get(name, ())}
-                check_arguments(key, read, kind)
-            if kind is not None and issubclass(kind, RoleDataset):
+            if kind is None:
+                continue
+            read = {k: v for k, v in module.items() if k not in _BY_MMENGINE.get(name, ())}
+            check_arguments(key, read, kind)
+            if issubclass(kind, RoleDataset):
                 # Those of the training data have been called so since there are messages.
                 key = key.removeprefix('train_dataloader.')
                 check_roles(module.get('roles'), module.get('view', VIEW), key)
@@ -120,8 +121,7 @@ _KEY = 'optim_wrapper'
 def check_optim_config(config: Any) -> None:
     """Check what mmengine would only assert, or find out in the first step.
 
-    Args:
-        config: The config's ``optim_wrapper``; one that is built already is left alone.
+    A wrapper that is built already is left alone.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -182,7 +182,6 @@ _NEEDS_WORKERS = {
     'timeout': 'only workers can be waited for',
     'multiprocessing_context': 'there are no processes to start',
 }
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def check_run_config(cfg: Config) -> None:
@@ -192,17 +191,15 @@ def check_run_config(cfg: Config) -> None:
         ConfigError: If a value cannot be used; torch and mmengine would say so with a traceback, in
             the middle of the run, or not at all.
     """
-    check_work_dir(cfg.get('work_dir'))
-    for key in _LOADERS:
+    _check_work_dir(cfg.get('work_dir'))
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(key), Mapping):
-            check_loader(key, cfg[key])
+            _check_loader(key, cfg[key])
     if isinstance(cfg.get('train_cfg'), Mapping):
-        check_train_loop(cfg['train_cfg'])
-    load_from = cfg.get('load_from')
-    if load_from is not None:
-        check_text('load_from', load_from, 'host.pth')
-    wrapper = cfg.get('model_wrapper_cfg')
-    kind = str((wrapper or {}).get('type', 'MMDistributedDataParallel'))
+        _check_train_loop(cfg['train_cfg'])
+    if cfg.get('load_from') is not None:
+        check_text('load_from', cfg['load_from'], 'host.pth')
+    kind = str((cfg.get('model_wrapper_cfg') or {}).get('type', 'MMDistributedDataParallel'))
     if 'MMDistributedDataParallel' not in kind:
         problem = 'cannot wrap a model whose trainable parameters change between phases'
         fix = "use dict(type='MMDistributedDataParallel'), or leave it out"
@@ -213,19 +210,12 @@ def check_run_config(cfg: Config) -> None:
     ):
         fix = "e.g. [dict(type='EMAHook')]"
         raise ConfigError('custom_hooks', hooks, 'no list of hooks, each with a type', fix)
-    check_schedulers(cfg.get('param_scheduler'))
-    check_epochs(cfg)
+    _check_schedulers(cfg.get('param_scheduler'))
+    _check_epochs(cfg)
 
 
-def check_work_dir(folder: Any) -> None:
-    """Require a folder that can be written, or made.
-
-    Args:
-        folder: The config's ``work_dir``.
-
-    Raises:
-        ConfigError: If it is none.
-    """
+def _check_work_dir(folder: Any) -> None:
+    """Require a folder that can be written, or made."""
     check_text('work_dir', folder, 'work_dirs/my_swap')
     check_place('work_dir', folder, folder=True)
     above = Path(folder)
@@ -240,12 +230,8 @@ def check_work_dir(folder: Any) -> None:
         raise ConfigError('work_dir', folder, problem, fix) from None
 
 
-def check_loader(key: str, loader: Mapping[str, Any]) -> None:
-    """Check how a data loader works, without its data set.
-
-    Raises:
-        ConfigError: If torch would refuse an argument.
-    """
+def _check_loader(key: str, loader: Mapping[str, Any]) -> None:
+    """Check how a data loader works, without its data set, as torch would."""
     workers = loader.get('num_workers', 0)
     check_whole(f'{key}.num_workers', workers, 0, 2)
     for name, why in _NEEDS_WORKERS.items():
@@ -259,15 +245,8 @@ def check_loader(key: str, loader: Mapping[str, Any]) -> None:
         check_whole(f'{key}.batch_size', loader['batch_size'], 1, 8)
 
 
-def check_train_loop(loop: Mapping[str, Any]) -> None:
-    """Check when a run evaluates; how long it is, its phases say.
-
-    Args:
-        loop (Mapping): The config's ``train_cfg``.
-
-    Raises:
-        ConfigError: If a value cannot be used.
-    """
+def _check_train_loop(loop: Mapping[str, Any]) -> None:
+    """Check when a run evaluates; how long it is, its phases say."""
     if loop.get('by_epoch') or 'Epoch' in str(loop.get('type')):
         return  # refused where the schedule is known
     if 'max_epochs' in loop:
@@ -308,36 +287,24 @@ def checkpointed(cfg: Config) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def check_schedulers(given: Any) -> None:
-    """Require the config of a scheduler, or a list of such.
-
-    Args:
-        given: The config's ``param_scheduler``.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
+def _check_schedulers(given: Any) -> None:
+    """Require the config of a scheduler, or a list of such."""
     listed = given if isinstance(given, (list, tuple)) else [given]
     if given is not None and not all(isinstance(c, Mapping) and 'type' in c for c in listed):
         fix = "e.g. [dict(type='CosineAnnealingLR', eta_min=1e-5)]"
         raise ConfigError('param_scheduler', given, 'no scheduler, and no list of them', fix)
 
 
-def check_epochs(cfg: Config) -> None:
-    """Refuse periodic checkpoints that count epochs: a swap is one epoch of mmengine's.
-
-    Raises:
-        ConfigError: If there are such.
-    """
+def _check_epochs(cfg: Config) -> None:
+    """Refuse periodic checkpoints that count epochs: a swap is one epoch of mmengine's."""
     hooks = cfg.get('default_hooks') or {}
     check_mapping('default_hooks', hooks, "dict(checkpoint=dict(type='CheckpointHook'))")
     checkpoint = hooks.get('checkpoint')
     if not isinstance(checkpoint, Mapping):
         return
-    if checkpoint.get('by_epoch', True) and checkpoint.get('interval', -1) != -1:
+    by_epoch = checkpoint.get('by_epoch', True)
+    if by_epoch and checkpoint.get('interval', -1) != -1:
         fix = 'set by_epoch=False and interval=500, which are iterations'
         problem = 'mmengine counts a whole swap as one epoch, so nothing would be saved before it'
         problem += f' ends; interval is {checkpoint["interval"]}'
-        raise ConfigError(
-            'default_hooks.checkpoint.by_epoch', checkpoint.get('by_epoch', True), problem, fix
-        )
+        raise ConfigError('default_hooks.checkpoint.by_epoch', by_epoch, problem, fix)

@@ -30,11 +30,7 @@ class RememberedConfig(Config):
 
     @classmethod
     def adopt(cls, config: Config) -> Config:
-        """Make a config one of this class, in place.
-
-        Returns:
-            Config: The same object.
-        """
+        """Make a config one of this class, in place, and return it."""
         # A config takes what is set on it for a key of its own.
         object.__setattr__(config, '__class__', cls)
         return config
@@ -51,11 +47,7 @@ class RememberedConfig(Config):
 
 
 def check_class_count(rows: Any, classes: Any) -> None:
-    """Check that a model has a row for each class.
-
-    Args:
-        rows (ClassRows): Rows of the head.
-        classes (ClassSplit): Classes by role.
+    """Check that the rows of a head fit the classes by role.
 
     Raises:
         ConfigError: If the old classes are more or fewer, or the head has too few rows.
@@ -119,9 +111,6 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         path (str | Path): The file.
         options (Mapping | None): Overrides by dotted key, from ``--cfg-options``.
 
-    Returns:
-        Config: The config.
-
     Raises:
         ConfigError: If there is no such file, or it cannot be read.
     """
@@ -136,20 +125,14 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         config = Config.fromfile(str(path))
     except Exception as error:  # a config is a program, which may fail in any way
         fix = 'fix the file, or the one that it names in _base_'
-        raise ConfigError(
-            'config', str(path), f'cannot be read ({reason_of(error)})', fix
-        ) from error
+        problem = f'cannot be read ({reason_of(error)})'
+        raise ConfigError('config', str(path), problem, fix) from error
     override(config, options or {})
     return name_types(config)
 
 
 def check_place(key: str, path: str | Path, folder: bool = False) -> None:
-    """Find out before the work begins that its result cannot be put down.
-
-    Args:
-        key (str): The option that names the place.
-        path (str | Path): A file or folder to be.
-        folder (bool): Whether it is a folder.
+    """Find out before the work begins that a result, file or folder, cannot be put down.
 
     Raises:
         ConfigError: If a file is where a folder must be, or the other way round.
@@ -165,11 +148,7 @@ def check_place(key: str, path: str | Path, folder: bool = False) -> None:
 
 
 def override(config: Config, options: Mapping[str, Any]) -> None:
-    """Put the overrides of a command line into a config.
-
-    Args:
-        config (Config): The config, which is changed.
-        options (Mapping): Values by dotted key.
+    """Put the overrides of a command line, values by dotted key, into a config.
 
     Raises:
         ConfigError: If a key leads to no place in it.

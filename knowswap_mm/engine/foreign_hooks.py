@@ -41,11 +41,7 @@ _PACKAGES = ('mmengine.', 'knowswap_mm.')
 
 
 def check_hooks(runner: Any, total: int) -> None:
-    """Refuse hooks that break a swap, or do nothing in it without saying so.
-
-    Args:
-        runner (SwapRunner): The runner.
-        total (int): Iterations of the swap.
+    """Refuse hooks that break a swap, or do nothing in its ``total`` iterations without saying so.
 
     Raises:
         ConfigError: If there is such a hook.
@@ -93,14 +89,9 @@ def monitored(runner: Any) -> list[tuple[str, str]]:
 
 
 def missing_metric(runner: Any, metrics: Mapping[str, Any]) -> ConfigError | None:
-    """Compare what is waited for with the metrics of an evaluation.
+    """Compare what is waited for with the metrics of an evaluation, by name.
 
-    Args:
-        runner (Runner): The runner.
-        metrics (Mapping): Metrics by name.
-
-    Returns:
-        ConfigError | None: What to raise if a metric of that name does not exist.
+    It gives what to raise if a metric of that name does not exist.
     """
     for key, name in monitored(runner):
         if name == 'auto' and metrics and not runner.message_hub.runtime_info.get('best_score'):

@@ -28,18 +28,11 @@ KEPT = 1000
 def bounded(
     scalars: Mapping[str, HistoryBuffer], processor: LogProcessor
 ) -> dict[str, HistoryBuffer]:
-    """Cut histories to what a log line still looks at.
+    """Cut histories to what a log line still looks at; a resumed run logs the same with them.
 
     mmengine keeps each value since the start of the run, so that each checkpoint is larger than
-    the one before (issue 24). All values are in the log files.
-
-    Args:
-        scalars (Mapping[str, HistoryBuffer]): Histories by name.
-        processor (LogProcessor): Averages over windows of them. If one of them is the whole run,
-            nothing is cut.
-
-    Returns:
-        dict[str, HistoryBuffer]: Shorter copies; a resumed run logs the same with them.
+    the one before (issue 24). All values are in the log files. If one of the processor's windows
+    is the whole run, nothing is cut.
     """
     windows = [processor.window_size, *(c.get('window_size') for c in processor.custom_cfg)]
     if 'global' in windows:
@@ -110,10 +103,9 @@ class DeviceHistory(HistoryBuffer):
 
 @torch.no_grad()
 def numbers_of(tensors: Sequence[Tensor]) -> list[list[float]]:
-    """The numbers in tensors, in one copy for each device and dtype; this waits for the device.
+    """The numbers in tensors ``(n,)``, in one copy for each device and dtype.
 
-    Args:
-        tensors (Sequence[Tensor]): Of shapes ``(n,)``.
+    This waits for the device.
     """
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for place, tensor in enumerate(tensors):
@@ -142,8 +134,7 @@ class DeviceScalars:
     #: So many values are fetched even if nobody reads them, to bound the memory.
     LIMIT: ClassVar[int] = 20_000
 
-    _known: ClassVar[weakref.WeakKeyDictionary[MessageHub, DeviceScalars]]
-    _known = weakref.WeakKeyDictionary()
+    _known: ClassVar[Any] = weakref.WeakKeyDictionary()
 
     def __init__(self, hub: MessageHub) -> None:
         self._hub = weakref.proxy(hub)
@@ -159,10 +150,9 @@ class DeviceScalars:
 
     @torch.no_grad()
     def add(self, values: Mapping[str, Any]) -> None:
-        """Hand values over; plain numbers go to the hub at once.
+        """Hand over numbers, or tensors of one element, by the key of the hub.
 
-        Args:
-            values (Mapping): Tensors of one element, or numbers, by the key of the hub.
+        Plain numbers go to the hub at once.
         """
         groups: dict[Any, tuple[list[DeviceHistory], list[Tensor]]] = {}
         for key, value in values.items():
@@ -253,60 +243,33 @@ class SwapLogProcessor(LogProcessor):
     """
 
     def get_log_after_iter(self, runner: Any, batch_idx: int, mode: str) -> tuple[dict, str]:
-        """A line of training; those of other modes are mmengine's.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Batch of the loop.
-            mode (str): ``train``, ``val`` or ``test``.
-
-        Returns:
-            tuple[dict, str]: The numbers and the line.
-        """
+        """A line of training; those of other modes are mmengine's."""
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         schedule = getattr(runner, 'swap_schedule', None)
         if mode == 'train' and schedule is not None:
-            where = describe_position(
-                schedule, runner.iter, runner.message_hub.runtime_info.get('eta')
-            )
-            line = f'{where}  {line}'
+            eta = runner.message_hub.runtime_info.get('eta')
+            line = f'{describe_position(schedule, runner.iter, eta)}  {line}'
         return tag, line
 
     def get_log_after_epoch(
         self, runner: Any, batch_idx: int, mode: str, with_non_scalar: bool = False
     ) -> tuple[dict, str]:
-        """A line of an evaluation.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Batch of the loop.
-            mode (str): ``val`` or ``test``.
-            with_non_scalar (bool): Whether the numbers hold what is no number, too.
-
-        Returns:
-            tuple[dict, str]: The numbers and the line.
-        """
+        """A line of an evaluation."""
         tag, line = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         loop = runner.val_loop if mode == 'val' else runner.test_loop
         for metric in getattr(loop.evaluator, 'metrics', ()):
             if isinstance(metric, RoleMetric):
-                values = [(role, tag.get(f'{role}/{metric.primary}')) for role in ROLES]
-                shown = '  '.join(
-                    f'{role} {100 * value / metric.scale:.1f}'
-                    for role, value in values
-                    if value is not None
-                )
+                values = {role: tag.get(f'{role}/{metric.primary}') for role in ROLES}
+                found = {role: value for role, value in values.items() if value is not None}
+                shown = '  '.join(f'{r} {100 * v / metric.scale:.1f}' for r, v in found.items())
                 return tag, f'{shown}  ({metric.primary}, %)  {line}' if shown else line
         return tag, line
 
 
 def describe_position(schedule: SwapSchedule, iteration: int, eta: float | None) -> str:
-    """Where in its phase a run is after an iteration.
+    """Where in its phase a run is after an iteration, counted from 0.
 
-    Args:
-        schedule (SwapSchedule): The schedule.
-        iteration (int): The iteration, from 0.
-        eta (float | None): Seconds until the end of the run, if they are known.
+    ``eta`` are the seconds until the end of the run, if they are known.
     """
     phase = schedule.phase_at(iteration)
     done = iteration + 1
@@ -315,5 +278,4 @@ def describe_position(schedule: SwapSchedule, iteration: int, eta: float | None)
     left = schedule.total - done
     if eta is None or not left or phase.end == schedule.total:
         return text
-    seconds = timedelta(seconds=int(eta * (phase.end - done) / left))
-    return f'{text} ends in {seconds}'
+    return f'{text} ends in {timedelta(seconds=int(eta * (phase.end - done) / left))}'

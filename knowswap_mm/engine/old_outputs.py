@@ -30,9 +30,7 @@ def report_old_outputs(runner: Any) -> None:
     In most heads a class has rows of its own, and new ones change nothing. In some the classes act
     on one another (K-Net's kernels, Segmenter's class tokens, queries that are chosen by score):
     then old classes are not what they were in the checkpoint, with any initialisation of new rows.
-
-    Args:
-        runner (SwapRunner): A runner whose weights are loaded.
+    The weights of the runner are loaded.
     """
     rows = runner.swapper.class_rows
     if rows.old == rows.total:
@@ -87,14 +85,12 @@ def compare_old_outputs(swapper: nn.Module, batch: Mapping[str, Any]) -> OldOutp
     """Compare a plain host that has the old classes with one that has all of them.
 
     Both are built anew, one after the other, and have the weights with which the swap begins,
-    without its adapter; the model itself is left alone.
+    without its adapter; the model itself is left alone. None if no output has entries for each
+    class.
 
     Args:
         swapper (nn.Module): A :class:`KnowledgeSwapper` with loaded weights.
         batch (Mapping): ``inputs`` and ``data_samples``, preprocessed for the host.
-
-    Returns:
-        OldOutputs | None: None if no output has entries for each class.
     """
     rows = swapper.class_rows
     source = original_host(swapper) if swapper.stack else swapper.host

@@ -27,11 +27,8 @@ def begin_windows(runner: Any, phase: SwapPhase) -> None:
 
     mmengine counts them from the start of the run: a forget step would apply gradients of the learn
     phase, and a phase shorter than a window would make no step. A last window that is shorter takes
-    the mean over its own iterations, as mmengine does at the end of a run.
-
-    Args:
-        runner (SwapRunner): The runner, at the start of the phase or resumed within it.
-        phase (SwapPhase): The phase.
+    the mean over its own iterations, as mmengine does at the end of a run. The runner is at the
+    start of the phase or resumed within it.
 
     Raises:
         CheckpointError: If the run is resumed inside a window, whose gradients are not stored.
@@ -48,11 +45,7 @@ def begin_windows(runner: Any, phase: SwapPhase) -> None:
 
 
 def window_is_open(optim_wrapper: Any) -> bool:
-    """Whether gradients are gathered that no step has applied yet.
-
-    Args:
-        optim_wrapper (OptimWrapper): The wrapper, between two iterations.
-    """
+    """Whether gradients are gathered, between two iterations, that no step has applied yet."""
     return isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update()
 
 
@@ -112,11 +105,7 @@ class SwapOptimWrapper(OptimWrapper):
                 yield
 
     def step(self, **kwargs: Any) -> None:
-        """Clip the gradients, if the config says so, and update the parameters.
-
-        Args:
-            **kwargs: For the optimizer.
-        """
+        """Clip the gradients, if the config says so, and update the parameters."""
         if self.clip_grad_kwargs:
             groups = self.optimizer.param_groups
             parameters = [p for group in groups for p in group['params'] if p.grad is not None]
@@ -127,11 +116,7 @@ class SwapOptimWrapper(OptimWrapper):
         self.optimizer.step(**kwargs)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state, also that of an ``AmpOptimWrapper``, whose loss scale is dropped.
-
-        Args:
-            state_dict (dict): What ``state_dict`` of a wrapper gave.
-        """
+        """Take over a state, also that of an ``AmpOptimWrapper``, whose loss scale is dropped."""
         state = {key: value for key, value in state_dict.items() if key != 'loss_scaler'}
         own, saved = self.optimizer.param_groups, state['param_groups']
         if len(own) == len(saved):  # otherwise torch says what is wrong
@@ -165,11 +150,7 @@ class PhaseSchedulers:
             self.configs(phase)
 
     def configs(self, phase: SwapPhase) -> list[dict[str, Any]]:
-        """Scheduler configs for the schedule that runs in a phase.
-
-        Returns:
-            list[dict]: Configs for ``Runner.build_param_scheduler``.
-        """
+        """Configs for ``Runner.build_param_scheduler`` of the schedule that runs in a phase."""
         first, length = self.schedule.lr_span(phase)
         chosen = self.template if first.param_scheduler is None else first.param_scheduler
         configs = []

@@ -116,12 +116,8 @@ class SwapRunner(CheckedRunner):
             kind = type(dataset).__name__
             raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
         check_class_count(self.swapper.class_rows, dataset.classes)
-        schedule = SwapSchedule.from_config(
-            self.cfg['swap'],
-            dataset.role_sizes,
-            loader.get('batch_size'),
-            get_world_size(),
-        )
+        given = self.cfg['swap'], dataset.role_sizes, loader.get('batch_size'), get_world_size()
+        schedule = SwapSchedule.from_config(*given)
         self.swapper.swapping_loss.check(schedule)
         for phase in schedule.phases:
             self.swapper.set_trainable(phase)
@@ -136,9 +132,8 @@ class SwapRunner(CheckedRunner):
         loop = dict(self.train_loop_config)
         if loop.pop('by_epoch', False) or 'Epoch' in str(loop.get('type')):
             fix = "use train_cfg = dict(type='IterBasedTrainLoop')"
-            raise ConfigError(
-                'train_cfg', dict(self.train_loop_config), 'a swap runs by iterations', fix
-            )
+            given = dict(self.train_loop_config)
+            raise ConfigError('train_cfg', given, 'a swap runs by iterations', fix)
         check_hooks(self, schedule.total)
         check_modules(self.cfg, self.swapper)
         if loop.get('max_iters', schedule.total) != schedule.total:
@@ -203,16 +198,6 @@ class SwapRunner(CheckedRunner):
     ) -> None:
         """Save a checkpoint; a local one is there whole or not at all.
 
-        Args:
-            out_dir (str): Its folder.
-            filename (str): Its name.
-            file_client_args (dict | None): See :class:`mmengine.runner.Runner`, like the others.
-            save_optimizer (bool): Whether it holds the optimizer's state.
-            save_param_scheduler (bool): Whether it holds that of the schedulers.
-            meta (dict | None): Further contents of its ``meta``.
-            by_epoch (bool): Whether the run is counted in epochs.
-            backend_args (dict | None): How it is written.
-
         Raises:
             CheckpointError: If it cannot be written.
             PhaseError: If there was a loss, or is a weight, that is not finite.
@@ -252,14 +237,8 @@ class SwapRunner(CheckedRunner):
     ) -> dict[str, Any]:
         """Load weights strictly; a plain host checkpoint may lack the adapters only.
 
-        Args:
-            filename (str): A local ``.pth`` or ``.safetensors`` file.
-            map_location: Device to load to.
-            strict (bool): Kept for compatibility; loading is always strict.
-            revise_keys: Not used; the prefix of a distributed wrapper is taken off.
-
-        Returns:
-            dict: The checkpoint.
+        It is a local ``.pth`` or ``.safetensors`` file. ``strict`` and ``revise_keys`` are kept for
+        compatibility: loading is always strict, and takes off the prefix of a distributed wrapper.
 
         Raises:
             CheckpointError: If the file cannot be read as data or does not fit.
@@ -283,13 +262,7 @@ class SwapRunner(CheckedRunner):
     ) -> None:
         """Go on from a checkpoint of a swap: weights, optimizer, schedulers, position, results.
 
-        The config stored in the checkpoint is never executed.
-
-        Args:
-            filename (str): The checkpoint.
-            resume_optimizer (bool): Whether to take over the optimizer's state.
-            resume_param_scheduler (bool): Whether to take over the schedulers' state.
-            map_location: Device to load to; by default the CPU.
+        The config stored in the checkpoint is never executed. It is loaded to the CPU by default.
 
         Raises:
             CheckpointError: If the file is no training state of this swap.

@@ -23,12 +23,7 @@ def marks_of(state: Mapping[str, Any]) -> Marks:
 
 
 def replaced(state: Mapping[str, Any], marks: Marks) -> dict[str, Tensor]:
-    """The tensors that have other values than when they were marked.
-
-    Args:
-        state (Mapping): The state dict, after the hooks.
-        marks (Marks): What :func:`marks_of` gave before.
-    """
+    """The tensors that hooks gave other values than when :func:`marks_of` saw them."""
     found = {}
     for key, (before, version) in marks.items():
         now = state.get(key)
@@ -94,14 +89,10 @@ def fingerprint(swapper: nn.Module) -> str:
 
 
 def follow_from_the_start(hooks: list[Any], model: nn.Module) -> None:
-    """Let averages that have not begun yet be the model itself.
+    """Let averages of a model that have not begun yet be the model itself.
 
     A hook copies the model when the run begins, before weights are loaded, and fills the copy
     through a state dict, which may not reach every parameter. Such a copy must not be evaluated.
-
-    Args:
-        hooks (list): Hooks of the runner.
-        model (nn.Module): The model that they average.
     """
     for hook in hooks:
         for average in vars(hook).values():

@@ -13,11 +13,7 @@ from torch import Tensor
 
 
 class CPUCopy:
-    """Begins to copy a tensor to the CPU; what is launched meanwhile does not wait for it.
-
-    Args:
-        tensor (Tensor): What to copy, of any shape.
-    """
+    """Begins to copy a tensor to the CPU; what is launched meanwhile does not wait for it."""
 
     def __init__(self, tensor: Tensor) -> None:
         # Without blocking, torch copies into pinned memory; only CUDA tells when it is done.
@@ -28,26 +24,14 @@ class CPUCopy:
             self._done.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> np.ndarray:
-        """Wait until the copy is there.
-
-        Returns:
-            np.ndarray: It, in the shape of the tensor.
-        """
+        """Wait until the copy is there; it has the shape of the tensor."""
         if self._done is not None:
             self._done.synchronize()
         return self._copy.numpy()
 
 
 def send(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Copy small arrays to the device, all at once and without waiting for it.
-
-    Args:
-        arrays (Sequence[np.ndarray]): Arrays of one type, of any shape.
-        device (torch.device): Where to.
-
-    Returns:
-        list[Tensor]: The arrays there, in their shapes.
-    """
+    """Copy arrays of one type to a device, all at once and without waiting for it."""
     packed = torch.from_numpy(np.concatenate([np.ravel(array) for array in arrays]))
     if device.type == 'cuda' and len(packed):
         # From ordinary memory the copy would wait until the device has done all its work.
@@ -70,11 +54,8 @@ def share_counts(
 
     Args:
         counts (Sequence[float]): Counts of this process.
-        shared (Sequence[bool]): Which of them are averaged.
+        shared (Sequence[bool]): Which of them are averaged; the others stay numbers.
         like (Tensor): Any tensor on the device of the messages.
-
-    Returns:
-        list[float | Tensor]: Numbers, or what came from the device.
     """
     if not is_distributed() or not any(shared):
         return [max(count, 1.0) for count in counts]

@@ -35,9 +35,6 @@ def box_overlap(boxes: Tensor, others: Tensor, eps: float, mode: str = 'giou') -
         others (Tensor): Boxes that broadcast with them.
         eps (float): Least area of a union.
         mode (str): ``giou`` (Rezatofighi et al., CVPR 2019) or ``iou``.
-
-    Returns:
-        Tensor: Overlaps, in the broadcast shape without its last dimension.
     """
     lower, upper = boxes[..., :2], boxes[..., 2:]
     other_lower, other_upper = others[..., :2], others[..., 2:]
@@ -194,21 +191,14 @@ class BatchedBoxLosses:
         )
 
     def begin_match(self, scores: Tensor, boxes: Tensor, objects: BoxObjects) -> CPUCopy:
-        """Compute all costs and begin to copy them to the CPU.
-
-        Args:
-            scores (Tensor): Logits, ``(sets, N, queries, classes)``.
-            boxes (Tensor): Centre, width and height, ``(sets, N, queries, 4)``.
-            objects (BoxObjects): What is matched.
-        """
+        """Compute all costs, see :func:`box_costs`, and begin to copy them to the CPU."""
         return CPUCopy(box_costs(self.assigner.match_costs, scores, boxes, objects))
 
     def end_match(self, costs: CPUCopy, objects: BoxObjects) -> tuple[Tensor, Tensor]:
         """Assign on the CPU and send the result to the device.
 
-        Returns:
-            tuple[Tensor, Tensor]: Matched queries, numbered through all images, and their
-            objects, each ``(sets, pairs)``.
+        It is the matched queries, numbered through all images, and their objects, each
+        ``(sets, pairs)``.
         """
         pairs = send([assign(costs.wait(), objects.counts)], objects.labels.device)[0]
         return pairs[0], pairs[1]
@@ -216,12 +206,7 @@ class BatchedBoxLosses:
     def normalisers(
         self, found: Sequence[tuple[int, int]], like: Tensor
     ) -> list[tuple[float | Tensor, float | Tensor]]:
-        """What class losses and box losses are divided by.
-
-        Args:
-            found (Sequence[tuple[int, int]]): Positive and negative queries of each part.
-            like (Tensor): Any tensor on the device.
-        """
+        """What class and box losses are divided by, given positive and negative queries by part."""
         counts = []
         for positive, negative in found:
             counts += [positive + negative * self.bg_cls_weight, positive]
@@ -249,8 +234,7 @@ class BatchedBoxLosses:
             normalisers (tuple): Of class losses and of box losses.
 
         Returns:
-            list[tuple[Tensor, Tensor, Tensor]]: Class, box and overlap loss by set. They are
-            numbers, where the host's class loss may be a vector of one.
+            list[Terms]: By set numbers, where the host's class loss may be a vector of one.
         """
         sets = len(scores)
         by_class, by_box = (normaliser + EPS for normaliser in normalisers)
@@ -288,9 +272,7 @@ def to_corners(boxes: Tensor) -> Tensor:
 def name_terms(terms: Sequence[Terms], kind: str = '') -> dict[str, Tensor]:
     """Losses of layers as the host names them: those of the last one have no number.
 
-    Args:
-        terms (Sequence[tuple]): Class, box and overlap loss of each layer, scalars.
-        kind (str): ``enc_``, ``dn_`` or nothing.
+    The ``kind`` is ``enc_``, ``dn_`` or nothing.
     """
     prefixes = ['', *(f'd{number}.' for number in range(len(terms) - 1))]
     names = ('loss_cls', 'loss_bbox', 'loss_iou')

@@ -30,20 +30,7 @@ class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: Any = None,
     ) -> dict[str, Tensor]:
-        """Losses of all layers and of the proposals, named as the host names them.
-
-        Args:
-            all_layers_cls_scores (Tensor): ``(layers, N, queries, classes)``.
-            all_layers_bbox_preds (Tensor): ``(layers, N, queries, 4)``.
-            enc_cls_scores (Tensor | None): Of all places, ``(N, places, classes)``.
-            enc_bbox_preds (Tensor | None): Likewise, ``(N, places, 4)``.
-            batch_gt_instances (list[InstanceData]): Objects of each image.
-            batch_img_metas (list[dict]): Meta information of each image.
-            batch_gt_instances_ignore: What the host refuses, too.
-
-        Returns:
-            dict[str, Tensor]: The losses.
-        """
+        """Losses of all layers and of the proposals at all places, named as the host names them."""
         if batch_gt_instances_ignore is not None or not BoxObjects.fits(batch_gt_instances):
             return super().loss_by_feat(
                 all_layers_cls_scores,
@@ -97,18 +84,7 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
     ) -> dict[str, Tensor]:
         """Losses of all layers, of the proposals and of denoising, named as the host names them.
 
-        Args:
-            all_layers_cls_scores (Tensor): ``(layers, N, denoising + queries, classes)``.
-            all_layers_bbox_preds (Tensor): ``(layers, N, denoising + queries, 4)``.
-            enc_cls_scores (Tensor | None): Of the chosen proposals, ``(N, queries, classes)``.
-            enc_bbox_preds (Tensor | None): Likewise, ``(N, queries, 4)``.
-            batch_gt_instances (list[InstanceData]): Objects of each image.
-            batch_img_metas (list[dict]): Meta information of each image.
-            dn_meta (dict[str, int]): Numbers of denoising queries and groups.
-            batch_gt_instances_ignore: What the host refuses, too.
-
-        Returns:
-            dict[str, Tensor]: The losses.
+        Of the queries the denoising ones come first; the proposals are the chosen ones.
         """
         scores, boxes, dn_scores, dn_boxes = self.split_outputs(
             all_layers_cls_scores, all_layers_bbox_preds, dn_meta

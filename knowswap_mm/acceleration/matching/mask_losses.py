@@ -66,12 +66,8 @@ def mask_costs(
             part = slice(first, first + step)
             pairs = zip(masks[part], points[part], strict=True)
             logits = torch.stack([point_sample(m.detach().float(), p) for m, p in pairs])
-            found.append(
-                sum(
-                    _COSTS[type(cost)](cost, probabilities[part], labels, logits, wanted[part])
-                    for cost in costs
-                )
-            )
+            inputs = probabilities[part], labels, logits, wanted[part]
+            found.append(sum(_COSTS[type(cost)](cost, *inputs) for cost in costs))
         table = torch.cat(found).transpose(2, 3)
         return table[:, segments.image, segments.place]
 
@@ -147,26 +143,18 @@ class MaskSegments:
         )
 
     def by_image(self, values: Tensor) -> Tensor:
-        """Put values of the segments into a table of images.
+        """Put values ``(segments, ...)`` into a table ``(N, most segments, ...)`` of images.
 
-        Args:
-            values (Tensor): ``(segments, ...)``.
-
-        Returns:
-            Tensor: ``(N, most segments, ...)``, zero where an image has fewer.
+        It is zero where an image has fewer.
         """
         table = values.new_zeros((len(self.counts), max(self.counts), *values.shape[1:]))
         table[self.image, self.place] = values
         return table
 
     def sample(self, points: Tensor) -> Tensor:
-        """Read each mask at points of its own.
+        """Read each mask at points of its own: ``(segments, sets, points)``.
 
-        Args:
-            points (Tensor): x and y in [0, 1], ``(segments, sets, points, 2)``.
-
-        Returns:
-            Tensor: Values, ``(segments, sets, points)``.
+        The points are x and y in [0, 1], ``(segments, sets, points, 2)``.
         """
         return point_sample(self.masks, points).squeeze(1)
 
@@ -178,12 +166,11 @@ class PointDraws:
     uncertain points, and points anywhere. How many there are does not depend on the matching.
 
     Args:
+        head (nn.Module): Says how many points a mask has, how many candidates there are for each,
+            and which share of the points are the least certain candidates.
         sets (int): Layers.
         images (int): Images.
         pairs (int): Matched queries a layer.
-        points (int): Points a mask.
-        oversample (float): Candidates a point.
-        uncertain_share (float): Share of the points that are the least certain candidates.
         device (torch.device): Where they are drawn.
 
     Attributes:
@@ -194,18 +181,13 @@ class PointDraws:
     """
 
     def __init__(
-        self,
-        sets: int,
-        images: int,
-        pairs: int,
-        points: int,
-        oversample: float,
-        uncertain_share: float,
-        device: torch.device,
+        self, head: nn.Module, sets: int, images: int, pairs: int, device: torch.device
     ) -> None:
-        self.uncertain = int(uncertain_share * points)
+        points = head.num_points
+        candidates = int(points * head.oversample_ratio)
+        self.uncertain = int(head.importance_sample_ratio * points)
         self.matching = torch.empty(sets, images, points, 2, device=device)
-        self.candidates = torch.empty(sets, pairs, int(points * oversample), 2, device=device)
+        self.candidates = torch.empty(sets, pairs, candidates, 2, device=device)
         self.anywhere = torch.empty(sets, pairs, points - self.uncertain, 2, device=device)
         for number in range(sets):
             # One by one, because a generator's numbers depend on how many are drawn at a time.
@@ -216,13 +198,9 @@ class PointDraws:
                     drawn.uniform_()
 
     def choose(self, uncertainty: Tensor) -> Tensor:
-        """Take the least certain candidates, and points anywhere.
+        """Take the least certain candidates, and points anywhere: ``(sets * pairs, points, 2)``.
 
-        Args:
-            uncertainty (Tensor): Of the candidates, ``(sets * pairs, candidates)``.
-
-        Returns:
-            Tensor: Points, ``(sets * pairs, points, 2)``.
+        The uncertainty of the candidates is ``(sets * pairs, candidates)``.
         """
         best = uncertainty.topk(self.uncertain, dim=1).indices
         chosen = self.candidates.flatten(0, 1).gather(1, best.unsqueeze(-1).expand(-1, -1, 2))
@@ -270,16 +248,7 @@ class BatchedMaskLosses:
     ) -> dict[str, Tensor]:
         """Losses of all sets, named as the host names them.
 
-        Args:
-            all_cls_scores (Sequence[Tensor]): By set ``(N, queries, classes + 1)``.
-            all_mask_preds (Sequence[Tensor]): By set ``(N, queries, h, w)``.
-            batch_gt_instances (list[InstanceData]): Segments of each image.
-            batch_img_metas (list[dict]): Meta information of each image.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_mask`` and ``loss_dice``, with prefixes ``d0.``
-            and so on for all but the last set. They are numbers, where the host's may be vectors
-            of one.
+        They are numbers, where the host's may be vectors of one.
         """
         if not MaskSegments.fits(batch_gt_instances):
             return super().loss_by_feat(
@@ -289,23 +258,13 @@ class BatchedMaskLosses:
         scores = torch.stack(tuple(all_cls_scores))
         sets, images, queries = scores.shape[:3]
         matched = [min(count, queries) for count in segments.counts]
-        draws = PointDraws(
-            sets,
-            images,
-            sum(matched),
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
-            scores.device,
-        )
+        draws = PointDraws(self, sets, images, sum(matched), scores.device)
         pairs = torch.zeros(2, sets, 0, dtype=torch.long, device=scores.device)
         if sum(matched):
-            costs = CPUCopy(
-                mask_costs(
-                    self.assigner.match_costs, scores, all_mask_preds, draws.matching, segments
-                )
-            )
-            pairs = send([assign(costs.wait(), segments.counts)], scores.device)[0]
+            costs = self.assigner.match_costs
+            costs = mask_costs(costs, scores, all_mask_preds, draws.matching, segments)
+            pairs = assign(CPUCopy(costs).wait(), segments.counts)
+            pairs = send([pairs], scores.device)[0]
         found = dict(loss_cls=self._class_losses(scores, pairs, segments.labels))
         # The host counts at least one mask an image.
         count = float(sum(max(number, 1) for number in matched))

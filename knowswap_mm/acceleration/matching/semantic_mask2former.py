@@ -23,12 +23,8 @@ class BatchedSemanticMask2FormerHead(BatchedMaskLosses, OpenMask2FormerHead, Mas
     def segments_of(self, samples: list[Any]) -> tuple[list[InstanceData], list[dict]]:
         """Make a segment of each class of a map.
 
-        Args:
-            samples (list[SegDataSample]): Images with their maps.
-
-        Returns:
-            tuple: Segments by image, ``labels`` in ascending order and ``masks``, bool; and meta
-            information by image.
+        By image, the segments have ``labels`` in ascending order and ``masks``, bool; beside them
+        stand the images' meta information.
         """
         maps = [sample.gt_sem_seg.data for sample in samples]
         if self.ignore_index < 0 or len({each.shape for each in maps}) > 1 or len(maps[0]) != 1:

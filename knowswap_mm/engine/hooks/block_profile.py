@@ -51,8 +51,7 @@ class BlockProfile:
         if self._open is not None and self._open['name'] == phase.name:
             return
         parts = min(self.parts, phase.length)
-        blocks = len(self.norms.names)
-        device = self.norms.device
+        shape, device = (parts, len(self.norms.names)), self.norms.device
         self._open = dict(
             name=phase.name,
             kind=phase.kind,
@@ -60,10 +59,7 @@ class BlockProfile:
             end=phase.end,
             ends=[phase.begin + round(phase.length * (i + 1) / parts) for i in range(parts)],
             steps=[0] * parts,
-            gradient=torch.zeros(parts, blocks, device=device),
-            share=torch.zeros(parts, blocks, device=device),
-            update=torch.zeros(parts, blocks, device=device),
-            change=torch.zeros(parts, blocks, device=device),
+            **{name: torch.zeros(shape, device=device) for name in (*_SUMS, 'update', 'change')},
             start=self.norms.matrices(),
         )
 
@@ -105,18 +101,12 @@ class BlockProfile:
         return True
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``block_profile.json``: names of the blocks, norms of their weights, phases.
+        """Write ``block_profile.json`` into the folder of a run.
 
-        Args:
-            folder (str | Path): Folder of the run.
-
-        Returns:
-            Path: The file.
+        It holds names of the blocks, norms of their weights, and phases.
         """
-        data = dict(
-            blocks=self.norms.names, weight=self.norms.weights().cpu().tolist(), phases=self.phases
-        )
-        path = Path(folder) / PROFILE_FILE
+        path, weight = Path(folder) / PROFILE_FILE, self.norms.weights().cpu().tolist()
+        data = dict(blocks=self.norms.names, weight=weight, phases=self.phases)
         write_json(path, data, indent=None)
         return path
 
@@ -125,11 +115,7 @@ class BlockProfile:
         return dict(phases=self.phases, open=self._open)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint.
-
-        Args:
-            state (dict): What :meth:`state_dict` gave.
-        """
+        """From the checkpoint."""
         self.phases, self._open = list(state['phases']), state['open']
         if self._open is not None:
             device = self.norms.device

@@ -66,11 +66,7 @@ class SwapCheckpointHook(OpenCheckpointHook):
     def save_now(self, runner: Any) -> Path:
         """Save a checkpoint out of turn; it counts for ``max_keep_ckpts`` as the others do.
 
-        Args:
-            runner (Runner): The runner, in ``after_train_iter``.
-
-        Returns:
-            Path: The file.
+        It returns the file; the runner is in ``after_train_iter``.
 
         Raises:
             CheckpointError: If it cannot be written.
@@ -87,13 +83,7 @@ class SwapCheckpointHook(OpenCheckpointHook):
             self.save_in_turn(runner)
 
     def save_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Write a checkpoint before the oldest one is removed.
-
-        Args:
-            runner (Runner): The runner.
-            step (int): Iterations done.
-            meta (dict): What goes into its ``meta``.
-        """
+        """Write a checkpoint before the oldest one is removed."""
         self._due = window_is_open(runner.optim_wrapper)
         if self._due:
             runner.logger.info('It is written when the gradients that are gathered are applied')

@@ -184,15 +184,12 @@ class SaliencyMaskHook(Hook):
 
 
 def top_share(values: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Mark the entries of largest magnitude over all tensors together.
+    """Mark the entries of largest magnitude over all tensors together, by bool tensors.
 
     Args:
         values (dict[str, Tensor]): The tensors.
         share (float): Share of all entries that is marked, in (0, 1]; ties at its edge are marked,
             zeros never.
-
-    Returns:
-        dict[str, Tensor]: A bool tensor for each.
     """
     sizes = torch.cat([value.abs().flatten() for value in values.values()])
     count = max(round(share * len(sizes)), 1)

@@ -65,11 +65,7 @@ class TrainingStep:
 
 @torch.no_grad()
 def fetch(steps: Sequence[TrainingStep]) -> None:
-    """Turn the terms of all steps into numbers, in one copy for each device and dtype.
-
-    Args:
-        steps (Sequence[TrainingStep]): The steps; they are changed.
-    """
+    """Turn the terms of all steps, in place, into numbers, in one copy a device and dtype."""
     places = [(s.terms, n, v) for s in steps for n, v in s.terms.items() if isinstance(v, Tensor)]
     values = [v.reshape(1) if v.numel() == 1 else v.float().mean()[None] for *_, v in places]
     for (terms, name, _), (number,) in zip(places, numbers_of(values), strict=True):
@@ -178,9 +174,8 @@ class NonfiniteHook(Hook):
                 self._row = 0
                 continue
             self._row += 1
-            problem = self._report(
-                runner, step, [rank for rank, is_bad in enumerate(ranks) if is_bad]
-            )
+            here = [rank for rank, is_bad in enumerate(ranks) if is_bad]
+            problem = self._report(runner, step, here)
             if self.action == 'stop':
                 raise PhaseError(f'{problem} {_FIX}')
             runner.logger.warning(f'{problem} The step was skipped.')
@@ -209,10 +204,6 @@ class NonfiniteHook(Hook):
 
     def explain(self, runner: Any, error: Exception) -> None:
         """Say so if a host failed because of what happened before.
-
-        Args:
-            runner (SwapRunner): The runner.
-            error (Exception): What the host raised.
 
         Raises:
             PhaseError: If a step since the last look, or a weight, was not finite, or the error is
@@ -288,13 +279,7 @@ class NonfiniteHook(Hook):
 
 
 def nonfinite_settings(given: Any) -> dict[str, Any]:
-    """Read ``swap.nonfinite``: an action, or a dict of the hook's arguments.
-
-    Args:
-        given: The value of the config; None for the defaults.
-
-    Returns:
-        dict: Arguments of :class:`NonfiniteHook`.
+    """Read ``swap.nonfinite``: None, an action, or a dict of the hook's arguments.
 
     Raises:
         ConfigError: If it is something else.

@@ -69,14 +69,10 @@ class PhaseHook(Hook):
         save_phase_adapters: bool = True,
     ) -> None:
         key = 'custom_hooks.PhaseHook'
-        check_flag(f'{key}.evaluate_start', evaluate_start)
-        check_flag(f'{key}.save_phases', save_phases)
-        check_flag(f'{key}.save_adapter', save_adapter)
-        check_flag(f'{key}.save_phase_adapters', save_phase_adapters)
-        self.evaluate_start = evaluate_start
-        self.save_phases = save_phases
-        self.save_adapter = save_adapter
-        self.save_phase_adapters = save_phase_adapters
+        self.evaluate_start, self.save_phases = evaluate_start, save_phases
+        self.save_adapter, self.save_phase_adapters = save_adapter, save_phase_adapters
+        for name in ('evaluate_start', 'save_phases', 'save_adapter', 'save_phase_adapters'):
+            check_flag(f'{key}.{name}', getattr(self, name))
         self.results = SwapResults()
         self.history = SwapHistory()
         self._evaluated_at: int | None = None
@@ -182,13 +178,7 @@ class PhaseHook(Hook):
     def seal_checkpoint(
         self, runner: Any, checkpoint: dict[str, Any], weights: SavedWeights
     ) -> None:
-        """Describe a phase that ends by the weights that its checkpoint holds.
-
-        Args:
-            runner (SwapRunner): The runner.
-            checkpoint (dict): The checkpoint, which no hook changes any more.
-            weights (SavedWeights): The weights in it.
-        """
+        """Describe a phase that ends by the weights of its checkpoint, which is final."""
         if self._ended is None:
             return
         self._weights = weights
@@ -260,10 +250,8 @@ class PhaseHook(Hook):
             # Noted as the last one: a run may end before its first periodic checkpoint.
             save_latest(runner, name, meta=meta)
         else:  # only to learn from the hooks what it would hold
-            nowhere = dict(backend=NOWHERE)
-            runner.save_checkpoint(
-                runner.work_dir, name, meta=meta, by_epoch=False, backend_args=nowhere
-            )
+            settings = dict(meta=meta, by_epoch=False, backend_args=dict(backend=NOWHERE))
+            runner.save_checkpoint(runner.work_dir, name, **settings)
         self._ended = None
         changed = of_rank_0(self._weights.changed if self._weights else {})
         return SavedWeights(runner.swapper, changed)

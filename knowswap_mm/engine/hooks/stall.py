@@ -68,12 +68,7 @@ class StallHook(Hook):
             self._heart = None
 
     def explain(self, runner: Any, error: Exception) -> None:
-        """Give the thread the last word if it is finding out why an exchange failed.
-
-        Args:
-            runner (SwapRunner): The runner.
-            error (Exception): What the exchange raised.
-        """
+        """Give the thread the last word if it is finding out why an exchange failed."""
         if self._heart is not None and self._heart.in_doubt:
             self._heart.join()
 

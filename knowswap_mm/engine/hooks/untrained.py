@@ -68,9 +68,8 @@ class AdapterGradients:
         blank = torch.zeros((), dtype=torch.bool, device=found[0].device if found else 'cpu')
         flags = [blank if seen is None else seen for seen in (*self._seen.values(), self._bad)]
         *reached, bad = self._shared(torch.stack(flags).int()).tolist()
-        return [layer for layer, seen in zip(self._seen, reached, strict=True) if not seen], bool(
-            bad
-        )
+        missing = [layer for layer, seen in zip(self._seen, reached, strict=True) if not seen]
+        return missing, bool(bad)
 
     def _shared(self, flags: Tensor) -> Tensor:
         if get_world_size() > 1:
@@ -89,9 +88,7 @@ class AdapterGradients:
 def by_chance(model: nn.Module, layers: list[str]) -> list[str]:
     """Those layers whose block is left out at times: stochastic depth may have hidden them.
 
-    Args:
-        model (nn.Module): A model with adapters, in training mode.
-        layers (list[str]): Names of layers with adapters.
+    The model has adapters and is in training mode.
     """
     elements = list_elements(model)
     blocks = {layer: model.get_submodule(block_of(layer, elements)) for layer in layers}
@@ -109,12 +106,7 @@ def _drops(module: nn.Module) -> bool:
 
 
 def patterns_of(missing: list[str], layers: list[str]) -> list[str]:
-    """Regular expressions that match the names of some layers and of none of the others.
-
-    Args:
-        missing (list[str]): The layers.
-        layers (list[str]): Those, and all others.
-    """
+    """Regular expressions that match the names of ``missing`` and of no other of ``layers``."""
     others = [layer for layer in layers if layer not in set(missing)]
     found: dict[str, None] = {}
     for layer in missing:
