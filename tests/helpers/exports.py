@@ -47,7 +47,7 @@ for number, (folder, roles, images) in enumerate(jobs):
     found = []
     if images:
         tool = getattr(importlib.import_module(package), inferencer)(f'{folder}/config.py', weights)
-        found = [tool(picture) for image in pictures]
+        found = [tool(image) for image in images]
     (into / 'found.json').write_text(json.dumps(plain(found)))
     for role in roles:
         sys.argv = ['test.py', f'{folder}/test_{role}.py', weights, '--work-dir', str(into / role)]

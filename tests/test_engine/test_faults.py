@@ -73,7 +73,7 @@ def test_a_run_that_died_goes_on_to_the_same_end(name, where, at, make_config, w
     number = signal.Signals[name]
     assert code == (-number if name == 'SIGKILL' else 128 + number)
     assert (tmp_path / 'fault').exists()
-    found = read_latest(tmp_path)[0]
+    found = (read_latest(tmp_path) or [None])[0]
     if name == 'SIGTERM' and where == 'iteration':
         assert found == tmp_path / f'iter_{at + 1}.pth'
         assert 'Stopped by SIGTERM' in next(tmp_path.glob('*/*.log')).read_text()

@@ -79,7 +79,7 @@ def test_no_wait_between_log_steps(loss, picture_tree, host, tmp_path, monkeypat
     found = found_in(config, monkeypatch)
     assert {i: found[i] for i in QUIET if found[i]} == {}
     # One look at the losses, and one copy of everything that is logged.
-    assert [entry.split('/')[-1].split(':')[0] for entry in found[LOOK]] == ['adapter_gradients.py']
+    assert [entry.split('/')[-1].split(':')[0] for entry in found[LOOK]] == ['untrained.py']
     for i in set(range(TOTAL)) - set(QUIET) - set(BEGINS) - {LOOK, TOTAL - 1}:
         names = [entry.split()[0] for entry in found[i]]
         assert names == ['tolist', 'tolist'], found[i]

@@ -192,5 +192,5 @@ class BlockProfileHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the profile of the run that is resumed until the blocks are known."""
-        if runner.resumes and 'block_profile' in checkpoint:
+        if getattr(runner, 'resumes', False) and 'block_profile' in checkpoint:
             self._resumed = checkpoint['block_profile']

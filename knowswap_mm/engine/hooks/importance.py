@@ -160,7 +160,7 @@ class SaliencyMaskHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the masks of the run that is resumed."""
-        if runner.resumes and _KEY in checkpoint:
+        if getattr(runner, 'resumes', False) and _KEY in checkpoint:
             self._phase, self.masks = checkpoint[_KEY]['phase'], dict(checkpoint[_KEY]['masks'])
             self._held = {}
 

@@ -189,7 +189,7 @@ class PhaseHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the results of the run that is resumed."""
-        if runner.resumes and 'swap' in checkpoint:
+        if getattr(runner, 'resumes', False) and 'swap' in checkpoint:
             self.results.load_state_dict(checkpoint['swap']['results'])
             self.history.load_state_dict(checkpoint['swap'].get('history', {}))
 

@@ -252,4 +252,4 @@ def test_processes_fill_it_at_the_same_time(storage):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert [read(pack, n) for n in range(300)] == [value(n) for n in range(300)]
-    assert pack.size == sum(ALIGN + pack_file._aligned(len(value(n))) for n in range(300))
+    assert pack.size == sum(ALIGN + pack_file.aligned(len(value(n))) for n in range(300))
