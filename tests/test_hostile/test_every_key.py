@@ -6,6 +6,7 @@ must not appear. The three swaps are those of the other tests, one a library.
 
 import copy
 import pickle
+import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,8 @@ def replaced(value: Any, path: tuple, new: Any) -> Any:
 
 def start(content: dict[str, Any]) -> Exception | None:
     """Train until the first batch is there."""
+    # Without a name, runs that begin in one second share a scope.
+    content = {'experiment_name': uuid.uuid4().hex, **content}
     with torch.random.fork_rng(devices=[]):
         try:
             RUNNERS.build(Config(copy.deepcopy(content))).train()

@@ -22,7 +22,8 @@ class MyResize(Resize):
 
 
 def build(*configs):
-    return [TRANSFORMS.build(dict(config)) for config in configs]
+    with DefaultScope.overwrite_default_scope('mmengine'):  # whatever a test before left
+        return [TRANSFORMS.build(dict(config)) for config in configs]
 
 
 def count(*configs, more=()):
