@@ -60,7 +60,7 @@ def describe(name: str) -> str:
     """RST of all classes of a registry of ours, or of one class of the package."""
     if name.isupper():
         found: Registry = getattr(registry, name)
-        kinds = [kind for kind in found.module_dict.values() if isinstance(kind, type)]
+        kinds = dict.fromkeys(each for each in found.module_dict.values() if isinstance(each, type))
         kinds = [kind for kind in kinds if kind.__module__.startswith('knowswap_mm.')]
     else:
         module, kind = name.rsplit('.', 1)
