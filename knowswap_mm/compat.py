@@ -133,6 +133,11 @@ class OpenMask2FormerHead:
         return self.segments_of(samples)
 
 
+def goes_on(runner: Runner) -> bool:
+    """Whether a run goes on from a checkpoint of a swap; runners of others never do."""
+    return isinstance(runner, OpenRunner) and bool(runner.resumes)
+
+
 def version_of(tensor: Tensor) -> int:
     """How often a tensor was changed in place; one of inference mode has no version."""
     return tensor._version

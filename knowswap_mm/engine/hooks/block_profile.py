@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from knowswap_mm.checks import check_whole
+from knowswap_mm.compat import goes_on
 from knowswap_mm.io.files import write_json
 from knowswap_mm.lora.groups import BlockNorms
 from knowswap_mm.registry import HOOKS
@@ -192,5 +193,5 @@ class BlockProfileHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the profile of the run that is resumed until the blocks are known."""
-        if getattr(runner, 'resumes', False) and 'block_profile' in checkpoint:
+        if goes_on(runner) and 'block_profile' in checkpoint:
             self._resumed = checkpoint['block_profile']

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from knowswap_mm.checks import check_number, check_whole
+from knowswap_mm.compat import goes_on
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.models import ElasticWeightLoss
@@ -160,7 +161,7 @@ class SaliencyMaskHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the masks of the run that is resumed."""
-        if getattr(runner, 'resumes', False) and _KEY in checkpoint:
+        if goes_on(runner) and _KEY in checkpoint:
             self._phase, self.masks = checkpoint[_KEY]['phase'], dict(checkpoint[_KEY]['masks'])
             self._held = {}
 

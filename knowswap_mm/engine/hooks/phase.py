@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from knowswap_mm.checks import check_flag
+from knowswap_mm.compat import goes_on
 from knowswap_mm.datasets.seeding import derive_seed, seed_all
 from knowswap_mm.distributed.process_group import of_rank_0
 from knowswap_mm.engine.hooks.checkpoint import NOWHERE
@@ -189,7 +190,7 @@ class PhaseHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take over the results of the run that is resumed."""
-        if getattr(runner, 'resumes', False) and 'swap' in checkpoint:
+        if goes_on(runner) and 'swap' in checkpoint:
             self.results.load_state_dict(checkpoint['swap']['results'])
             self.history.load_state_dict(checkpoint['swap'].get('history', {}))
 
