@@ -6,7 +6,6 @@ import argparse
 import copy
 import hashlib
 import importlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,13 @@ from knowswap_mm.exporting.files import host_config, write_config
 from knowswap_mm.exporting.host import ExportedHost
 from knowswap_mm.exporting.role_tests import spread_samples, write_role_tests
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
-from knowswap_mm.io.files import write_atomic, write_folder, write_safetensors, write_text
+from knowswap_mm.io.files import (
+    write_atomic,
+    write_folder,
+    write_json,
+    write_safetensors,
+    write_text,
+)
 from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.loading import load_weights
@@ -156,7 +161,7 @@ def write(
         raise CheckpointError(f'{args.out} cannot be read back as it was written. Fix: try again.')
     classes, spare = exported.classes, len(exported.classes) - len(exported.label_map)
     labels = dict(classes=classes, old_labels=[*exported.label_map, *[None] * spare])
-    write_json(folder / 'classes.json', labels)
+    write_json(folder / 'classes.json', labels, ensure_ascii=False)
     if all(name == name.split('#')[0].strip() for name in classes):  # else no line can hold it
         write_text(folder / 'classes.txt', '\n'.join(classes) + '\n')
     record = dict(
@@ -174,16 +179,14 @@ def write(
     )
     if args.test_data:
         record['tests'] = write_role_tests(folder, cfg, data, exported.label_map, classes)
-    write_json(folder / 'export.json', record)
+    write_json(folder / 'export.json', record, ensure_ascii=False)
     return dict(record, classes=classes)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a json file."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
 def sha256(path: Path) -> str:
     """Checksum of a file."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+    digest = hashlib.sha256()
+    with path.open('rb') as file:  # hashlib.file_digest came with Python 3.11
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

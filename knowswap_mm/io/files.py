@@ -75,9 +75,9 @@ def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) ->
     write_atomic(path, lambda file: file.write(save(dict(tensors))))
 
 
-def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
-    """Write plain data as json, see :func:`write_atomic`."""
-    write_text(path, json.dumps(value, indent=indent) + '\n')
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2, **options: Any) -> None:
+    """Write plain data as json, see :func:`write_atomic`; further options are ``json.dumps``'s."""
+    write_text(path, json.dumps(value, indent=indent, **options) + '\n')
 
 
 def remove_partial(folder: str | os.PathLike, patterns: Iterable[str]) -> list[Path]:
