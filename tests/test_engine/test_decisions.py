@@ -46,7 +46,7 @@ class DecidingHook(Hook):
 
     priority = 80
 
-    def __init__(self, decisions, folder=None):
+    def __init__(self, decisions):
         self.decisions = {each['at']: Decision(**each) for each in decisions}
         self.told = []
 
