@@ -81,7 +81,7 @@ def labelled_points() -> ConfigDict:
 
 
 def dino(queries: int = 10) -> dict[str, Any]:
-    """The small DINO; its denoising has 16 queries with the batch of this file."""
+    """The small DINO; its denoising has 40 queries with the retained images of this file."""
     from tests.helpers.detection_configs import host_config
 
     return dict(host_config(CLASSES), num_queries=queries)

@@ -95,7 +95,7 @@ def test_a_head_with_other_targets_is_read_from_its_class_loss():
     assert found.nats.isfinite().all() and (found.nats > 0).all()
 
 
-@pytest.mark.parametrize('queries', [10, 16])
+@pytest.mark.parametrize('queries', [10, 40])
 @pytest.mark.parametrize('accelerations', [(), ('BatchedDINOLosses',)], ids=['host', 'batched'])
 def test_denoising_queries_are_no_samples(accelerations, queries):
     """As many denoising queries as others, too: nothing tells them apart by their number."""
@@ -105,7 +105,7 @@ def test_denoising_queries_are_no_samples(accelerations, queries):
     forward = head.loss_by_feat
     head.loss_by_feat = lambda *args: metas.append(args[6]) or forward(*args)
     found = read(swapper, 'dino')
-    assert metas[0]['num_denoising_queries'] == 16
+    assert metas[0]['num_denoising_queries'] == 40
     assert len(found) == 2 * 6
     plain = build('dino', dino(queries))
     spy = Spy(head_of(plain))
