@@ -100,6 +100,8 @@ class KeyTable:
             equal then.
         dropped (Mapping[str, str]): Regular expressions of keys without a place in the host, and
             why.
+        refused (Mapping[str, str]): Regular expressions of keys that the host would need, and why
+            the file cannot be used.
         derived (Sequence[str]): Ends of keys that the host computes itself.
     """
 
@@ -108,9 +110,11 @@ class KeyTable:
         rules: Sequence[KeyRule],
         dropped: Mapping[str, str] | None = None,
         derived: Sequence[str] = (),
+        refused: Mapping[str, str] | None = None,
     ) -> None:
         self.rules, self.derived = list(rules), tuple(derived)
         self.dropped = {re.compile(key): reason for key, reason in (dropped or {}).items()}
+        self.refused = {re.compile(key): reason for key, reason in (refused or {}).items()}
 
     def convert(self, source: Mapping[str, Tensor]) -> Conversion:
         """Rename and change the tensors of a source.
@@ -122,14 +126,16 @@ class KeyTable:
             Conversion: Weights under the host's keys.
 
         Raises:
-            CheckpointError: If a key has no rule, a part of a joined tensor is missing, or two
-                copies of a tensor differ.
+            CheckpointError: If a key has no rule or is refused, a part of a joined tensor is
+                missing, or two copies of a tensor differ.
         """
         parts: dict[tuple[KeyRule, str], dict[int, Tensor]] = {}
         result, unknown = Conversion({}), []
         for full_key, tensor in source.items():
             key = full_key.removeprefix('module.')
-            if reason := next((r for p, r in self.dropped.items() if p.fullmatch(key)), None):
+            if reason := _reason(self.refused, key):
+                raise CheckpointError(f'The file holds {key}: {reason}.')
+            if reason := _reason(self.dropped, key):
                 result.dropped[key] = reason
                 continue
             for rule in self.rules:
@@ -169,6 +175,10 @@ class KeyTable:
             for made in found:
                 source.update(made)
         return source
+
+
+def _reason(patterns: Mapping[re.Pattern[str], str], key: str) -> str | None:
+    return next((reason for pattern, reason in patterns.items() if pattern.fullmatch(key)), None)
 
 
 #: Ids that COCO gives its 80 categories: the rows of a head that uses raw ids as labels.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from knowswap_mm.checks import check_whole
+from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.label_trees import CocoTree, MapTree
 from knowswap_mm.data_tools.publishers import SOURCES
@@ -69,6 +69,8 @@ def _select(args: argparse.Namespace, images: list[Any]) -> list[Any]:
 
 
 def _classification(args: argparse.Namespace) -> tuple[bool, str]:
+    if args.size is not None:
+        check_number('--size', args.size, 'in [1, 4096]', 224)
     options = (args.val_share, args.seed) if args.dataset == 'class-folders' else ()
     images = SOURCES['classification'][args.dataset](args.source, *options).images()
     roles = _find_roles(args, sorted({image.class_name for image in images}))
@@ -92,7 +94,7 @@ def _classification(args: argparse.Namespace) -> tuple[bool, str]:
             for role, members in roles.items()
         }
     written = [
-        ImageTree(root, args.source).write(chosen, args.request, args.way, lists)
+        ImageTree(root, args.source, args.size).write(chosen, args.request, args.way, lists)
         for root, (chosen, lists) in trees.items()
     ]
     return any(written), f'{len(images)} images, {len(classes)} classes'
@@ -140,9 +142,9 @@ def _segmentation(args: argparse.Namespace) -> tuple[bool, str]:
     trees = {args.out: (classes, roles)}
     options = {}
     if args.layout == 'official':
-        names = dict(train='train', val='test')
+        names = dict(train='train', val='test', test='test')
         if args.forget:
-            names = dict(train='training', val='validation')
+            names = dict(train='training', val='validation', test='validation')
             options = dict(folders=('images/{}', 'annotations_detectron2/{}'))
             trees = {args.out / role: (members, {}) for role, members in roles.items()}
         elif first is None:

@@ -77,11 +77,13 @@ class SourceImage:
         split (str): ``train``, ``val`` or ``test``.
         class_name (str): Its class; also the name of its folder.
         path (Path): The file.
+        name (str): Its name in the tree that is written; that of the file by default.
     """
 
     split: str
     class_name: str
     path: Path
+    name: str = ''
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -158,7 +160,7 @@ class MappedImage:
     """An image and how to read its map.
 
     Attributes:
-        split (str): ``train`` or ``val``.
+        split (str): ``train``, ``val`` or ``test``.
         path (Path): The image.
         map_path (Path): The publisher's map, whose name the map written gets, with ``.png``.
         read (Callable[[Path], np.ndarray]): Gives the class of every pixel, int16 ``(H, W)``, by

@@ -31,16 +31,18 @@ def write_contact_sheet(path: Path, images: Sequence[SourceImage]) -> None:
     sheet = Image.new('RGB', (_SIDE * _COLUMNS, _SIDE * max(len(shown), 1)), 'white')
     for y, name in enumerate(shown):
         for x, each in enumerate(rows[name]):
-            sheet.paste(_small(each), (x * _SIDE, y * _SIDE))
+            small = upright_image(each).resize((_SIDE, _SIDE))
+            sheet.paste(small, (x * _SIDE, y * _SIDE))
     sheet.save(path, quality=80)
 
 
-def _small(path: Path) -> Image.Image:
+def upright_image(path: Path) -> Image.Image:
+    """Read an image in RGB, turned as its EXIF entry says."""
     with Image.open(path) as opened:
         upright = ImageOps.exif_transpose(opened)
     if upright.mode.startswith('I'):  # 16 bits, which Pillow cuts off instead of scaling
         upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
-    return upright.convert('RGB').resize((_SIDE, _SIDE))
+    return upright.convert('RGB')
 
 
 #: ``sha256``, ``width``, ``height`` (as stored), ``turned`` (by EXIF), and what else was looked at.

@@ -25,6 +25,7 @@ from knowswap_mm.data_tools.images import (
 from knowswap_mm.data_tools.inspection import Finding
 from knowswap_mm.data_tools.selection import check_classes, check_draw, select_images
 from knowswap_mm.data_tools.trees import DataTree
+from knowswap_mm.io.text_files import write_lines
 
 
 class CocoTree(DataTree):
@@ -128,7 +129,7 @@ class MapTree(DataTree):
     """A folder ``<root>/<split>/images/<n>.jpg`` with ``<root>/<split>/annotations/<n>.png``.
 
     Classes that are not chosen are unlabelled (255) in the maps, and images without a pixel of a
-    chosen class are left out.
+    chosen class are left out. ``classes.txt`` names the chosen ones in the order of their ids.
 
     Args:
         root (str | Path): The folder to write.
@@ -196,6 +197,7 @@ class MapTree(DataTree):
                 Image.fromarray(values).save(maps / f'{image.map_path.stem}.png')
                 first = next(name for name in image.class_names if name in ids)
                 shown.append(SourceImage(image.split, first, image.path))
+            write_lines(folder / 'classes.txt', list(ids))
             self._finish(folder, shown, roles)
             counts = Counter(image.split for image in chosen)
             return {each.format(s): n for s, n in counts.items() for each in self.folders}

@@ -15,7 +15,12 @@ from tqdm import tqdm
 
 from knowswap_mm.data_tools.generators.trees import Expected, read_whole, write_tree
 from knowswap_mm.data_tools.images import SourceError, SourceImage
-from knowswap_mm.data_tools.inspection import Finding, Inspection, write_contact_sheet
+from knowswap_mm.data_tools.inspection import (
+    Finding,
+    Inspection,
+    upright_image,
+    write_contact_sheet,
+)
 from knowswap_mm.datasets.images import host_name, is_converted, name_problem
 from knowswap_mm.io.text_files import line_problem, write_lines
 
@@ -53,6 +58,23 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
     half.rename(target)
 
 
+def place_square(source: Path, target: Path, size: int) -> None:
+    """Write the square in the middle of an image, upright, in RGB and of ``size`` pixels a side.
+
+    One that is there already, from an interrupted run, stays.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(f'.{target.name}.part')
+    image = upright_image(source)
+    side = min(image.size)
+    left, top = ((each - side) // 2 for each in image.size)
+    square = image.crop((left, top, left + side, top + side)).resize((size, size))
+    square.save(half, Image.registered_extensions()[target.suffix.lower()])
+    half.rename(target)
+
+
 class DataTree:
     """A folder of checked images with a manifest, checksums and a contact sheet.
 
@@ -61,13 +83,15 @@ class DataTree:
     Args:
         root (str | Path): The folder to write.
         source (str | Path): Where the images come from, for messages.
+        size (int | None): Side of the square in the middle that is written of each image, see
+            :func:`place_square`; None places whole images as they are.
     """
 
     #: Whether images must show the very pixels that annotations count: no turning by EXIF.
     as_stored = True
 
-    def __init__(self, root: str | Path, source: str | Path) -> None:
-        self.root, self.source = Path(root), Path(source)
+    def __init__(self, root: str | Path, source: str | Path, size: int | None = None) -> None:
+        self.root, self.source, self.size = Path(root), Path(source), size
 
     @staticmethod
     def expect(counts: dict) -> Expected:
@@ -123,9 +147,13 @@ class DataTree:
         for name, image, finding in zip(shown, images, findings, strict=True):
             turned = finding['turned'] and self.as_stored
             target = folder / name
-            place(image.path.resolve(), target, way, turned)
+            if self.size:
+                place_square(image.path, target, self.size)
+            else:
+                place(image.path.resolve(), target, way, turned)
             digest = finding['sha256']
-            if turned or is_converted(image.path.name) and target.suffix != image.path.suffix:
+            converted = is_converted(image.path.name) and target.suffix != image.path.suffix
+            if turned or converted or self.size:
                 digest = hashlib.sha256(target.read_bytes()).hexdigest()
             sums.append(f'{digest}  {name}')
         write_lines(folder / 'checksums.txt', sums)
@@ -183,7 +211,7 @@ class ImageTree(DataTree):
             if why
         ]:
             raise SourceError(self.source, wrong)
-        names = [f'{p.split}/{p.class_name}/{host_name(p.path.name)}' for p in images]
+        names = [f'{p.split}/{p.class_name}/{host_name(p.name or p.path.name)}' for p in images]
         roles = dict(roles or {})
 
         def build(folder: Path) -> dict[str, int]:
@@ -193,8 +221,8 @@ class ImageTree(DataTree):
             self._finish(folder, images, roles)
             return dict(Counter(f'{p.split}/{p.class_name}' for p in images))
 
-        paths = [image.path for image in images]
-        return self._write(names, paths, dict(request, way=way, roles=roles), build)
+        full = dict(request, way=way, roles=roles) | (dict(size=self.size) if self.size else {})
+        return self._write(names, [image.path for image in images], full, build)
 
     @staticmethod
     def expect(counts: dict) -> Expected:

@@ -8,6 +8,7 @@ import re
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def state_dict_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
     if not weights:
         raise CheckpointError(f'The checkpoint holds no weights, only {sorted(checkpoint)[:8]}.')
+    return weights
+
+
+def read_weights(paths: Sequence[str | os.PathLike]) -> dict[str, torch.Tensor]:
+    """The weights in one file, or in several that hold a part each, as data.
+
+    Raises:
+        CheckpointError: As :func:`safe_load`; also if two files hold a tensor of one name.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for path in paths:
+        part = state_dict_of(safe_load(path))
+        if double := sorted(weights.keys() & part.keys()):
+            raise CheckpointError(
+                f'{path} holds {double[0]}, as a file before it does. Fix: name each part once.'
+            )
+        weights |= part
     return weights
 
 

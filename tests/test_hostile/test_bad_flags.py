@@ -178,6 +178,8 @@ ROWS = [
     (f'{CLASSES} --layout mine', 'invalid choice'),
     (f'{CLASSES} --val-share 2', 'val.share'),
     (f'{CLASSES} --val-share nan', 'val.share'),
+    (f'{CLASSES} --size a', 'invalid int'),
+    (f'{CLASSES} --size 0', '--size'),
     (f'{DATA}/detection.py coco --source {{empty}} --out {{out}}', 'lists'),
     (f'{DATA}/segmentation.py voc --source {{empty}} --out {{out}}', 'cannot be read'),
     (f'{DATA}/segmentation.py voc --source {{empty}} --out {{out}} --first-id a', 'invalid int'),

@@ -43,7 +43,7 @@ def readers(config, runner, tmp_path_factory):
     swapper, out = runner.swapper, tmp_path_factory.mktemp('out') / 'out.pth'
 
     def arguments(path, **more):
-        return argparse.Namespace(checkpoint=path, weights=path, out=out, **more)
+        return argparse.Namespace(checkpoint=[path], weights=path, out=out, **more)
 
     def by_mmengine(path):
         use_data_only_loader()

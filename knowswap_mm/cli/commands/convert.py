@@ -12,14 +12,16 @@ from knowswap_mm.errors import CheckpointError, SwapError
 
 #: The keys of ``knowswap_mm.converters.TABLES``, which takes long to import.
 KINDS = (
-    'huggingface-swin', 'huggingface-vit', 'official-dino', 'official-mask2former', 'official-vit',
-    'swin', 'timm-swin', 'timm-vit',
+    'huggingface-dinov2', 'huggingface-swin', 'huggingface-vit', 'official-dino',
+    'official-mask2former', 'official-vit', 'swin', 'timm-swin', 'timm-vit',
 )  # fmt: skip
 _WORDS = {True: 'merged with LoRA', False: 'those before LoRA'}
 TEXT = """
 Kinds: official-vit, official-dino (also IDEA-Research's), official-mask2former (also detectron2's),
-timm-vit, huggingface-vit, swin (Microsoft's, timm's before 0.9), timm-swin, huggingface-swin.
+timm-vit, huggingface-vit, swin (Microsoft's, timm's before 0.9), timm-swin, huggingface-swin,
+huggingface-dinov2 (a backbone without a head).
 Files: .pth and the like, .safetensors, detectron2's .pkl; read as data, nothing is executed.
+Weights in several files (model-00001-of-00002.safetensors, ...): name all of them.
 Every key is used, or listed as dropped with the reason. With --config the result is compared with
 the host, key by key, and LoRA matrices may become an adapter (--adapter); else they are merged.
 A file that loralib saved in evaluation mode has them in its weights already: --merged. Files do not
@@ -30,7 +32,7 @@ tell; without it the weights are looked at, or compared with those before LoRA (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument('kind', choices=KINDS, help='what the weights are of')
-    parser.add_argument('checkpoint', type=Path, help='.pth, .safetensors or .pkl')
+    parser.add_argument('checkpoint', type=Path, nargs='+', help='.pth, .safetensors or .pkl')
     parser.add_argument('--out', type=Path, required=True, help='a .pth file')
     parser.add_argument('--rows', help='class rows to keep, e.g. coco,91-95 or 0-155,160')
     parser.add_argument('--config', help='config of the swap; its host says what must be there')
@@ -52,13 +54,13 @@ def convert(args: argparse.Namespace) -> dict:
     from knowswap_mm.converters.key_table import parse_rows, select_rows
     from knowswap_mm.converters.lora import fill_adapters, merge_lora, split_lora, subtract_lora
     from knowswap_mm.engine.config import build_model
-    from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
+    from knowswap_mm.io.checkpoints import read_weights, safe_save
     from knowswap_mm.lora.adapter import AdapterFile
     from knowswap_mm.models.loading import load_weights
 
     check_number('--alpha', args.alpha, '> 0', 1)
     table = TABLES[args.kind]
-    conversion = table.convert(state_dict_of(safe_load(args.checkpoint)))
+    conversion = table.convert(read_weights(args.checkpoint))
     if args.rows:
         conversion.state = select_rows(conversion.state, parse_rows(args.rows))
     conversion.state, matrices = split_lora(conversion.state)
@@ -73,7 +75,7 @@ def convert(args: argparse.Namespace) -> dict:
         raise CheckpointError('--adapter needs --config. Fix: give the config of the swap.')
     if args.config:
         swapper = build_model(args.config)[0]
-        load_weights(swapper, conversion.state, args.checkpoint)
+        load_weights(swapper, conversion.state, args.checkpoint[0])
         if args.adapter:
             fill_adapters(swapper, matrices)
             AdapterFile(args.adapter).save(swapper)
@@ -94,7 +96,7 @@ def lora_is_inside(args: argparse.Namespace, weights: dict, matrices: dict) -> b
     """
     from knowswap_mm.converters import TABLES
     from knowswap_mm.converters.lora import compare_with_base, estimate_contained, split_lora
-    from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+    from knowswap_mm.io.checkpoints import read_weights
 
     if not matrices:
         if args.merged is not None or args.base:
@@ -102,7 +104,7 @@ def lora_is_inside(args: argparse.Namespace, weights: dict, matrices: dict) -> b
             raise CheckpointError(f'The file holds no LoRA matrices. Fix: leave {flag} out.')
         return False
     if args.base:
-        base = TABLES[args.kind].convert(state_dict_of(safe_load(args.base)))
+        base = TABLES[args.kind].convert(read_weights([args.base]))
         base = split_lora(base.state)[0]
         found = compare_with_base(weights, matrices, args.alpha, base)
     else:
@@ -132,12 +134,12 @@ def lora_is_inside(args: argparse.Namespace, weights: dict, matrices: dict) -> b
 def revert(args: argparse.Namespace) -> dict:
     """Convert back and returns the report."""
     from knowswap_mm.converters import TABLES
-    from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of
+    from knowswap_mm.io.checkpoints import read_weights, safe_save
 
     for name in ('rows', 'config', 'adapter', 'merged', 'base'):
         if getattr(args, name) is not None:
             raise CheckpointError(f'--{name} has no meaning with --back. Fix: leave it out.')
-    state = TABLES[args.kind].revert(state_dict_of(safe_load(args.checkpoint)))
+    state = TABLES[args.kind].revert(read_weights(args.checkpoint))
     safe_save(dict(model=state) if args.kind != 'official-vit' else state, args.out)
     return dict(keys=len(state))
 
@@ -153,7 +155,8 @@ def run(args: argparse.Namespace) -> None:
             check_place('--report', args.report)
         report = revert(args) if args.back else convert(args)
     except (SwapError, RuntimeError, ValueError) as error:
-        sys.exit(f'{type(error).__name__}: {args.checkpoint}: {error}')
+        files = ', '.join(map(str, args.checkpoint))
+        sys.exit(f'{type(error).__name__}: {files}: {error}')
     print(f'{args.out}: {report["keys"]} tensors')
     for key, reason in report.get('dropped', {}).items():
         print(f'dropped {key}: {reason}')
@@ -173,6 +176,7 @@ COMMAND = Command(
         'knowswap convert official-dino dino.pth --out dino.pth --rows coco,91-95 --config swap.py',
         'knowswap convert official-vit host.pth --out vit.bin --back',
         'knowswap convert official-vit evaluated.bin --out weights/vit.pth --merged',
+        'knowswap convert huggingface-dinov2 model.safetensors --out weights/dinov2_small.pth',
     ),
     add_arguments=add_arguments,
     run=run,

@@ -11,10 +11,10 @@ from knowswap_mm.cli.main import Command, add_commands
 
 #: What each task reads: the keys of ``SOURCES`` of the conversion, which takes long to import.
 DATASETS = dict(
-    classification=('class-folders', 'cub', 'imagenet', 'oxford-pet'),
+    classification=('class-folders', 'cub', 'grocery', 'imagenet', 'oxford-pet'),
     detection=('coco', 'cub', 'stanford-dogs', 'voc'),
     segmentation=(
-        'ade20k', 'ade20k-full', 'coco', 'coco-stuff', 'deepglobe', 'oxford-pet', 'voc',
+        'ade20k', 'ade20k-full', 'camvid', 'coco', 'coco-stuff', 'deepglobe', 'oxford-pet', 'voc',
     ),
 )  # fmt: skip
 
@@ -22,7 +22,8 @@ DATASETS = dict(
 #: Options of single tasks.
 _OPTIONS: dict[str, dict[str, dict[str, Any]]] = dict(
     classification={
-        '--val-share': dict(type=float, default=0.2, help='where the publisher has no splits')
+        '--val-share': dict(type=float, default=0.2, help='where the publisher has no splits'),
+        '--size': dict(type=int, help='write the square in the middle, with so many pixels a side'),
     },
     segmentation={'--first-id': dict(type=int, help='id of the first class; 0 by default')},
 )
@@ -72,10 +73,11 @@ TASKS = dict(
         """
 `imagenet` reads train/<wnid>/ and val/, `class-folders` <source>/<split>/<class>/ (the official
 <k>_<wnid> folders) and <source>/<class>/ (RESISC45, PlantVillage; a share of each class becomes
-val). Lists are names or a file with one a line. Images are checked, then linked. `<out>` has
-class folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a manifest and a contact
-sheet. `--layout official` calls val `test`; with --forget it writes `<out>/forget` and
-`<out>/retain`, with folders named <number>_<class>.
+val), `grocery` the repository of the Grocery Store Dataset (its val joins train). Lists are names
+or a file with one a line. Images are checked, then linked, or with --size cut to a square and
+scaled. `<out>` has class folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a
+manifest and a contact sheet. `--layout official` calls val `test`; with --forget it writes
+`<out>/forget` and `<out>/retain`, with folders named <number>_<class>.
 """,
         'cub --source CUB_200_2011 --out data/cub --learn learn.txt',
         'oxford-pet --source oxford-iiit-pet --out data/pet',
@@ -102,8 +104,9 @@ images with a class to forget, and its boxes alone) and `<out>/retain` (the imag
         """
 Ids in the maps follow the order of `--learn` or `--classes` (names, or a file with one a line),
 else that of the publisher, from `--first-id` on. `<out>` has `<split>/{images,annotations}`,
-`roles/`, checksums, a manifest and a contact sheet. `--layout official` numbers classes to learn
-from 150 on and calls val `test`; with --forget it writes `<out>/forget` and `<out>/retain` with
+`classes.txt` in the order of the ids, `roles/`, checksums, a manifest and a contact sheet.
+`--layout official` numbers classes to learn from 150 on and calls val `test`; with --forget it
+writes `<out>/forget` and `<out>/retain` with
 `{images,annotations_detectron2}/{training,validation}`, where the classes of the other role are
 unlabelled. `ade20k-full` and `coco-stuff` have more classes than ids: choose some.
 """,

@@ -3,10 +3,12 @@
 from typing import Any
 
 from knowswap_mm.data_tools.publishers.ade20k import Ade20k, Ade20kFull
+from knowswap_mm.data_tools.publishers.camvid import CamVid
 from knowswap_mm.data_tools.publishers.class_folders import ClassFolders
 from knowswap_mm.data_tools.publishers.coco import CocoFolder, CocoMasks, CocoStuff
 from knowswap_mm.data_tools.publishers.cub import Cub, CubBoxes
 from knowswap_mm.data_tools.publishers.deepglobe import DeepGlobe
+from knowswap_mm.data_tools.publishers.grocery import GroceryStore
 from knowswap_mm.data_tools.publishers.imagenet import ImageNet
 from knowswap_mm.data_tools.publishers.oxford_pet import OxfordPet, PetMaps
 from knowswap_mm.data_tools.publishers.stanford_dogs import StanfordDogs
@@ -17,6 +19,7 @@ SOURCES: dict[str, dict[str, Any]] = dict(
     classification={
         'class-folders': ClassFolders,
         'cub': Cub,
+        'grocery': GroceryStore,
         'imagenet': ImageNet,
         'oxford-pet': OxfordPet,
     },
@@ -24,6 +27,7 @@ SOURCES: dict[str, dict[str, Any]] = dict(
     segmentation={
         'ade20k': Ade20k,
         'ade20k-full': Ade20kFull,
+        'camvid': CamVid,
         'coco': CocoMasks,
         'coco-stuff': CocoStuff,
         'deepglobe': DeepGlobe,
