@@ -145,8 +145,9 @@ def _packages() -> dict[str, str]:
 class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
-    ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
-    the git repositories, a hash of the samples of each role, and their number by class.
+    ``run.json`` holds the command, seed, number of processes, the plan (numbers of the recipe),
+    versions of all packages, state of the git repositories, a hash of the samples of each role, and
+    their number by class.
     ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
     and number of processes.
 
@@ -187,6 +188,7 @@ class RunRecord:
             deterministic=bool(torch.are_deterministic_algorithms_enabled()),
             processes=get_world_size(),
             total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
+            plan=runner.plan.to_list(),
             devices=_devices(),
             python=platform.python_version(),
             platform=platform.platform(),

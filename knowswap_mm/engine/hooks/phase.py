@@ -172,6 +172,7 @@ class PhaseHook(Hook):
             checkpoint['swap'] = dict(
                 run=runner.run_id,
                 schedule=runner.swap_schedule.to_dict(),
+                plan=runner.plan.to_list(),
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
             )
