@@ -111,6 +111,25 @@ class OpenCheckpointHook(CheckpointHook):
         self.save_step(runner, step, meta)
 
 
+class OpenScheduler(ParamScheduler):
+    """mmengine's scheduler of the learning rate, with a curve of its own.
+
+    Args:
+        optimizer (Optimizer | OptimWrapper): What it steers.
+        **span: ``begin``, ``end`` and ``by_epoch``.
+    """
+
+    def __init__(self, optimizer: Any, **span: Any) -> None:
+        super().__init__(optimizer, 'lr', **span)
+
+    def factor(self, step: int) -> float:
+        """What the first rate is multiplied by in a step, from 0; to be replaced."""
+        return 1.0
+
+    def _get_value(self) -> list[float]:
+        return [value * self.factor(self.last_step) for value in self.base_values]
+
+
 class NoticesNewWeights(nn.Module):
     """Mixin of modules that are told before their weights are moved, cast or loaded."""
 

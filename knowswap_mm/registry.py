@@ -47,6 +47,7 @@ DATA_SAMPLERS = _child('data sampler', parents.DATA_SAMPLERS, 'datasets.sampler'
 HOOKS = _child('hook', parents.HOOKS, 'engine')
 RUNNERS = _child('runner', parents.RUNNERS, 'engine')
 OPTIM_WRAPPERS = _child('optim wrapper', parents.OPTIM_WRAPPERS, 'engine')
+PARAM_SCHEDULERS = _child('parameter scheduler', parents.PARAM_SCHEDULERS, 'engine')
 LOG_PROCESSORS = _child('log processor', parents.LOG_PROCESSORS, 'engine')
 METRICS = _child('metric', parents.METRICS, 'evaluation')
 EVALUATORS = _child('evaluator', parents.EVALUATOR, 'audit')

@@ -184,6 +184,20 @@ def test_a_scheduler_is_one():
     assert isinstance(ConstantLR(optimizer), compat.ParamScheduler)
 
 
+def test_a_scheduler_has_a_curve_of_its_own():
+    class Halves(compat.OpenScheduler):
+        def factor(self, step):
+            return 0.5**step
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0)
+    scheduler, rates = Halves(optimizer, end=3, by_epoch=False), []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [8, 4, 2, 2]
+
+
 def test_a_module_is_told_of_new_weights():
     class Told(compat.NoticesNewWeights, nn.Linear):
         def weights_change(self):

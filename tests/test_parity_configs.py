@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from knowswap_mm.engine.recipe import Facts, Recipe
 from knowswap_mm.schedule import SwapSchedule
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -48,6 +49,16 @@ def load(name):
 def phases(cfg, processes=1):
     schedule = SwapSchedule.from_config(cfg.swap, SIZES, cfg.train_dataloader.batch_size, processes)
     return schedule.phases
+
+
+@pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])
+def test_nothing_is_left_to_the_recipe(name):
+    cfg, given = load(name), load(name).to_dict()
+    sizes = {role: 1 for role in SIZES}
+    assert (
+        not Recipe(cfg).resolve(cfg, Facts(SIZES, sizes, cfg.train_dataloader.batch_size)).entries
+    )
+    assert cfg.to_dict() == given and "'auto'" not in str(given)
 
 
 @pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])

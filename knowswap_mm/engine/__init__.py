@@ -10,7 +10,7 @@ from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RoleImagesHo
 from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.hooks.untrained import UntrainedHook
 from knowswap_mm.engine.log import DeviceScalarsHook, SwapLogProcessor
-from knowswap_mm.engine.optim import SwapOptimWrapper
+from knowswap_mm.engine.optim import SwapOptimWrapper, WarmupCosineLR
 from knowswap_mm.engine.runner import SwapRunner
 from knowswap_mm.runs.results import SwapResults
 
@@ -32,4 +32,5 @@ __all__ = [
     'SwapResults',
     'SwapRunner',
     'UntrainedHook',
+    'WarmupCosineLR',
 ]

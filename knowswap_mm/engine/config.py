@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
+from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, reason_of
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.registry import name_types, type_name
@@ -91,7 +92,7 @@ def complete_hooks(cfg: Config) -> None:
 
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
-    cfg = open_config(path)
+    cfg = settle(open_config(path))
     MMLogger.get_instance('model', log_level='ERROR')
     if adapters is not None:
         cfg.model.adapters = [str(folder) for folder in adapters]

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import autocast
 from torch import nn
 from torch.optim import Optimizer
 
-from knowswap_mm.checks import arguments_of, check_keys
+from knowswap_mm.checks import arguments_of, check_keys, check_number, check_whole
+from knowswap_mm.compat import OpenScheduler
 from knowswap_mm.engine.log import DeviceScalars
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.registry import OPTIM_WRAPPERS
+from knowswap_mm.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from knowswap_mm.schedule import SwapSchedule
 
 
@@ -181,3 +182,48 @@ class PhaseSchedulers:
                     config['end'] = max(config['end'], config.get('begin', 0) + 1)
             configs.append(config)
         return configs
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(OpenScheduler):
+    """Linear warm-up, then a cosine down to a part of the rate; both in shares of the length.
+
+    mmengine's ``LinearLR`` and ``CosineAnnealingLR`` together do the same at a length that the
+    config knows. The length of a phase is resolved from the data, and may change on the way.
+
+    Args:
+        optimizer (Optimizer | OptimWrapper): What it steers.
+        warmup (float): Share of the iterations in which the rate rises, in [0, 1).
+        min_warmup (int): Iterations of it at least, but no more than half of all.
+        end_factor (float): What the rate falls to, as a part of itself, in (0, 1].
+        begin (int): First step, as mmengine has it.
+        end (int): Where the schedule ends; the length of the phase if the config has none.
+        by_epoch (bool): Whether steps are epochs.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        warmup: float = 0.05,
+        min_warmup: int = 5,
+        end_factor: float = 0.01,
+        begin: int = 0,
+        end: int = 1,
+        by_epoch: bool = False,
+    ) -> None:
+        check_number('param_scheduler.warmup', warmup, 'in [0, 1)', 0.05)
+        check_whole('param_scheduler.min_warmup', min_warmup, 0, 5)
+        check_number('param_scheduler.end_factor', end_factor, 'in (0, 1]', 0.01)
+        self.length, self.end_factor = end - begin, end_factor
+        self.rising = min(max(round(warmup * self.length), min_warmup), self.length // 2)
+        super().__init__(optimizer, begin=begin, end=end, by_epoch=by_epoch)
+
+    def factor(self, step: int) -> float:
+        """What the first rate is multiplied by in a step of the schedule, from 0."""
+        if step < self.rising:
+            return (step + 1) / (self.rising + 1)
+        done = (step - self.rising) / max(self.length - 1 - self.rising, 1)
+        return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * min(done, 1))) / 2

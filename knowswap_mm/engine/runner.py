@@ -26,12 +26,14 @@ from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
 from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.optim import PhaseSchedulers
+from knowswap_mm.engine.recipe import Recipe, facts_of
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
 from knowswap_mm.models import RoleModel
 from knowswap_mm.models.loading import load_weights
-from knowswap_mm.registry import RUNNERS, name_types
+from knowswap_mm.registry import RUNNERS, name_types, type_name
 from knowswap_mm.runs.checkpoints import ResumePoint, check_shared, taken_over
+from knowswap_mm.runs.plan import Plan
 from knowswap_mm.schedule import Decision, ScheduleChange, SwapSchedule
 
 
@@ -46,8 +48,13 @@ class SwapRunner(CheckedRunner):
     Set ``runner_type = 'knowswap_mm.SwapRunner'``; the hosts' ``train.py`` and ``test.py`` honour
     it. ``swap.classes`` reaches every role data set of the config, and ``swap.allow_random_host``
     permits training a host whose weights were never loaded.
+
+    Attributes:
+        plan (Plan): The numbers of the run, if some of them were left to the recipe.
     """
 
+    recipe: Recipe | None = None
+    plan = Plan()
     resume_point: ResumePoint | None = None
     began_ns: int = 0
 
@@ -67,11 +74,14 @@ class SwapRunner(CheckedRunner):
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
         check_config(cfg)
+        recipe = Recipe(cfg)
         hand_on_classes(cfg)
         check_run_config(cfg)
         complete_hooks(cfg)
         try:
-            return super().from_cfg(cfg)
+            runner = super().from_cfg(cfg)
+            runner.recipe = recipe
+            return runner
         except SwapError:
             raise
         except Exception as error:  # a part of the host library that its config does not fit
@@ -118,6 +128,7 @@ class SwapRunner(CheckedRunner):
             kind = type(dataset).__name__
             raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
         check_class_count(self.swapper.class_rows, dataset.classes)
+        self._choose_numbers(dataset, loader.get('batch_size'))
         given = self.cfg['swap'], dataset.role_sizes, loader.get('batch_size'), get_world_size()
         schedule = SwapSchedule.from_config(*given)
         self.swapper.check(schedule)
@@ -149,6 +160,22 @@ class SwapRunner(CheckedRunner):
         if uneven := schedule.uneven():
             self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
+
+    def _choose_numbers(self, dataset: RoleDataset, batch_size: Any) -> None:
+        """Ask the recipe for what the config leaves to it, and put that where it is used."""
+        wrapper = self.cfg.get('optim_wrapper')
+        optimizer = wrapper.get('optimizer') if isinstance(wrapper, Mapping) else None
+        kind = type_name(optimizer.get('type')) if isinstance(optimizer, Mapping) else ''
+        facts = facts_of(self.swapper, dataset, batch_size, get_world_size(), kind)
+        self.plan = (self.recipe or Recipe(self.cfg)).resolve(self.cfg, facts)
+        if not self.plan.entries:
+            return
+        if isinstance(wrapper, Mapping):
+            self.optim_wrapper = copy.deepcopy(wrapper)
+        if hinge := (self.cfg['model'].get('loss') or {}).get('hinge'):
+            self.swapper.swapping_loss.hinge = hinge
+        self.visualizer.add_config(self.cfg)
+        self.logger.info(f'The plan:\n{self.plan.table()}')
 
     def decide(self, decision: Decision | None) -> None:
         """Change the schedule from the next iteration on, see :func:`engine.decisions.decide`."""
@@ -289,6 +316,7 @@ class SwapRunner(CheckedRunner):
                 f'{stored["world_size"]}. The samples of each step and their augmentation stay the '
                 'same; dropout and other random numbers of the model do not.'
             )
+        self.plan.check_resumed(filename, checkpoint['swap'].get('plan'))
         replay(self, filename, checkpoint['swap'].get('decisions'))
         self.run_id = checkpoint['swap'].get('run', self.run_id)
         iteration = checkpoint['meta']['iter']

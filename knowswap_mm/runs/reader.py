@@ -25,6 +25,7 @@ from knowswap_mm.runs.files import (
     SCHEDULE_FILE,
     STARTS_FILE,
 )
+from knowswap_mm.runs.plan import Plan
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.schedule import Decision
 from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
@@ -197,10 +198,20 @@ class RunFolder:
         return [entry for entry in read_run_log(self.folder) if isinstance(entry, dict)]
 
     @cached_property
+    def record(self) -> dict[str, Any]:
+        """What :class:`~knowswap_mm.runs.record.RunRecord` wrote; empty without it."""
+        return self._json(self.folder / RECORD_FILE) or {}
+
+    @cached_property
     def counts(self) -> dict[str, dict[str, Any]]:
         """Training samples by role and class, see :func:`role_counts`."""
-        found = (self._json(self.folder / RECORD_FILE) or {}).get('roles')
+        found = self.record.get('roles')
         return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The numbers of the recipe; empty if nothing was left to it."""
+        return Plan.read(self.record.get('plan'))
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:

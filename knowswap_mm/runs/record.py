@@ -163,9 +163,9 @@ def _packages() -> dict[str, str]:
 class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
-    ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
-    the git repositories, a hash of the samples of each role, and their number by class, and what
-    the run decided about its schedule.
+    ``run.json`` holds the command, seed, number of processes, the plan (numbers of the recipe),
+    versions of all packages, state of the git repositories, a hash of the samples of each role, and
+    their number by class, and what the run decided about its schedule.
     ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
     and number of processes.
 
@@ -207,6 +207,7 @@ class RunRecord:
             processes=get_world_size(),
             decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
             total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
+            plan=runner.plan.to_list(),
             devices=_devices(),
             python=platform.python_version(),
             platform=platform.platform(),

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
-from knowswap_mm.checks import check_flag, check_keys, check_mapping, check_whole
+from knowswap_mm.checks import (
+    check_choice,
+    check_flag,
+    check_keys,
+    check_mapping,
+    check_whole,
+)
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import ROLES
 from knowswap_mm.schedule.decisions import Decision, check_decision, decided_phase
@@ -29,7 +35,9 @@ ORDERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+def phases_of_order(
+    order: str | list[str], defaults: dict[str, Any], partial: bool = False
+) -> list[dict[str, Any]]:
     """Spell out an order as a list of phase configs.
 
     A forget phase that comes after a learn phase has the learned data in its retain set, as in the
@@ -39,6 +47,7 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
         order (str | list[str]): A name of :data:`ORDERS`, kinds joined by ``-``, or a list of
             kinds.
         defaults (dict): Phase settings by kind, e.g. ``dict(learn=dict(epochs=5))``.
+        partial (bool): Whether kinds without settings are allowed, because a recipe has them.
 
     Returns:
         list[dict]: One config a phase.
@@ -56,12 +65,13 @@ def phases_of_order(order: str | list[str], defaults: dict[str, Any]) -> list[di
         if not isinstance(kind, str) or kind not in PHASE_KINDS:
             fix = f'use one of {sorted(ORDERS)} or any list of {list(PHASE_KINDS)}'
             raise ConfigError('swap.order', order, f'{kind!r} is no kind of phase', fix)
-        if kind not in defaults:
+        if kind not in defaults and not partial:
             problem = f'the order {order!r} has a {kind!r} phase but no settings for it'
             fix = f'add swap.phase_settings.{kind} = dict(epochs=...) or write swap.phases'
             raise ConfigError('swap.phase_settings', sorted(defaults), problem, fix)
-        check_mapping(f'swap.phase_settings.{kind}', defaults[kind], 'dict(epochs=5)')
-        settings = dict(defaults[kind])
+        settings = defaults.get(kind, {})
+        check_mapping(f'swap.phase_settings.{kind}', settings, 'dict(epochs=5)')
+        settings = dict(settings)
         learned_before = any(earlier in ('learn', 'joint') for earlier in kinds[:position])
         settings.setdefault('merge_learned', kind == 'forget' and learned_before)
         phases.append(dict(settings, kind=kind))
@@ -100,8 +110,43 @@ def changed_phases(
 
 
 _KEYS = (
-    'phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite', 'untrained',
+    'phases', 'order', 'phase_settings', 'recipe', 'classes', 'allow_random_host', 'nonfinite',
+    'untrained',
 )  # fmt: skip
+#: What a config says of a number that the recipe chooses, and the only ``swap.recipe``.
+AUTO = 'auto'
+
+
+def phase_configs(swap: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The config of each phase, with an order spelled out and changes by position made.
+
+    Args:
+        swap (Mapping): As for :meth:`SwapSchedule.from_config`. With ``recipe='auto'`` a kind of
+            the order needs no settings.
+
+    Raises:
+        ConfigError: If it does not say which phases there are.
+    """
+    phases, order = swap.get('phases'), swap.get('order')
+    changes = phases if order is not None and isinstance(phases, Mapping) else {}
+    phases = None if changes else phases
+    if (phases is None) == (order is None):
+        fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
+        raise ConfigError('swap', sorted(swap), 'needs exactly one of phases and order', fix)
+    if phases is None:
+        settings = swap.get('phase_settings', {})
+        phases = phases_of_order(order, settings, partial=swap.get('recipe') == AUTO)
+        phases = changed_phases(phases, changes)
+    elif settings := swap.get('phase_settings'):
+        problem = 'swap.phases says all of each phase, so it would do nothing'
+        fix = 'change swap.phases.0.epochs, ..., and set swap.phase_settings = None'
+        raise ConfigError('swap.phase_settings', settings, problem, fix)
+    if isinstance(phases, dict):
+        # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
+        phases = [phases[key] for key in sorted(phases, key=int)]
+    if not isinstance(phases, (list, tuple)) or not phases:
+        raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
+    return list(phases)
 
 
 class RateSpan(NamedTuple):
@@ -164,28 +209,10 @@ class SwapSchedule:
         check_swap_keys(swap)
         check_flag('swap.allow_random_host', swap.get('allow_random_host', False))
         check_whole('train_dataloader.batch_size', batch_size, 1, 160)
-        phases, order = swap.get('phases'), swap.get('order')
-        changes = phases if order is not None and isinstance(phases, Mapping) else {}
-        phases = None if changes else phases
-        if (phases is None) == (order is None):
-            fix = "write swap.phases, or swap.order = 'learn-forget' with swap.phase_settings"
-            raise ConfigError('swap', sorted(swap), 'needs exactly one of phases and order', fix)
-        if phases is None:
-            phases = phases_of_order(order, swap.get('phase_settings', {}))
-            phases = changed_phases(phases, changes)
-        elif settings := swap.get('phase_settings'):
-            problem = 'swap.phases says all of each phase, so it would do nothing'
-            fix = 'change swap.phases.0.epochs, ..., and set swap.phase_settings = None'
-            raise ConfigError('swap.phase_settings', settings, problem, fix)
-        if isinstance(phases, dict):
-            # `--cfg-options swap.phases.0.iters=5` may leave a dict with the positions as keys.
-            phases = [phases[key] for key in sorted(phases, key=int)]
-        if not isinstance(phases, (list, tuple)) or not phases:
-            raise ConfigError('swap.phases', phases, 'no phase', 'list at least one phase')
         sizes = {role: int(role_sizes.get(role, 0)) for role in ROLES}
         parser = PhaseParser(sizes, batch_size, world_size)
         resolved: list[SwapPhase] = []
-        for index, config in enumerate(phases):
+        for index, config in enumerate(phase_configs(swap)):
             begin = resolved[-1].end if resolved else 0
             resolved.append(parser.parse(index, begin, config))
         return cls(tuple(resolved), sizes, world_size)
@@ -320,6 +347,8 @@ def check_swap_keys(swap: Any) -> None:
     """
     check_mapping('swap', swap, "dict(order='learn-forget', ...)")
     check_keys('swap', swap, _KEYS)
+    if swap.get('recipe') is not None:
+        check_choice('swap.recipe', swap['recipe'], (AUTO,), 'recipe')
     settings, phases = swap.get('phase_settings'), swap.get('phases')
     if isinstance(settings, Mapping):
         check_keys('swap.phase_settings', settings, PHASE_KINDS, 'unknown kind of phase')

@@ -109,6 +109,9 @@ MATRIX = {
     ('SaliencyMaskHook', 'samples'): (NO_COUNT, f'{SALIENCY}.samples'),
     ('SaliencyMaskHook', 'batch_size'): (NO_COUNT, f'{SALIENCY}.batch_size'),
     ('SwapOptimWrapper', 'dtype'): (['float64', 5, [], 'float16'], 'optim_wrapper.dtype'),
+    ('WarmupCosineLR', 'warmup'): ([*NO_NUMBER, 1], 'param_scheduler.warmup'),
+    ('WarmupCosineLR', 'min_warmup'): (NO_SEED, 'param_scheduler.min_warmup'),
+    ('WarmupCosineLR', 'end_factor'): (SHARE, 'param_scheduler.end_factor'),
     ('CocoRoleMetric', 'backend'): ([None, 'lvis', 5, []], 'val_evaluator.metric.backend'),
     ('RoleMetric', 'metric'): ([5, None, 'Accuracy', [5], {'lern': []}], 'val_evaluator.metric'),
     ('RoleMetric', 'primary'): (NO_TEXT, 'val_evaluator.primary'),
@@ -163,7 +166,9 @@ FILLED_IN = {
     ('SwapSampler', 'dataset'), ('SwapSampler', 'seed'), ('SwapSampler', 'rank'),
     ('SwapSampler', 'world_size'), ('RoleView', 'role'),
     ('SwapOptimWrapper', 'optimizer'), ('SwapOptimWrapper', 'accumulative_counts'),
-    ('SwapOptimWrapper', 'clip_grad'), ('CocoRoleMetric', 'prefix'),
+    ('SwapOptimWrapper', 'clip_grad'), ('OpenScheduler', 'optimizer'),
+    ('WarmupCosineLR', 'begin'), ('WarmupCosineLR', 'end'), ('WarmupCosineLR', 'by_epoch'),
+    ('CocoRoleMetric', 'prefix'),
     ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'),
     ('SegmentationDrawer', 'share'), ('Check', 'work_dir'),
 }  # fmt: skip
@@ -219,7 +224,7 @@ def build(owner, argument, value):
         kind(**dict(dict(dataset={}, role='forget'), **own))
     elif owner == 'RoleMetric':
         kinds[owner](**dict(dict(metric=dict(type='Accuracy')), **own))
-    elif owner == 'SwapOptimWrapper':
+    elif owner in ('SwapOptimWrapper', 'WarmupCosineLR'):
         kinds[owner](optimizer=None, **own)
     else:
         kinds[owner](**own)
@@ -283,6 +288,7 @@ RUNS = [
     ('swap.classes.retain', [5, ['b'], ['nowhere'], ['a', 'a']], 'swap.classes.retain'),
     ('swap.phases', [5, [], {}, [5], 'learn', {'a': {}}, None], 'swap'),
     ('swap.order', ['learn', 5], 'swap'),
+    ('swap.recipe', [5, 'best', [], True], 'swap.recipe'),
     ('swap.allow_random_host', [1, 'yes', None], 'swap.allow_random_host'),
     ('swap.phase', [[]], 'swap.phase = []: unknown key'),
     ('swap.phases.0.kind', [5, None, 'retain', [], DROPPED], 'swap.phases.0.kind'),

@@ -176,6 +176,7 @@ class PhaseHook(Hook):
                 run=runner.run_id,
                 schedule=runner.swap_schedule.base.to_dict(),
                 decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
+                plan=runner.plan.to_list(),
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
             )
