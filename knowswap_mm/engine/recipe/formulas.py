@@ -27,7 +27,7 @@ WRAPPER = 'knowswap_mm.SwapOptimWrapper'
 #: The learning rate at a width, for these optimizers.
 RATE, AT_WIDTH, RATE_OF = 5e-3, 384, ('AdamW', 'Adam')
 #: How often a phase sees each sample of its own role, and iterations of a phase at least, at most.
-TIMES, SHORTEST, LONGEST = {LEARN: 20, FORGET: 10}, 40, 2000
+TIMES, SHORTEST, LONGEST = {LEARN: 20, FORGET: 10}, 40, 300
 #: The forget loss is pushed to so many times the loss of chance.
 CHANCES = 2.0
 #: Limits of the share of learned data in the retain slots.
