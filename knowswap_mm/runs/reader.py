@@ -52,6 +52,15 @@ def _is_phase(value: Any) -> bool:
     return isinstance(value.get('kind'), str) and value['kind'] in PHASE_KINDS
 
 
+def _is_decision(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and type(value.get('at')) is int
+        and type(value.get('phase')) is int
+        and isinstance(value.get('kind'), str)
+    )
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
@@ -129,6 +138,8 @@ class RunFolder:
     Attributes:
         results (SwapResults): Metrics at the start and after each phase.
         phases (list[dict]): The phases of the schedule.
+        decisions (list[dict]): What phases decided while they ran, in order (``at``, ``phase``,
+            ``kind``, ``to``, ``lr_factor``, ``reason``).
         seed (int | None): Seed of the run.
         problems (list[str]): Files that are there but cannot be read.
 
@@ -150,6 +161,8 @@ class RunFolder:
                 dict(phase, name=phase_name(phase['index'], phase['kind']))
                 for phase in data['schedule']['phases']
             ]
+            decisions = data['schedule'].get('decisions') or ()
+            self.decisions = [each for each in decisions if _is_decision(each)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f'{RESULTS_FILE} cannot be read ({type(error).__name__}: {error})'
             raise ConfigError('WORK_DIR', str(folder), problem, fix) from None
@@ -170,6 +183,16 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the last phase was evaluated."""
         return bool(self.phases) and self.phases[-1]['name'] in self.results.states
+
+    @property
+    def ending(self) -> dict[str, Any] | None:
+        """Why the last start of the run ended before the swap was done, as it was noted.
+
+        ``iteration``, ``reason`` and ``change``; None if it was done, or nothing was noted.
+        """
+        found = self.log[-1].get('ended') if self.log else None
+        known = isinstance(found, dict) and type(found.get('iteration')) is int
+        return found if known and not self.finished else None
 
     @cached_property
     def scalars(self) -> ScalarLog:
