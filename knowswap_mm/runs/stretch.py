@@ -159,8 +159,9 @@ class Stretch:
     def retain_jump(self) -> tuple[int, float, float] | None:
         """Where the retain loss jumped up: iteration in the phase, the loss before, the highest.
 
-        The iteration is the first one that was logged with half of the way up behind it. None if
-        the loss did not stand out from what it was in the last quarter of the phase before.
+        The iteration is the first one that was logged with half of the way up behind it: to the
+        median of the values that stand out, as batches differ. None if no value stands out from
+        what they were in the last quarter of the phase before.
         """
         key = f'{RETAIN}/raw'
         points = self.logged(key)
@@ -168,11 +169,13 @@ class Stretch:
         before = before[-max(len(before) // 4, 2) :]
         if len(points) < 2 or len(before) < 2:
             return None
-        base, top = statistics.mean(before), max(y for _, y in points)
-        if top < JUMP * base or top < base + DEVIATIONS * statistics.stdev(before):
+        base = statistics.mean(before)
+        limit = max(JUMP * base, base + DEVIATIONS * statistics.stdev(before))
+        high = [y for _, y in points if y >= limit]
+        if not high:
             return None
-        place = next(x for x, y in points if y >= (base + top) / 2)
-        return place - self.begin, base, top
+        middle = (base + statistics.median(high)) / 2
+        return next(x for x, y in points if y >= middle) - self.begin, base, max(high)
 
     def early_fall(self, role: str) -> int | None:
         """Iteration in the phase by which evaluations saw half of a fall, if that was early."""

@@ -49,7 +49,7 @@ def test_a_blow_to_retain_is_dated_and_explained(start, tmp_path):
     *_, damage = [each for each in story.remarks if each.role == 'retain' and 'fell' in each.text]
     assert 'in phase2_forget, most of it in its first ' in damage.text
     assert 'when the forget loss' in damage.text and '105' in damage.text
-    assert 'swap.phases.1.lr_factor=0.3' in damage.change
+    assert 'swap.phases.1.lr_factor=12, the rate was 0.4' in damage.change
     assert str(damage) in text and story.outcome.headline in text
 
 

@@ -50,7 +50,7 @@ def test_retain_jumps_only_out_of_its_noise():
     before = curve(0, [0.5, 0.6, 0.4, 0.5] * 2 + [0.5, 0.6])
     calm = curve(100, [0.6, 0.5, 0.7, 0.5, 0.6, 0.4, 0.5, 0.5, 0.6, 0.5])
     wild = curve(100, [0.6, 2.0, 14.0, 9.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    for values, found in ((calm, None), (wild, (30, 0.55, 14.0))):
+    for values, found in ((calm, None), (wild, (20, 0.55, 14.0))):
         run = made_run(END, END, logged={'retain/raw': before | values})
         jump = Stretch.of_run(run)[1].retain_jump()
         assert jump == (None if found is None else (found[0], pytest.approx(found[1]), found[2]))
