@@ -162,7 +162,6 @@ def learning(story: Story) -> Iterator[Remark]:
             yield Remark(LEARN, _fell(LEARN, fall), change)
         return
     text = f'learn came to {end:.1f}, where retain was at {level:.1f} before the swap'
-    weight = f'raise {last.key}.weights.learn{last.now("learn")}'
     losses = [y for _, y in last.logged(f'{LEARN}/raw')]
     if still_falling([(x, -y) for x, y in last.measured(LEARN)]):
         yield Remark(LEARN, f'{text}; it was still rising when {last.name} ended', last.longer())
@@ -171,13 +170,13 @@ def learning(story: Story) -> Iterator[Remark]:
         text += f'; its loss was still falling when {last.name} ended ({way})'
         yield Remark(LEARN, text, last.longer())
     elif len(losses) < ENOUGH:
-        yield Remark(LEARN, text, f'{last.longer()}, or {weight}')
+        yield Remark(LEARN, text, f'{last.longer()}, {last.harder(LEARN)}')
     elif (final := statistics.mean(losses[-2:])) < FITTED * max(losses[:2]):
         text += f'; the loss of its training images is low ({max(losses[:2]):.3g} to {final:.3g})'
         yield Remark(LEARN, text, 'take more learn images, or more augmentation')
     else:
         text += f'; its loss stood still near {final:.3g} at the end of {last.name}'
-        yield Remark(LEARN, text, f'{weight}, or {last.stronger()}')
+        yield Remark(LEARN, text, f'raise {last.harder(LEARN)}')
 
 
 def forgetting(story: Story) -> Iterator[Remark]:
@@ -198,13 +197,12 @@ def forgetting(story: Story) -> Iterator[Remark]:
         return
     text = f'forget is not finished: {end:.1f} of {start:.1f} left'
     losses, hits = last.logged(f'{FORGET}/raw'), last.hits()
-    weight = f'raise {last.key}.weights.forget{last.now("forget")}'
     if last.bound is None or hits is None or not losses:
-        yield Remark(FORGET, text, f'{last.longer()}, or {weight}')
+        yield Remark(FORGET, text, f'{last.longer()}, {last.harder(FORGET)}')
     elif hits < HELD:
         text += f'; the forget loss ({losses[-1][1]:.3g} at last) has not reached the bound '
         text += f'{last.bound:g} in {100 * (1 - hits):.0f} % of the batches'
-        yield Remark(FORGET, text, f'{last.longer()}, or {weight}')
+        yield Remark(FORGET, text, f'{last.longer()}, {last.harder(FORGET)}')
     else:
         text += f', though the forget loss is at the bound {last.bound:g} '
         text += f'in {100 * hits:.0f} % of the batches'

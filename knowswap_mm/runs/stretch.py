@@ -151,10 +151,10 @@ class Stretch:
             return text
         return f'{text} or clip gradients (optim_wrapper.clip_grad=dict(max_norm=1.0))'
 
-    def stronger(self) -> str:
-        """How its steps are made larger."""
+    def harder(self, role: str) -> str:
+        """What is raised so that a role moves more."""
         rate = '' if self.rate is None else f' (it was {self.rate:.2g})'
-        return f'the learning rate{rate}'
+        return f'{self.key}.weights.{role}{self.now(role)} or the learning rate{rate}'
 
     def retain_jump(self) -> tuple[int, float, float] | None:
         """Where the retain loss jumped up: iteration in the phase, the loss before, the highest.

@@ -82,7 +82,7 @@ def test_a_slow_fall_while_learning():
 @pytest.mark.parametrize(
     ('learn', 'measured', 'text', 'change'),
     [
-        (None, {}, '', 'raise swap.phases.0.iters (100 now), or raise swap.phases.0.weights.learn'),
+        (None, {}, '', 'raise swap.phases.0.iters (100 now), swap.phases.0.weights.learn'),
         ([3.0 - 0.2 * n for n in range(10)], {}, 'its loss was still falling', 'phases.0.iters'),
         ([3.0, 0.9] + [0.1, 0.11] * 4, {}, 'is low (3 to 0.105)', 'take more learn images'),
         ([3.0, 2.0] + [1.5, 1.6] * 4, {}, 'stood still near 1.55', 'weights.learn (1 now)'),
