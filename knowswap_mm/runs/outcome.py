@@ -83,7 +83,7 @@ class Outcome:
             headline = f'Not finished: evaluated last at iteration {done} of {record.total}.'
             return cls('unknown', headline, {})
         end = list(record.results.states)[-1] if stopped else record.phases[-1]['name']
-        kinds = {phase['kind'] for phase in record.phases}
+        kinds = set(record.results.kinds) or {phase['kind'] for phase in record.phases}
         before = {r: record.results.value(START, r) for r in (LEARN, FORGET, RETAIN)}
         after = {r: record.results.value(end, r) for r in (LEARN, FORGET, RETAIN)}
         roles: dict[str, tuple[str, str]] = {}

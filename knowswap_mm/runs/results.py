@@ -155,8 +155,9 @@ class SwapResults:
 
 
 def _kinds(schedule: Any) -> list[str]:
-    """Kinds of the phases, as far as a file tells them."""
-    phases = schedule.get('phases') if isinstance(schedule, dict) else None
+    """Kinds of the phases that the config asked for, as far as a file tells them."""
+    schedule = schedule if isinstance(schedule, dict) else {}
+    phases = schedule.get('planned') or schedule.get('phases')  # a decision may drop phases
     phases = phases if isinstance(phases, list) else []
     found = [phase.get('kind') for phase in phases if isinstance(phase, dict)]
     return [kind for kind in found if isinstance(kind, str) and kind in PHASE_KINDS]

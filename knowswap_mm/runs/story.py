@@ -125,10 +125,10 @@ def stopped(story: Story) -> Iterator[Remark]:
 
 
 _DECIDED = {
-    'end': 'ended',
-    'extend': 'was made longer',
+    'end': 'ended{kept}',
+    'extend': 'was made {iters} iterations longer',
     'back': 'went back to iteration {to} and on with {lr_factor:g} times the learning rate',
-    'stop': 'was stopped, and the run with it,',
+    'stop': 'was stopped{kept}, and the run with it,',
 }
 
 
@@ -140,7 +140,11 @@ def decided(story: Story) -> Iterator[Remark]:
             continue
         factor = each.get('lr_factor')
         factor = factor if isinstance(factor, (int, float)) else 1.0
-        what = words.format(to=_plain(each.get('to')), lr_factor=factor)
+        to = each.get('to')
+        kept = '' if to is None else f' with the state of iteration {_plain(to)}'
+        what = words.format(
+            to=_plain(to), kept=kept, lr_factor=factor, iters=_plain(each.get('iters'))
+        )
         reason = _plain(each.get('reason'))
         text = f'{story.stretches[place].name} {what} after iteration {each["at"]}'
         yield Remark('', f'{text} ({reason})' if reason else text)
@@ -149,7 +153,10 @@ def decided(story: Story) -> Iterator[Remark]:
 def learning(story: Story) -> Iterator[Remark]:
     """Why too little was learned."""
     own = [s for s in story.stretches if LEARN in s.aims]
-    if not story.missed(LEARN) or not own:
+    if not story.missed(LEARN):
+        return
+    if not own:
+        yield _never_began(LEARN)
         return
     last, end, level = own[-1], story.value(LEARN, story.last), story.value(RETAIN, START)
     reached = last.value(LEARN, last.after)
@@ -187,7 +194,10 @@ def forgetting(story: Story) -> Iterator[Remark]:
         if (change := each.change(FORGET)) is not None and change < -LOST[1] * start:
             text = f'{_fell(FORGET, each)} already, where no forget loss was: learning does that'
             yield Remark(FORGET, text)
-    if not story.missed(FORGET) or not pushed:
+    if not story.missed(FORGET):
+        return
+    if not pushed:
+        yield _never_began(FORGET)
         return
     last, end = pushed[-1], story.value(FORGET, story.last)
     reached = last.value(FORGET, last.after)
@@ -201,12 +211,15 @@ def forgetting(story: Story) -> Iterator[Remark]:
         yield Remark(FORGET, text, f'{last.longer()}, {last.harder(FORGET)}')
     elif hits < HELD:
         text += f'; the forget loss ({losses[-1][1]:.3g} at last) has not reached the bound '
-        text += f'{last.bound:g} in {100 * (1 - hits):.0f} % of the batches'
+        text += f'{last.bound:g} in {100 * (1 - hits):.0f} % of the {last.hit_unit}'
         yield Remark(FORGET, text, f'{last.longer()}, {last.harder(FORGET)}')
     else:
         text += f', though the forget loss is at the bound {last.bound:g} '
-        text += f'in {100 * hits:.0f} % of the batches'
-        yield Remark(FORGET, text, f'raise {last.key}.bound')
+        text += f'in {100 * hits:.0f} % of the {last.hit_unit}'
+        change = f'raise {last.key}.bound'
+        if last.hit_unit == 'batches':  # a few samples of enormous loss satisfy a bound on the mean
+            change += ", or ask it of each sample (model.loss.hinge='sample')"
+        yield Remark(FORGET, text, change)
 
 
 def retaining(story: Story) -> Iterator[Remark]:
@@ -300,6 +313,11 @@ def weak_classes(story: Story) -> Iterator[Remark]:
 RULES: Sequence[Callable[[Story], Iterator[Remark]]] = (
     stopped, decided, learning, forgetting, retaining, weak_classes
 )  # fmt: skip
+
+
+def _never_began(role: str) -> Remark:
+    """A role whose phases a decision dropped."""
+    return Remark(role, f'the run did not come to its {role} phase', 'change first what stopped it')
 
 
 def _falls(stretches: Sequence[Stretch], role: str) -> list[Stretch]:

@@ -186,8 +186,14 @@ class Stretch:
         place = next(x for x, y in points if y <= (before + lowest) / 2 or y == lowest)
         return place - self.begin if place - self.begin <= EARLY * self.length else None
 
+    @property
+    def hit_unit(self) -> str:
+        """Of what the bound is asked: a batch is at it or not, of its samples a share is."""
+        whole = all(y in (0, 1) for _, y in self.logged('forget/bound_hit'))
+        return 'batches' if whole else 'forget samples'
+
     def hits(self) -> float | None:
-        """Share of batches at the bound, in the second half of the phase; None if unknown."""
+        """Share at the bound, in the second half of the phase; None if unknown."""
         found = [y for _, y in self.logged('forget/bound_hit')]
         return statistics.mean(found[len(found) // 2 :]) if len(found) >= 4 else None
 

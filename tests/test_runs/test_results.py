@@ -85,6 +85,12 @@ def test_a_harmonic_mean_lies_between_its_parts(parts):
     assert (found == 0) == (min(parts) == 0)
 
 
+def test_phases_that_a_decision_dropped_were_asked_for(tmp_path):
+    schedule = dict(phases=[dict(kind='learn')], planned=[dict(kind='learn'), dict(kind='forget')])
+    made_run(END, kinds=['learn']).results.write(tmp_path / 'r.json', schedule=schedule)
+    assert SwapResults.read(tmp_path / 'r.json').asked == ('learn', 'forget', 'retain')
+
+
 @pytest.mark.parametrize('schedule', [None, 3, {}, dict(phases=3), dict(phases=[3, dict(kind=[])])])
 def test_a_damaged_schedule_tells_no_roles(schedule, tmp_path):
     made_run(END, END).results.write(tmp_path / 'r.json', schedule=schedule)

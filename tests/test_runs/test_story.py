@@ -122,7 +122,8 @@ LEFT = dict(FINE, forget=12.4)
     ('hits', 'bound', 'text', 'change'),
     [
         ([0.0] * 8 + [1.0] * 2, 7.0, '(3.1 at last) has not reached the bound 7 in 60 %', 'iters'),
-        ([1.0] * 10, 7.0, 'is at the bound 7 in 100 % of the batches', 'raise swap.phases.1.bound'),
+        ([1.0] * 10, 7.0, 'is at the bound 7 in 100 % of the batches', "bound, or ask it of each"),
+        ([0.9] * 10, 7.0, 'is at the bound 7 in 90 % of the forget samples', 'phases.1.bound'),
         ([1.0] * 3, 7.0, 'forget is not finished: 12.4 of 90.0 left', 'weights.forget (0.1 now)'),
         ([0.0] * 10, None, 'forget is not finished: 12.4 of 90.0 left', 'phases.1.iters'),
     ],
@@ -181,7 +182,9 @@ def test_classes_without_a_start_are_not_said_to_have_lost():
 def test_decisions_in_words():
     decisions = [
         dict(at=140, phase=1, kind='back', to=120, lr_factor=0.3, reason='retain fell'),
+        dict(at=150, phase=1, kind='extend', to=None, iters=50),
         dict(at=160, phase=1, kind='end', to=None, lr_factor=1.0, reason=''),
+        dict(at=160, phase=1, kind='end', to=155),
         dict(at=160, phase=7, kind='end'),
         dict(at=160, phase=1, kind='unheard-of'),
     ]
@@ -189,7 +192,9 @@ def test_decisions_in_words():
     assert texts == [
         'phase2_forget went back to iteration 120 and on with 0.3 times the learning rate after '
         'iteration 140 (retain fell)',
+        'phase2_forget was made 50 iterations longer after iteration 150',
         'phase2_forget ended after iteration 160',
+        'phase2_forget ended with the state of iteration 155 after iteration 160',
     ]
 
 
@@ -197,7 +202,15 @@ def test_a_run_that_a_decision_stopped_is_judged_by_what_it_reached():
     stop = dict(at=40, phase=0, kind='stop', to=20, reason='retain does not come back')
     story = Story(made_run(dict(LEARNED, learn=10.0), decisions=[stop]))
     assert story.outcome.word == 'no' and story.last == 'phase1_learn'
-    assert story.lines()[4].startswith('- phase1_learn was stopped, and the run with it, after')
+    said = story.lines()
+    assert said[4].startswith('- phase1_learn was stopped with the state of iteration 20, and the ')
+    # The schedule has lost the phase that was not begun; it was asked for all the same.
+    run = made_run(dict(LEARNED, learn=70.0), kinds=['learn'], decisions=[stop])
+    run.results.kinds = ['learn', 'forget']
+    story = Story(run)
+    assert story.outcome.word == 'no' and 'forget' in story.outcome.roles
+    text = 'the run did not come to its forget phase: change first what stopped it.'
+    assert text in story.sentences()
 
 
 ENDING = dict(iteration=130, reason='the loss is not finite', change='clip gradients')
