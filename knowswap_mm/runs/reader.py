@@ -138,8 +138,6 @@ class RunFolder:
     Attributes:
         results (SwapResults): Metrics at the start and after each phase.
         phases (list[dict]): The phases of the schedule.
-        decisions (list[dict]): What phases decided while they ran, in order (``at``, ``phase``,
-            ``kind``, ``to``, ``lr_factor``, ``reason``).
         seed (int | None): Seed of the run.
         problems (list[str]): Files that are there but cannot be read.
 
@@ -157,12 +155,11 @@ class RunFolder:
         try:
             data = json.loads(path.read_text(encoding='utf-8'))
             self.results = SwapResults.read(path)
+            self._schedule: dict[str, Any] = data['schedule']
             self.phases: list[dict[str, Any]] = [
                 dict(phase, name=phase_name(phase['index'], phase['kind']))
-                for phase in data['schedule']['phases']
+                for phase in self._schedule['phases']
             ]
-            decisions = data['schedule'].get('decisions') or ()
-            self.decisions = [each for each in decisions if _is_decision(each)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f'{RESULTS_FILE} cannot be read ({type(error).__name__}: {error})'
             raise ConfigError('WORK_DIR', str(folder), problem, fix) from None
@@ -173,6 +170,12 @@ class RunFolder:
         """Class names by role."""
         found = (self._json(self.folder / SCHEDULE_FILE) or {}).get('classes', {})
         return {role: [str(name) for name in found.get(role, ())] for role in ROLES}
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the run decided while it ran: ``at``, ``phase``, ``kind``, ``to``, ``reason``, ..."""
+        found = self._schedule.get('decisions')
+        return [each for each in found if _is_decision(each)] if isinstance(found, list) else []
 
     @property
     def total(self) -> int:
