@@ -173,7 +173,7 @@ class RunFolder:
 
     @property
     def decisions(self) -> list[dict[str, Any]]:
-        """What the run decided while it ran: ``at``, ``phase``, ``kind``, ``to``, ``reason``, ..."""
+        """What the run decided while it ran: ``at``, ``phase``, ``kind``, ``to``, ``reason``..."""
         found = self._schedule.get('decisions')
         return [each for each in found if _is_decision(each)] if isinstance(found, list) else []
 
