@@ -27,7 +27,8 @@ from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.engine.recipe import Recipe, facts_of
-from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.engine.words import ending_of
+from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
 from knowswap_mm.models import RoleModel
 from knowswap_mm.models.loading import load_weights
@@ -48,6 +49,9 @@ class SwapRunner(CheckedRunner):
     Set ``runner_type = 'knowswap_mm.SwapRunner'``; the hosts' ``train.py`` and ``test.py`` honour
     it. ``swap.classes`` reaches every role data set of the config, and ``swap.allow_random_host``
     permits training a host whose weights were never loaded.
+
+    Hooks with a method ``after_stop(runner, ending)`` learn why a run ended before it was done:
+    ``iteration`` (those done), ``reason`` and ``change`` (what to do).
 
     Attributes:
         plan (Plan): The numbers of the run, if some of them were left to the recipe.
@@ -104,6 +108,13 @@ class SwapRunner(CheckedRunner):
             PhaseError: If losses or weights are not finite.
         """
         self._resolve()
+        try:
+            return self._train()
+        except PhaseError as error:
+            self.call_hook('after_stop', ending=ending_of(self.iter, error))
+            raise
+
+    def _train(self) -> Any:
         try:
             return super().train()
         except (ValueError, RuntimeError) as error:

@@ -187,6 +187,16 @@ class RunFolder:
         """Whether the last phase was evaluated."""
         return bool(self.phases) and self.phases[-1]['name'] in self.results.states
 
+    @property
+    def ending(self) -> dict[str, Any] | None:
+        """Why the last start of the run ended before the swap was done, as it was noted.
+
+        ``iteration``, ``reason`` and ``change``; None if it was done, or nothing was noted.
+        """
+        found = self.log[-1].get('ended') if self.log else None
+        known = isinstance(found, dict) and type(found.get('iteration')) is int
+        return found if known and not self.finished else None
+
     @cached_property
     def scalars(self) -> ScalarLog:
         """What was logged."""

@@ -42,7 +42,8 @@ class RunLog:
 
     An entry has ``command``, ``iteration`` (at which it began), ``started``, ``processes``,
     ``device``, ``versions``, and at the end ``seconds``, ``host_memory`` (largest of the process,
-    in MiB) and ``device_memory`` (largest that torch took, in MiB; None without CUDA).
+    in MiB), ``device_memory`` (largest that torch took, in MiB; None without CUDA) and, where the
+    swap was not done, ``ended`` (``iteration``, ``reason``, ``change``).
 
     Args:
         folder (str | Path): Folder of the run.
@@ -75,13 +76,14 @@ class RunLog:
         self._clock = time.monotonic()
         self._write()
 
-    def end(self) -> None:
-        """Complete the entry."""
+    def end(self, ended: dict[str, Any] | None = None) -> None:
+        """Complete the entry, with why the run ended early if it did."""
         peak = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
         self._entries[-1].update(
             seconds=round(time.monotonic() - self._clock, 1),
             host_memory=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             device_memory=None if peak is None else round(peak),
+            **({} if ended is None else dict(ended=ended)),
         )
         self._write()
 

@@ -16,6 +16,7 @@ from knowswap_mm.engine.hooks.checkpoint import NOWHERE
 from knowswap_mm.engine.log import bounded
 from knowswap_mm.engine.optim import begin_windows
 from knowswap_mm.engine.saved_weights import SavedWeights, fingerprint
+from knowswap_mm.engine.words import say
 from knowswap_mm.errors import PhaseError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
@@ -94,6 +95,7 @@ class PhaseHook(Hook):
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             runner.began_ns = begin_run_folder(runner)
         self.results.primary, self.results.scale = _primary_metric(runner)
+        self.results.kinds = [phase.kind for phase in runner.swap_schedule.phases]
         runner.logger.info(_trainable_summary(runner.swapper))
 
     def before_train_iter(
@@ -162,9 +164,15 @@ class PhaseHook(Hook):
             runner.logger.info(
                 f'{self.results.primary} by role, in percent:\n{self.results.table()}'
             )
+            say(runner)
         weights.put()  # what comes now (an audit, the caller) sees what was saved
         if self.save_adapter:
             self._write_adapter(runner, ADAPTER_FOLDER)
+
+    def after_stop(self, runner: Any, ending: dict[str, Any]) -> None:
+        """Say what became of the roles so far."""
+        if self.results.states:  # otherwise the folder may have results of an earlier run
+            say(runner, ending)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put schedule and results into the checkpoint, and only the newest logged values."""
@@ -237,6 +245,9 @@ class PhaseHook(Hook):
             f'not done, and there is no adapter of it. {path} was saved; take the hook out and go '
             'on with --resume.'
         )
+        change = 'take the hook out and go on with --resume'
+        ending = dict(iteration=done, reason='a hook ended it', change=change)
+        runner.call_hook('after_stop', ending=ending)
 
     def _finish(self, runner: Any, phase: SwapPhase) -> SavedWeights:
         runner.check_finite()
