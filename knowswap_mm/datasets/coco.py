@@ -29,7 +29,7 @@ from knowswap_mm.datasets.images import absolute
 from knowswap_mm.datasets.role_counts import MANY, RoleCounts, listed_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import cache_folder, holds, write_cached, write_text
+from knowswap_mm.io.files import cache_folder, holds, write_cached, write_json
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import LEARN
 
@@ -304,7 +304,7 @@ class CocoRoleView(RoleView):
         categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
         content = dict(images=images, annotations=annotations, categories=categories)
         path = folder / 'objects.json'
-        write_text(path, json.dumps(content))
+        write_json(path, content, indent=None)
         config = copy.deepcopy(dict(self.dataset))
         config.update(
             ann_file=str(path),

@@ -278,7 +278,7 @@ class SemanticRoleView(RoleView):
     def write_plain(
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Write the relabelled maps as ``maps/<picture>.png``, and ``pictures.txt``."""
+        """Write the relabelled maps as ``maps/<image>.png``, and ``pictures.txt``."""
         ignored = self.host.ignore_index
         table = np.full(256, ignored, np.uint8)
         table[UNLABELLED] = UNLABELLED
