@@ -57,6 +57,7 @@ MATRIX = {
     ('RoleModel', 'predict_dtype'): (['float64', 5, [], True], 'model.predict_dtype'),
     ('LoRABackbone', 'backbone'): ([5, 'vit', None, []], 'model.host.backbone.backbone'),
     ('LoRABackbone', 'lora'): ([*NO_DICT, {'rnk': 8}], 'model.lora'),
+    ('SwappingLoss', 'hinge'): ([None, 'samples', 5, []], 'model.loss.hinge'),
     ('WeightedSumLoss', 'group_by'): ([None, 'layer', 5, []], 'model.loss.group_by'),
     ('WeightedSumLoss', 'group_exclude'): (['a', 5, [5], ['(']], 'model.loss.group_exclude'),
     ('DistillationForgettingLoss', 'temperature'): (POSITIVE, 'model.loss.temperature'),
@@ -177,9 +178,11 @@ BESIDE = (SampleCache, LoRAInjector)
 
 
 def classes():
-    """All registered classes, and those beside."""
+    """All registered classes that a config can name, and those beside."""
     found = list(BESIDE)
     for each in vars(registry).values():
+        if each is registry.SAMPLE_READERS:  # built by the model, from its host
+            continue
         if isinstance(each, Registry) and each.scope == 'knowswap_mm':
             each.import_from_location()
             found += [kind for kind in each.module_dict.values() if inspect.isclass(kind)]
