@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
@@ -110,6 +111,8 @@ class SwapRunner(CheckedRunner):
             raise ConfigError('train_dataloader', None, 'there is no training data', fix)
         config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
+        if self.swapper.samples is not None:  # otherwise nobody could look at them
+            config.setdefault('holdout', held_share(self.cfg['swap']))
         dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
             fix = "use type='knowswap_mm.RoleDataset'"

@@ -100,6 +100,7 @@ def changed_phases(
 
 _KEYS = (
     'phases', 'order', 'phase_settings', 'classes', 'allow_random_host', 'nonfinite', 'untrained',
+    'guard', 'holdout',
 )  # fmt: skip
 
 
