@@ -54,6 +54,8 @@ EVALUATORS = _child('evaluator', parents.EVALUATOR, 'audit')
 AUDITS = _own('audit', 'audit')
 #: By the class name of a host: functions that make published checkpoints of it fit.
 HOST_FIXES = _own('host fix', 'models.host_fixes')
+#: Read losses and features by sample off a kind of host.
+SAMPLE_READERS = _own('sample reader', 'models.samples')
 #: Changes that make a host faster.
 ACCELERATIONS = _own('acceleration', 'acceleration')
 #: Draw the samples and predictions of a task.

@@ -121,7 +121,7 @@ class SwapRunner(CheckedRunner):
         check_class_count(self.swapper.class_rows, dataset.classes)
         given = self.cfg['swap'], dataset.role_sizes, loader.get('batch_size'), get_world_size()
         schedule = SwapSchedule.from_config(*given)
-        self.swapper.swapping_loss.check(schedule)
+        self.swapper.check(schedule)
         for phase in schedule.phases:
             self.swapper.set_trainable(phase)
         self.swapper.set_trainable(schedule.phases[0])
