@@ -78,7 +78,7 @@ class RoleDataset(Dataset):
         check_text('dataset.view', view, VIEW)
         check_whole('dataset.seed', seed, 0)
         check_number('dataset.holdout', holdout, 'in [0, 1)', SHARE)
-        self.seed = seed
+        self.seed, self.holdout = seed, float(holdout)
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
         check_roles(roles, view)
@@ -91,7 +91,7 @@ class RoleDataset(Dataset):
         numbers = {role: view.class_numbers for role, view in self.views.items()}
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
-            role_view.holdout = float(holdout)
+            role_view.holdout = self.holdout
             role_view.bind(self.classes)
         warn_of_counts(self.views)
         if held := {role: n for role, n in self.held_out_sizes.items() if n}:
