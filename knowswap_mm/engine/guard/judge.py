@@ -89,6 +89,11 @@ class Watched:
             if role in before.nats and role in after.nats
         }
 
+    def harmed(self, start: Look, look: Look) -> list[str]:
+        """Roles of which more is lost since the start of the phase than is tolerated."""
+        rises = self.rises(start, look).items()
+        return [role for role, rise in rises if rise.exceeds(self.tolerance)]
+
     def is_good(self, start: Look, look: Look) -> bool:
         """Whether a state is one to go back to: what is kept is well within the tolerance."""
         return all(c.mean <= self.tolerance / 2 for c in self.rises(start, look).values())
@@ -133,23 +138,27 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
     Returns:
         Decision | None: None if the phase goes on as it is.
     """
-    start, now, phase = looks[0], looks[-1], watched.phase
-    rises = watched.rises(start, now)
-    if harmed := [role for role, rise in rises.items() if rise.exceeds(watched.tolerance)]:
-        return _save(watched, start, good, now, harmed)
+    now, phase = looks[-1], watched.phase
+    if watched.harmed(looks[0], now):
+        return _save(watched, looks, good)
     if now.at == phase.end:
         return _finish(watched, looks, best)
     return _end_early(watched, looks)
 
 
-def _save(
-    watched: Watched, start: Look, good: Look, now: Look, harmed: Sequence[str]
-) -> Decision:
-    """Go back with a gentler step; if that was done as often as it may be, stop."""
-    phase, reason = watched.phase, words.harm(watched, start, good, now, harmed)
+def _save(watched: Watched, looks: Sequence[Look], good: Look) -> Decision | None:
+    """Go back with a gentler step; if that was done as often as it may be, stop.
+
+    A stop waits for one more look: a state may recover by itself.
+    """
+    start, before, now = looks[0], looks[-2], looks[-1]
+    phase, harmed = watched.phase, watched.harmed(start, now)
+    reason = words.harm(watched, start, good, now, harmed)
     base = dict(at=now.at, phase=phase.index, to=good.at)
     if watched.backs < watched.options.steps_back:
         return Decision(kind='back', lr_factor=GENTLER, reason=reason, **base)
+    if now.at < phase.end and not watched.harmed(start, before):
+        return None
     reason = f'{reason} {words.what_to_change(watched, now)}'
     return Decision(kind='stop', reason=reason, **base)
 

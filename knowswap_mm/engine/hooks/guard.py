@@ -115,9 +115,11 @@ class GuardHook(Hook):
         watched = self._watched(runner, phase)
         decision = judge(watched, self._looks, self._good, self._best)
         if decision is None or decision.kind == 'extend':
-            if watched.is_good(self._looks[0], look):
+            start = self._looks[0]
+            if watched.is_good(start, look):
                 self._good = look
-            if watched.worsening(self._best, look).mean < 0:
+            better = watched.worsening(self._best, look).mean < 0
+            if better and not watched.harmed(start, look):
                 self._best = look
             self._keep(runner)
         if decision is None:
