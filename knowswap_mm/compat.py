@@ -75,6 +75,10 @@ class OpenRunner(Runner):
         """Put the training loop where a checkpoint was written: epochs and iterations done."""
         self.train_loop._epoch, self.train_loop._iter = epoch, iteration
 
+    def set_length(self, iterations: int) -> None:
+        """Let the training loop end after so many iterations."""
+        self.train_loop._max_iters = iterations
+
     def change_seed(self, seed: int) -> None:
         """Seed the process anew, as the config's ``randomness`` says."""
         self._randomness_cfg.update(seed=seed)

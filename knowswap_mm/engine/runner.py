@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
 from knowswap_mm.engine.config import RememberedConfig, check_class_count, complete_hooks
+from knowswap_mm.engine.decisions import decide, replay
 from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.checkpoint import ATOMIC
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
@@ -31,7 +33,7 @@ from knowswap_mm.models import RoleModel
 from knowswap_mm.models.loading import load_weights
 from knowswap_mm.registry import RUNNERS, name_types
 from knowswap_mm.runs.checkpoints import ResumePoint, check_shared, taken_over
-from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
+from knowswap_mm.schedule import Decision, ScheduleChange, SwapSchedule
 
 
 @RUNNERS.register_module()
@@ -142,7 +144,7 @@ class SwapRunner(CheckedRunner):
             said = f'train_cfg.max_iters = {loop["max_iters"]} is not used'
             self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')
         loop.setdefault('type', 'IterBasedTrainLoop')
-        loop.setdefault('val_interval', schedule.total)
+        loop.setdefault('val_interval', sys.maxsize)  # the loop evaluates the end anyway
         self.set_training(loader, dict(loop, max_iters=schedule.total))
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
@@ -150,10 +152,14 @@ class SwapRunner(CheckedRunner):
             self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
 
-    def start_phase_schedulers(self, phase: SwapPhase) -> None:
-        """Build the learning rate schedulers with which a phase begins."""
+    def decide(self, decision: Decision | None) -> None:
+        """Change the schedule from the next iteration on, see :func:`engine.decisions.decide`."""
+        decide(self, decision)
+
+    def start_phase_schedulers(self) -> None:
+        """Build the learning rate schedulers that the present iteration is under."""
         self.param_schedulers = None
-        configs = self.phase_schedulers.configs(phase)
+        configs = self.phase_schedulers.configs(self.iter)
         if configs:
             self.param_schedulers = self.build_param_scheduler(configs)
 
@@ -294,6 +300,7 @@ class SwapRunner(CheckedRunner):
                 f'{stored["world_size"]}. The samples of each step and their augmentation stay the '
                 'same; dropout and other random numbers of the model do not.'
             )
+        replay(self, filename, checkpoint['swap'].get('decisions'))
         self.run_id = checkpoint['swap'].get('run', self.run_id)
         iteration = checkpoint['meta']['iter']
         self.set_position(checkpoint['meta']['epoch'], iteration)
@@ -304,8 +311,9 @@ class SwapRunner(CheckedRunner):
             self.rewrap_model()
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        if iteration > phase.begin and resume_param_scheduler:
-            self.start_phase_schedulers(phase)
+        # Where a schedule begins, the phase hook builds the schedulers.
+        if iteration > self.swap_schedule.lr_span(iteration).begin and resume_param_scheduler:
+            self.start_phase_schedulers()
             states = checkpoint.get('param_schedulers') or []
             for scheduler, state in zip(self.param_schedulers or [], states, strict=True):
                 scheduler.load_state_dict(state)

@@ -26,6 +26,7 @@ from knowswap_mm.runs.files import (
     STARTS_FILE,
 )
 from knowswap_mm.runs.results import SwapResults
+from knowswap_mm.schedule import Decision
 from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
 
 
@@ -50,6 +51,13 @@ def _is_phase(value: Any) -> bool:
     if not isinstance(value, dict) or type(value.get('index')) is not int:
         return False
     return isinstance(value.get('kind'), str) and value['kind'] in PHASE_KINDS
+
+
+def _is_decision(value: Any) -> bool:
+    try:
+        return Decision.from_dict(value) is not None
+    except ConfigError:
+        return False
 
 
 def _is_names(value: Any) -> bool:
@@ -146,9 +154,10 @@ class RunFolder:
         try:
             data = json.loads(path.read_text(encoding='utf-8'))
             self.results = SwapResults.read(path)
+            self._schedule: dict[str, Any] = data['schedule']
             self.phases: list[dict[str, Any]] = [
                 dict(phase, name=phase_name(phase['index'], phase['kind']))
-                for phase in data['schedule']['phases']
+                for phase in self._schedule['phases']
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f'{RESULTS_FILE} cannot be read ({type(error).__name__}: {error})'
@@ -160,6 +169,12 @@ class RunFolder:
         """Class names by role."""
         found = (self._json(self.folder / SCHEDULE_FILE) or {}).get('classes', {})
         return {role: [str(name) for name in found.get(role, ())] for role in ROLES}
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the run decided while it ran, see :class:`~knowswap_mm.schedule.Decision`."""
+        found = self._schedule.get('decisions')
+        return [each for each in found if _is_decision(each)] if isinstance(found, list) else []
 
     @property
     def total(self) -> int:

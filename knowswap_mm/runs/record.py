@@ -21,6 +21,7 @@ from mmengine.dist import get_world_size
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.datasets.role_dataset import data_manifest
 from knowswap_mm.io.files import remove_partial, write_json, write_text
+from knowswap_mm.io.text_files import read_json
 from knowswap_mm.runs.files import (
     CHECKPOINTS,
     INDICES_FILE,
@@ -129,11 +130,28 @@ def begin_run_folder(runner: Any) -> int:
     """
     folder, dataset = Path(runner.work_dir), runner.train_dataloader.dataset
     remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *UNFINISHED))
-    schedule = dict(classes=dataset.classes.to_dict(), **runner.swap_schedule.to_dict())
-    write_json(folder / SCHEDULE_FILE, schedule)
+    _write_schedule(runner)
     write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
     RunRecord(runner).write()
     return (folder / RECORD_FILE).stat().st_mtime_ns
+
+
+def note_decisions(runner: Any) -> None:
+    """Write the schedule of a run that goes on anew, and its decisions into ``run.json``.
+
+    Raises:
+        CheckpointError: If the folder cannot be written to.
+    """
+    _write_schedule(runner)
+    path = Path(runner.work_dir) / RECORD_FILE
+    decisions = [each.to_dict() for each in runner.swap_schedule.decisions]
+    write_json(path, read_json(path) | dict(decisions=decisions))
+
+
+def _write_schedule(runner: Any) -> None:
+    classes = runner.train_dataloader.dataset.classes.to_dict()
+    schedule = dict(classes=classes, **runner.swap_schedule.to_dict())
+    write_json(Path(runner.work_dir) / SCHEDULE_FILE, schedule)
 
 
 @cache
@@ -146,7 +164,8 @@ class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
     ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
-    the git repositories, a hash of the samples of each role, and their number by class.
+    the git repositories, a hash of the samples of each role, and their number by class, and what
+    the run decided about its schedule.
     ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
     and number of processes.
 
@@ -186,6 +205,7 @@ class RunRecord:
             seed=runner.seed,
             deterministic=bool(torch.are_deterministic_algorithms_enabled()),
             processes=get_world_size(),
+            decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
             total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
             devices=_devices(),
             python=platform.python_version(),

@@ -19,14 +19,14 @@ class ScheduleChange:
 
     Args:
         filename (str): The checkpoint, for messages.
-        stored (Any): What ``SwapSchedule.to_dict`` gave when it was written.
+        stored (Any): What ``to_dict`` of its base gave when it was written.
         schedule (SwapSchedule): The present schedule.
     """
 
     def __init__(self, filename: str, stored: Any, schedule: SwapSchedule) -> None:
         self.filename = filename
         self.schedule = schedule
-        self.current = schedule.to_dict()
+        self.current = schedule.base.to_dict()  # decisions are replayed, not compared
         self.stored = stored
 
     def check(self) -> bool:
