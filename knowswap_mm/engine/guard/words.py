@@ -38,9 +38,13 @@ def what_to_change(watched: Watched, now: Look) -> str:
             f'set swap.phases.{phase.index}.bound (now {given}) to about {twice:.1f}, twice the '
             'loss of chance'
         )
-    ways.append(f'set optim_wrapper.optimizer.lr so that this phase has less than {now.rate:.2g}')
+    gentler = 0.5**watched.backs
+    ways.append(f'set optim_wrapper.optimizer.lr to less than {gentler:g} of its value')
     ways.append('clip gradients: optim_wrapper.clip_grad = dict(max_norm=1.0)')
-    tried = f'Gentler steps were tried {watched.backs} times. ' if watched.backs else ''
+    tried = ''
+    if watched.backs:
+        times = 'once' if watched.backs == 1 else f'{watched.backs} times'
+        tried = f'It was tried again {times}, down to {gentler:g} of the learning rate. '
     return f'{tried}What to change: {"; or ".join(ways)}.'
 
 

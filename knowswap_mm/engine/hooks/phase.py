@@ -176,6 +176,7 @@ class PhaseHook(Hook):
                 run=runner.run_id,
                 schedule=runner.swap_schedule.base.to_dict(),
                 decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
+                holdout=runner.train_dataloader.dataset.holdout,
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
             )

@@ -82,7 +82,7 @@ def test_stop_when_gentler_steps_did_not_help():
     assert (decision.kind, decision.to) == ('stop', 0)
     for words in (
         'swap.phases.0.bound (now 105) to about 7.2', 'optim_wrapper.optimizer.lr', 'max_norm=1.0',
-        'Gentler steps were tried 2 times',
+        'tried again 2 times, down to 0.25',
     ):  # fmt: skip
         assert words in decision.reason
     none = watched(options=GuardOptions(steps_back=0))
