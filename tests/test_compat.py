@@ -134,6 +134,31 @@ def test_a_run_begins_where_it_is_put_and_its_workers_end(runner):
     assert not any(worker.is_alive() for worker in workers)
 
 
+@pytest.mark.parametrize('persistent', [True, False])
+def test_a_run_gets_another_length_and_data_from_another_place(persistent, runner):
+    runner.begin_with(None, False)
+    sampler = dict(type='InfiniteSampler', shuffle=False)
+    loader = dict(runner.loader_config('train'), persistent_workers=persistent, sampler=sampler)
+    runner.set_training(loader, dict(runner.train_loop_config))
+    loop, seen = runner.train_loop, []
+    assert runner.max_iters == 3
+
+    def before_train_iter(batch_idx, data_batch):
+        seen.append(data_batch.tolist())
+        if len(seen) == 2:
+            runner.set_length(5)
+            loop.dataloader_iterator.skip_iter(3)  # what was prefetched is thrown away
+
+    runner.call_hook = lambda name, **given: (
+        before_train_iter(**given) if name == 'before_train_iter' else None
+    )
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    loop.run()
+    assert runner.max_iters == runner.iter == 5
+    assert seen == [[0.0, 1.0], [2.0, 3.0], [6.0, 7.0], [0.0, 1.0], [2.0, 3.0]]
+    runner.end_workers()
+
+
 def test_the_saving_of_a_periodic_checkpoint_is_replaced(runner):
     class Hook(compat.OpenCheckpointHook):
         def save_step(self, runner, step, meta):

@@ -156,7 +156,9 @@ class PhaseSchedulers:
 
     def configs(self, iteration: int) -> list[dict[str, Any]]:
         """Configs for ``Runner.build_param_scheduler`` of the schedule that an iteration has."""
-        first, _, length, _ = self.schedule.lr_span(iteration)
+        first, begin, *_ = self.schedule.lr_span(iteration)
+        # As it was then: a decision that cuts a schedule short changes no rate before the cut.
+        length = self.schedule.as_of(begin).lr_span(begin).length
         chosen = self.template if first.param_scheduler is None else first.param_scheduler
         configs = []
         for config in copy.deepcopy(list(chosen)):
@@ -175,5 +177,7 @@ class PhaseSchedulers:
                 raise ConfigError('param_scheduler', config, problem, fix)
             if config.get('end') is None and 'T_max' not in config:
                 config['end'] = -(-length // first.epoch_length) if by_epoch else length
+                if self.schedule.decisions:  # the rest of a phase may be shorter than a warm-up
+                    config['end'] = max(config['end'], config.get('begin', 0) + 1)
             configs.append(config)
         return configs

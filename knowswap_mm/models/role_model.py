@@ -33,6 +33,7 @@ from knowswap_mm.models.samples.reader import as_in_training, unreadable
 from knowswap_mm.registry import HOST_FIXES
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
+_OBJECTIVE = dict(type='knowswap_mm.SwappingLoss')
 _HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys', 'layouts')
 
 
@@ -52,7 +53,8 @@ class RoleModel(BaseModel):
             ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
             hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
             tensor names, for tensors whose order cannot be told).
-        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
+        loss (dict | None): Config of the objective; its type is ``knowswap_mm.SwappingLoss`` by
+            default.
         fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
         fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
@@ -142,7 +144,7 @@ class RoleModel(BaseModel):
         self.host = model
         self.samples: SampleReader | None = reader_of(model, class_rows)
         self.start_rows = StartRows(self.rows_of_the_start())
-        self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
+        self.swapping_loss = HOST_MODELS.build(_OBJECTIVE | dict(loss or {}))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
         self.predict_dtype = _dtype_of(predict_dtype)
@@ -262,7 +264,8 @@ class RoleModel(BaseModel):
 
         Dropout and norms stay in the mode they are in. Random numbers of the host (points of masks,
         noisy boxes) are the same in each call, so that two measurements can be compared sample by
-        sample, and those of the caller go on as if none had been drawn.
+        sample, and those of the caller go on as if none had been drawn. The losses of detectors
+        exchange counts: all processes must call this equally often.
 
         Args:
             inputs (Tensor): Preprocessed images, ``(N, C, H, W)``.

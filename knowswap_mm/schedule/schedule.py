@@ -248,6 +248,13 @@ class SwapSchedule:
         made = (*self.decisions, decision)
         return replace(self, phases=tuple(phases), decisions=made, planned=self.base.phases)
 
+    def as_of(self, iteration: int) -> SwapSchedule:
+        """The schedule as it was known when an iteration began: later decisions are left out."""
+        known = self.base
+        for decision in self.decisions:
+            known = known.decide(decision) if decision.at <= iteration else known
+        return known
+
     def uneven(self) -> str | None:
         """What must be said if a role cannot be shared evenly among the processes; else None."""
         for phase in self.phases:

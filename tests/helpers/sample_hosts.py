@@ -7,7 +7,9 @@ from typing import Any
 
 import mmdet.models
 import mmseg.models
+import numpy as np
 import torch
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
@@ -75,6 +77,27 @@ def maskformer() -> ConfigDict:
     return ConfigDict(dict(segmentation_configs.host_config(CLASSES), decode_head=head))
 
 
+def instances() -> ConfigDict:
+    """mmdet's Mask2Former."""
+    segmentor = segmentation_configs.host_config(CLASSES)
+    head = segmentor.decode_head
+    train_cfg = head.pop('train_cfg')
+    for key in ('num_classes', 'align_corners', 'type'):
+        head.pop(key)
+    counts = dict(num_things_classes=CLASSES, num_stuff_classes=0)
+    return ConfigDict(
+        type='Mask2Former',
+        data_preprocessor=dict(type='DetDataPreprocessor', pad_mask=True),
+        backbone=segmentor.backbone,
+        panoptic_head=dict(head, type='Mask2FormerHead', **counts),
+        panoptic_fusion_head=dict(
+            type='MaskFormerFusionHead', loss_panoptic=None, init_cfg=None, **counts
+        ),
+        train_cfg=train_cfg,
+        test_cfg=dict(panoptic_on=False, semantic_on=False, instance_on=True),
+    )
+
+
 def labelled_points() -> ConfigDict:
     """Our Mask2Former that leaves unlabelled pixels alone."""
     return segmentation_configs.host_config(CLASSES, 'knowswap_mm.LabelledPointsMask2FormerHead')
@@ -101,15 +124,32 @@ HOSTS = dict(
     mask2former=('mmseg', lambda: segmentation_configs.host_config(CLASSES)),
     labelled_points=('mmseg', labelled_points),
     maskformer=('mmseg', maskformer),
+    instances=('mmdet', instances),
 )
 QUERIES = [name for name in HOSTS if name not in ('vit', 'upernet')]
 
 
-def build(name: str, host: Any = None, accelerations: Any = (), **settings: Any):
+_built: dict[str, KnowledgeSwapper] = {}
+
+
+def build(name: str, host: Any = None, **settings: Any) -> KnowledgeSwapper:
+    """A copy of what :func:`build_anew` gives for the same arguments."""
+    key = repr((name, host, settings))
+    if key not in _built:
+        _built[key] = build_anew(name, host, **settings)
+    return copy.deepcopy(_built[key])
+
+
+def build_anew(
+    name: str, host: Any = None, accelerations: Any = (), **settings: Any
+) -> KnowledgeSwapper:
     """A swapper in training mode, in a forget phase with bound 9; equal weights every time."""
     scope, make = HOSTS[name]
     old = OLD if scope == 'mmpretrain' else CLASSES - 2
-    defaults = dict(lora=dict(rank=4, alpha=4), head=dict(old_classes=old), fuse='always')
+    head = dict(old_classes=old)
+    if name == 'instances':
+        head['count_keys'] = ('num_things_classes',)
+    defaults = dict(lora=dict(rank=4, alpha=4), head=head, fuse='always')
     torch.manual_seed(1)
     with DefaultScope.overwrite_default_scope(scope):
         swapper = KnowledgeSwapper(
@@ -140,5 +180,14 @@ def batch_for(name: str, swapper: KnowledgeSwapper, counts=(1, 2, 2, 4)):
     for sample in data['data_samples']:
         if sample.role == 'learn':
             sample.set_metainfo(dict(role='forget'))
+        if name == 'instances':
+            sample.gt_instances.masks = _masks(sample.gt_instances.bboxes)
     data = swapper.data_preprocessor(copy.deepcopy(data), training=True)
     return data['inputs'], data['data_samples']
+
+
+def _masks(boxes: torch.Tensor) -> BitmapMasks:
+    """Masks that fill boxes."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    parts = [(x >= a) & (x < c) & (y >= b) & (y < d) for a, b, c, d in boxes.tolist()]
+    return BitmapMasks(np.array(parts, np.uint8).reshape(-1, SIZE, SIZE), SIZE, SIZE)

@@ -245,6 +245,7 @@ class TestProperties:
             for i in range(decision.at):
                 assert old.batch(i) == new.batch(i)
                 assert before.lr_span(i)[1::2] == after.lr_span(i)[1::2]
+            assert after.as_of(decision.at - 1) == before and after.as_of(decision.at) == after
             before = after
         # Later draws go on where the earlier ones ended: none comes twice, none is left out.
         sampler = SwapSampler(schedule=schedule, rank=0, world_size=1)

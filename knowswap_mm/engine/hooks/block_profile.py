@@ -156,8 +156,8 @@ class BlockProfileHook(Hook):
         ConfigError: If ``parts`` is no integer from 1 on.
     """
 
-    #: After decisions; before the checkpoint of the iteration is written, which holds the profile.
-    priority = 'LOW'
+    #: After decisions, which may end a part; before the checkpoint of the iteration is written.
+    priority = 85
 
     def __init__(self, parts: int = 4) -> None:
         check_whole('custom_hooks.BlockProfileHook.parts', parts, 1, 4)

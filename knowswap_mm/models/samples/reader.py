@@ -214,7 +214,7 @@ def nats_of(logits: Tensor, labels: Tensor, sigmoid: bool) -> Tensor:
 
 def unreadable(host: nn.Module, problem: str) -> ConfigError:
     """The error for a host whose loss is computed otherwise than its structure promised."""
-    fix = "use an objective that needs no samples, e.g. loss = dict(hinge='mean')"
+    fix = "use an objective that needs no samples, e.g. model.loss = dict(hinge='mean')"
     problem = f'its samples cannot be read: {problem}'
     return ConfigError('model.host', type(host).__name__, problem, fix)
 

@@ -2,12 +2,18 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmpretrain.models import CrossEntropyLoss
 
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.lora.row_layout import RowLayout
 from knowswap_mm.models import KnowledgeSwapper
+from knowswap_mm.models.class_rows import ClassTensor
+from knowswap_mm.models.samples import ClassifierReader, reader_of
 from tests.helpers.row_hosts import arcface
 from tests.helpers.sample_hosts import batch_for, build
 from tests.helpers.tiny_hosts import TOTAL, swin_host, vit_host
@@ -97,3 +103,27 @@ def test_heads_that_are_none_of_these(host):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         swapper = KnowledgeSwapper(host, lora=dict())
     assert swapper.samples is None
+
+
+def test_a_host_without_a_head_has_its_loss_itself():
+    """As mmpretrain's wrappers of timm and Hugging Face have it."""
+
+    class Wrapper(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+            self.loss_module = CrossEntropyLoss()
+
+        def loss(self, inputs, samples):
+            return dict(loss=self.loss_module(self.model(inputs), samples))
+
+    host, rows = Wrapper(), SimpleNamespace(tensors=[ClassTensor('model.1.weight', RowLayout())])
+    reader = reader_of(host, rows)
+    assert isinstance(reader, ClassifierReader) and reader.chance == math.log(3)
+    inputs, labels = torch.rand(2, 3, 2, 2), torch.tensor([2, 0])
+    losses, found = reader.run(host, inputs, labels)
+    torch.testing.assert_close(found.nats.mean(), losses['loss'])
+    assert torch.equal(found.features, inputs.flatten(1)) and torch.equal(found.labels, labels)
+    host.loss = lambda inputs, samples: dict()
+    with pytest.raises(ConfigError, match=r'model\.host.*calls its loss 0 times'):
+        reader.run(host, inputs, labels)

@@ -23,11 +23,10 @@ HOSTS = dict(
 def test_nats_of_regions(name):
     swapper = build('upernet', HOSTS[name]).eval()  # no dropout before the class layer
     inputs, samples = batch_for('upernet', swapper)
-    found = swapper.sample_losses(inputs['retain'], samples['retain'])
-    head = swapper.host.decode_head
-    logits = interpolate(
-        head(swapper.host.extract_feat(inputs['retain'])), scale_factor=4, mode='bilinear'
-    ).double()
+    with torch.no_grad():
+        found = swapper.sample_losses(inputs['retain'], samples['retain'])
+        logits = swapper.host.decode_head(swapper.host.extract_feat(inputs['retain']))
+    logits = interpolate(logits, scale_factor=4, mode='bilinear').double()
     wanted = []
     for number, sample in enumerate(samples['retain']):
         label = sample.gt_sem_seg.data[0]

@@ -8,11 +8,12 @@ import torch
 from tests.helpers.sample_hosts import CLASSES, QUERIES, batch_for, build, dino
 
 #: Hosts with a row of no object and a softmax.
-SOFTMAX = ('detr', 'mask2former', 'labelled_points', 'maskformer')
+SOFTMAX = ('detr', 'mask2former', 'labelled_points', 'maskformer', 'instances')
 ACCELERATED = dict(
     dino='BatchedDINOLosses',
     deformable_detr='BatchedDINOLosses',
     mask2former='BatchedMask2FormerLosses',
+    instances='BatchedMask2FormerLosses',
 )
 
 
@@ -79,7 +80,7 @@ def test_nats_of_matched_queries(name):
     spy = Spy(head_of(swapper))
     found = read(swapper, name)
     wanted = spy.samples(2, name not in SOFTMAX)
-    assert len(spy.logits) == (3 if name == 'mask2former' else 2)
+    assert len(spy.logits) == (3 if name in ('mask2former', 'instances') else 2)
     assert len(wanted) == 6 * len(spy.logits)
     assert_alike(rows(found), wanted)
     assert swapper.samples.chance == math.log(CLASSES + (name in SOFTMAX))
@@ -99,7 +100,7 @@ def test_a_head_with_other_targets_is_read_from_its_class_loss():
 @pytest.mark.parametrize('accelerations', [(), ('BatchedDINOLosses',)], ids=['host', 'batched'])
 def test_denoising_queries_are_no_samples(accelerations, queries):
     """As many denoising queries as others, too: nothing tells them apart by their number."""
-    swapper = build('dino', dino(queries), accelerations)
+    swapper = build('dino', dino(queries), accelerations=accelerations)
     metas = []
     head = head_of(swapper)
     forward = head.loss_by_feat

@@ -12,10 +12,11 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.models import SwappingLoss, WeightedSumLoss
 from knowswap_mm.models.samples import SampleReader
 from tests.helpers.processes import join, start
-from tests.helpers.sample_hosts import batch_for, build
+from tests.helpers.sample_hosts import batch_for, build, build_anew
+from tests.helpers.sync_counter import SyncCounter
 from tests.helpers.tiny_hosts import vit_host
 
-SAMPLE = dict(type='knowswap_mm.SwappingLoss', hinge='sample')
+SAMPLE = dict(hinge='sample')
 #: Hosts, and an acceleration of their losses.
 CASES = [
     ('vit', None),
@@ -110,8 +111,10 @@ def test_nats_are_fp32_under_autocast(name, fp32_losses):
 
 
 def test_compiled_blocks_give_the_same_samples():
-    compiled = [dict(type='knowswap_mm.CompiledBlocks', backend='eager')]
-    assert_alike(samples_of('vit', accelerations=compiled), samples_of('vit'))
+    acceleration = dict(type='knowswap_mm.CompiledBlocks', backend='eager')
+    compiled, asking = build_anew('vit', accelerations=[acceleration]), AllSamples()
+    step(compiled, 'vit', asking)
+    assert_alike(asking.kept, samples_of('vit'))
 
 
 @pytest.mark.parametrize('name', ['dino', 'mask2former'])
@@ -162,6 +165,19 @@ def test_samples_beyond_the_bound_push_nothing(name):
     terms['loss_forget'].backward()
     gradients = [p.grad for p in swapper.parameters() if p.grad is not None]
     assert gradients and not any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize(('name', 'acceleration'), [CASES[0], CASES[3], CASES[5]])
+def test_a_step_waits_for_its_device_no_more_often(name, acceleration):
+    reads = []
+    for loss in (dict(hinge='mean'), SAMPLE):
+        swapper = build(name, loss=loss, accelerations=[acceleration] if acceleration else [])
+        data = batch_for(name, swapper)
+        torch.manual_seed(0)
+        with SyncCounter() as counter:
+            swapper(*data, mode='loss')
+        reads.append((counter.reads.total(), counter.writes.total()))
+    assert reads[0] == reads[1]
 
 
 def test_a_host_that_no_reader_reads_is_refused(raises_config_error):
