@@ -1,4 +1,4 @@
-"""Which training samples of a role are kept out of training, for the guard to look at (issue 26)."""
+"""Which training samples of a role are held out of training, for the guard (issue 26)."""
 
 from __future__ import annotations
 

@@ -128,9 +128,10 @@ def role_counts(views: Mapping[str, RoleView]) -> dict[str, dict[str, Any]]:
     Returns:
         dict[str, dict]: By role ``samples``, ``held_out`` (samples that do not train), ``left_out``
         (samples by the reason), ``fraction``, ``classes`` (samples that hold each class) and
-        ``available`` (the same before the fraction was drawn, those held out included). A sample counts for every class that it holds. Where images hold
-        several objects, also ``objects`` (drawn, by class), their ``unit``, and ``other`` (what
-        became of annotations that are not used as they are, by the reason).
+        ``available`` (the same before the fraction was drawn, those held out included). A sample
+        counts for every class that it holds. Where images hold several objects, also ``objects``
+        (drawn, by class), their ``unit``, and ``other`` (what became of annotations that are not
+        used as they are, by the reason).
     """
     counts = {}
     for role, view in views.items():

@@ -95,7 +95,9 @@ class RoleDataset(Dataset):
             role_view.bind(self.classes)
         warn_of_counts(self.views)
         if held := {role: n for role, n in self.held_out_sizes.items() if n}:
-            told = ', '.join(f'{n} of {n + len(self.views[role])} {role}' for role, n in held.items())
+            told = ', '.join(
+                f'{n} of {n + len(self.views[role])} {role}' for role, n in held.items()
+            )
             print_log(f'Held out of training: {told} samples.', logger='current')
         if sample_cache is not None:
             sample_cache.attach(self.views.values())

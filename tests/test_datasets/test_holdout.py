@@ -1,4 +1,4 @@
-"""What is held out of training: how much of which class, the same each time, and never trained on."""
+"""What is held out of training: how much of which class, the same each time, and not trained on."""
 
 import json
 
@@ -93,7 +93,9 @@ def data(picture_tree):
 
 
 def paths(view, positions):
-    return {view.host.get_data_info(view.host_index(position))['img_path'] for position in positions}
+    return {
+        view.host.get_data_info(view.host_index(position))['img_path'] for position in positions
+    }
 
 
 def test_held_out_samples_are_not_among_the_others(data, picture_tree):
@@ -102,7 +104,9 @@ def test_held_out_samples_are_not_among_the_others(data, picture_tree):
     for role, view in data.views.items():
         own = paths(view, range(len(view)))
         held = paths(view, range(len(view), len(view) + len(view.held_out)))
-        assert not own & held and own | held == paths(whole.views[role], range(len(whole.views[role])))
+        assert not own & held and own | held == paths(
+            whole.views[role], range(len(whole.views[role]))
+        )
     counts = role_counts(data.views)['retain']
     assert (counts['samples'], counts['held_out']) == (32, 16)
     assert counts['classes'] == dict(a=8, c=8, d=8, e=8) and counts['available']['a'] == 12
@@ -134,7 +138,9 @@ def test_wrapped_data_and_a_broken_image(picture_tree, tmp_path, told):
     )  # fmt: skip
     wrapped = dict(type='RepeatDataset', times=2, dataset=pictures)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        data = RoleDataset(dict(retain=dict(dataset=wrapped)), CLASSES | dict(learn=[]), holdout=0.3)
+        data = RoleDataset(
+            dict(retain=dict(dataset=wrapped)), CLASSES | dict(learn=[]), holdout=0.3
+        )
     assert data.held_out_sizes == dict(retain=0)  # a twin would train
     data = classification(picture_tree, 0.34)
     view = data.views['forget']
@@ -162,14 +168,15 @@ def pixels(root):
 
 def detection(root):
     boxes = [(i, n) for i, held in enumerate(HELD) for n in sorted(held)]
+    box = dict(bbox=[0, 0, 4, 4], area=16, iscrowd=0)
     content = dict(
         images=[dict(id=i, file_name=f'{i}.jpg', width=8, height=8) for i in range(len(HELD))],
         categories=[dict(id=i, name=name) for i, name in enumerate('abc')],
         annotations=[
-            dict(id=k, image_id=i, category_id='abc'.index(n), bbox=[0, 0, 4, 4], area=16, iscrowd=0)
+            dict(box, id=k, image_id=i, category_id='abc'.index(n))
             for k, (i, n) in enumerate(boxes)
         ],
-    )  # fmt: skip
+    )
     (root / 'boxes.json').write_text(json.dumps(content))
     dataset = dict(
         type='mmdet.CocoDataset', ann_file=str(root / 'boxes.json'),
@@ -226,6 +233,4 @@ def test_the_log_says_how_many(picture_tree, monkeypatch):
     monkeypatch.setattr(log, lambda text, **_: said.append(text))
     classification(picture_tree, 0.34)
     classification(picture_tree, 0.0)
-    assert said == [
-        'Held out of training: 8 of 24 learn, 4 of 12 forget, 16 of 48 retain samples.'
-    ]
+    assert said == ['Held out of training: 8 of 24 learn, 4 of 12 forget, 16 of 48 retain samples.']

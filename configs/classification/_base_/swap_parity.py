@@ -5,7 +5,7 @@ swap = dict(
     phase_settings=dict(
         learn=dict(epochs=5, weights=dict(learn=1.0, retain=0.2, sparsity=0.005)),
         forget=dict(epochs=5, weights=dict(retain=1.0, forget=0.2, sparsity=0.005), bound=105.0),
-    )
+    ),
 )
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True)]

@@ -7,7 +7,7 @@ swap = dict(
     phase_settings=dict(
         learn=dict(epochs=20, weights=dict(learn=0.9, retain=1.0, sparsity=0.005)),
         forget=dict(epochs=20, weights=dict(retain=1.0, forget=0.2, sparsity=0.005), bound=15.0),
-    )
+    ),
 )
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -15,7 +15,7 @@ swap = dict(
             bound=115.0,
             restart_optimizer=True,
         ),
-    )
+    ),
 )
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -44,8 +44,17 @@ class Watched:
 
     @property
     def tolerance(self) -> float:
-        """How far the mean loss of what is kept may rise, in nats."""
+        """How far the mean loss of what is kept may have risen at the end, in nats."""
         return self.options.tolerance * self.chance
+
+    def tolerated(self, look: Look) -> float:
+        """How far it may have risen at a look: by that of chance at first, less and less later.
+
+        What is kept gets worse while the learning rate is high, and recovers when it falls.
+        """
+        done = 1 - min(max(self.phase.end - look.at, 0) / self.length, 1)
+        share = self.options.tolerance
+        return self.chance * max(share, 1 - (1 - share) * done**2)
 
     @property
     def target(self) -> float:
@@ -90,12 +99,12 @@ class Watched:
         }
 
     def harmed(self, start: Look, look: Look) -> list[str]:
-        """Roles of which more is lost since the start of the phase than is tolerated."""
-        rises = self.rises(start, look).items()
-        return [role for role, rise in rises if rise.exceeds(self.tolerance)]
+        """Roles of which more is lost since the start of the phase than is tolerated then."""
+        rises, limit = self.rises(start, look).items(), self.tolerated(look)
+        return [role for role, rise in rises if rise.exceeds(limit)]
 
     def is_good(self, start: Look, look: Look) -> bool:
-        """Whether a state is one to go back to: what is kept is well within the tolerance."""
+        """Whether a state is one to go back to: what is kept is well within what the end may be."""
         return all(c.mean <= self.tolerance / 2 for c in self.rises(start, look).values())
 
     def worsening(self, before: Look, after: Look) -> Change:

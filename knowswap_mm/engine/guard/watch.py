@@ -68,7 +68,9 @@ class HeldOut:
             raise WatchError(problem)
         # In the order of the samples, whoever measured them.
         whole = {role: [row for part in parts for row in part[role]] for role in samples}
-        return {role: {(i, c): x for i, c, x in sorted(rows)} for role, rows in whole.items() if rows}
+        return {
+            role: {(i, c): x for i, c, x in sorted(rows)} for role, rows in whole.items() if rows
+        }
 
     def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
         rows = []

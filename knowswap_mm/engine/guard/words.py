@@ -18,8 +18,10 @@ def harm(watched: Watched, start: Look, good: Look, now: Look, roles: Sequence[s
     phase, parts = watched.phase, []
     for role in roles:
         rise = Change.of(start.nats[role], now.nats[role]).mean
-        parts.append(f'{role} rose by {_nats(rise)}, from {start.mean(role):.2f} to {_mean(now, role)}')
-    text = f'The held-out loss of {" and of ".join(parts)} (tolerated: {watched.tolerance:.2f}), '
+        parts.append(
+            f'{role} rose by {_nats(rise)}, from {start.mean(role):.2f} to {_mean(now, role)}'
+        )
+    text = f'The held-out loss of {" and of ".join(parts)} (tolerated: {watched.tolerated(now):.2f}), '
     text += f'between iterations {good.at} and {now.at} of {phase.name}'
     if watched.forgets and FORGET in now.nats:
         bound = '' if math.isinf(phase.bound) else f'; its bound is {phase.bound:g}'
@@ -75,7 +77,9 @@ def reached(watched: Watched, looks: Sequence[Look]) -> str:
     """That the aims are reached and nothing changes any more."""
     now, parts = looks[-1], []
     if watched.forgets and FORGET in now.nats:
-        parts.append(f'the forget loss is {_mean(now, FORGET)} (that of chance is {watched.chance:.2f})')
+        parts.append(
+            f'the forget loss is {_mean(now, FORGET)} (that of chance is {watched.chance:.2f})'
+        )
     if watched.learns and LEARN in now.nats:
         parts.append(f'the learn loss is {_mean(now, LEARN)}')
     parts.append(f'that of retain is {_mean(now, "retain")}')

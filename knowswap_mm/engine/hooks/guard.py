@@ -115,12 +115,10 @@ class GuardHook(Hook):
         watched = self._watched(runner, phase)
         decision = judge(watched, self._looks, self._good, self._best)
         if decision is None or decision.kind == 'extend':
-            start = self._looks[0]
-            if watched.is_good(start, look):
+            if watched.is_good(self._looks[0], look):
                 self._good = look
-            better = watched.worsening(self._best, look).mean < 0
-            if better and not watched.harmed(start, look):
-                self._best = look
+                if watched.worsening(self._best, look).mean < 0:
+                    self._best = look
             self._keep(runner)
         if decision is None:
             self._warn_of_missing(runner, watched, look)
@@ -223,8 +221,8 @@ def why_off(reader: Any, sizes: dict[str, int]) -> str | None:
         return 'The guard is off: no sample reader knows this kind of host.'
     if not sizes.get(RETAIN):
         return (
-            'The guard is off: no retain samples are held out (a class of fewer than 10 gives none, '
-            'and fewer than 4 samples of a role say nothing).'
+            'The guard is off: no retain samples are held out (a class of fewer than 10 gives '
+            'none, and fewer than 4 samples of a role say nothing).'
         )
     return None
 

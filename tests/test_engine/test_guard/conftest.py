@@ -34,7 +34,10 @@ def guarded(picture_tree, host, any_cost):
         )
         config.swap.update(guard=guard, holdout=holdout)
         hook = dict(type='knowswap_mm.PhaseHook', evaluate_start=False, save_adapter=False)
-        config.custom_hooks = [hook | dict(save_phase_adapters=False), *config.get('custom_hooks', [])]
+        config.custom_hooks = [
+            hook | dict(save_phase_adapters=False),
+            *config.get('custom_hooks', []),
+        ]
         return config
 
     return make

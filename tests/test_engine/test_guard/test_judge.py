@@ -61,10 +61,16 @@ def test_back_when_retain_rose():
 
 
 def test_the_tolerance_is_a_share_of_chance_and_needs_proof():
-    small = look(12, retain=1.0 + 0.15 * CHANCE, forget=5.0)
+    small = look(LENGTH, retain=1.0 + 0.15 * CHANCE, forget=5.0)
     assert decide(watched(), START, small) is None
     strict = watched(options=GuardOptions(tolerance=0.1))
     assert decide(strict, START, small).kind == 'back'
+    # It gets worse while the learning rate is high: what is tolerated shrinks to the end.
+    limits = [watched().tolerated(look(at, retain=1.0)) / CHANCE for at in (0, 50, 75, LENGTH)]
+    assert limits == pytest.approx([1.0, 0.8, 0.55, 0.2])
+    assert decide(strict, START, replace(small, at=50)) is None
+    loose = watched(options=GuardOptions(tolerance=3.0))
+    assert loose.tolerated(small) == loose.tolerated(START) == 3 * CHANCE
     outlier = look(12, retain=1.0, forget=5.0)
     outlier.nats['retain'][3, 0] = 60.0
     assert decide(watched(), START, outlier) is None
@@ -93,7 +99,7 @@ def test_stop_when_gentler_steps_did_not_help():
 
 def test_what_was_learned_is_kept_in_a_later_forget_phase():
     start = look(0, retain=1.0, forget=0.5, learn=0.3)
-    bad = look(12, retain=1.0, forget=5.0, learn=3.0)
+    bad = look(12, retain=1.0, forget=5.0, learn=6.0)
     assert decide(watched(merge_learned=True), start, bad).kind == 'back'
     assert 'learn rose' in decide(watched(merge_learned=True), start, bad).reason
     assert decide(watched(), start, bad) is None
