@@ -219,7 +219,7 @@ def test_decisions_that_make_no_sense(stored, whole, make_config, tmp_path):
 def test_windows_of_accumulation_end_with_a_segment(make_config, tmp_path):
     decisions = [
         dict(at=4, phase=0, kind='back', to=1),
-        dict(at=6, phase=0, kind='extend', iters=1),
+        dict(at=9, phase=0, kind='extend', iters=1),  # where the phase would have ended
         dict(at=12, phase=1, kind='stop'),
     ]
     phases = [learn(iters=6), forget(iters=5)]
