@@ -134,8 +134,9 @@ def test_a_long_tail():
 
 def test_run_and_report_have_the_counts(tmp_path):
     found = dict(
-        samples=4, held_out=5, fraction=1.0, left_out={'with other objects': 3}, other={'boxes of no size': 2},
-        classes=dict(a=4, b=0), available=dict(a=4, b=0), unit='objects', objects=dict(a=6, b=0),
+        samples=4, held_out=5, fraction=1.0, left_out={'with other objects': 3},
+        other={'boxes of no size': 2}, classes=dict(a=4, b=0), available=dict(a=4, b=0),
+        unit='objects', objects=dict(a=6, b=0),
     )  # fmt: skip
     (tmp_path / 'run.json').write_text(json.dumps(dict(roles=dict(learn=found))))
     record = RunFolder.__new__(RunFolder)

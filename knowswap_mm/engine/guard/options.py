@@ -20,8 +20,8 @@ class GuardOptions:
     Attributes:
         looks (int): Looks at the held-out samples in a phase, beside the one at its start; fewer in
             short phases, see :func:`~knowswap_mm.engine.guard.plan.plan_looks`.
-        tolerance (float): How far the mean loss of retain samples may rise above that of the start
-            of the phase, as a share of the loss of chance (ln K).
+        tolerance (float): How far the mean loss of retain samples may have risen at the end of a
+            phase, as a share of the loss of chance (ln K); more is tolerated before.
         steps_back (int): How often a phase may go back to its last good state.
         extend (float): By how much of its length a phase may be extended in all.
     """

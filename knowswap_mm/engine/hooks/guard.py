@@ -22,7 +22,7 @@ from knowswap_mm.roles import RETAIN
 from knowswap_mm.schedule import Decision, SwapPhase
 
 #: A learning rate below this share of that with which its schedule began is low.
-_LOW_RATE = 0.25
+_LOW_RATE = 0.1
 
 
 @HOOKS.register_module()
@@ -39,8 +39,8 @@ class GuardHook(Hook):
 
     Args:
         looks (int): Looks in a phase, beside the one at its start; fewer in short phases.
-        tolerance (float): How far the mean held-out retain loss may rise in a phase, as a share of
-            the loss of chance.
+        tolerance (float): How far the mean held-out retain loss may have risen at the end of a
+            phase, as a share of the loss of chance; more is tolerated before.
         steps_back (int): How often a phase may go back to its last good state.
         extend (float): By how much of its length a phase may be extended in all.
 

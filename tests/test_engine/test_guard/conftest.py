@@ -13,7 +13,7 @@ HOLDOUT = 0.34
 def any_cost():
     """Small batches would not pay for a look."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('knowswap_mm.engine.guard.plan.COST', 1.0)
+        patch.setattr('knowswap_mm.engine.guard.plan.COST', 100.0)
         yield
 
 
