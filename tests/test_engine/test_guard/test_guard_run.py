@@ -49,7 +49,7 @@ def test_a_run_that_no_gentler_step_saves_ends_with_the_model_of_the_start(
     guarded, host, tmp_path, warned
 ):
     phases = [forget(iters=30), learn(iters=30)]
-    runner, recorder = train(guarded(tmp_path, phases, lr=3.0, guard=dict(steps_back=1)))
+    runner, recorder = train(guarded(tmp_path, phases, lr=20.0, guard=dict(steps_back=1)))
     assert kinds(runner) == ['back', 'stop'] and len(recorder.steps) == runner.iter < 60
     assert results(tmp_path, 'phase1_forget')['retain'] > 95
     start, end = weights_of(host), runner.swapper.state_dict()
