@@ -207,7 +207,9 @@ def _end_early(watched: Watched, looks: Sequence[Look]) -> Decision | None:
     now, phase = looks[-1], watched.phase
     if len(looks) < 4 or not now.settled or phase.end - now.at > watched.length / 2:
         return None
-    if not watched.has_aim(now) or any(watched.missing(look) for look in looks[-2:]):
+    if not watched.has_aim(now) or set(now.nats) != set(looks[0].nats):
+        return None
+    if any(watched.missing(look) for look in looks[-2:]):
         return None
     if not watched.is_good(looks[0], now):  # the rest of the phase may bring something back
         return None

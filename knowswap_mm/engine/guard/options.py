@@ -27,13 +27,13 @@ class GuardOptions:
     """
 
     looks: int = 8
-    tolerance: float = 0.2
+    tolerance: float = 0.15
     steps_back: int = 2
     extend: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole(f'{_KEY}.looks', self.looks, 1, 8)
-        check_number(f'{_KEY}.tolerance', self.tolerance, '> 0', 0.2)
+        check_number(f'{_KEY}.tolerance', self.tolerance, '> 0', 0.15)
         check_whole(f'{_KEY}.steps_back', self.steps_back, 0, 2)
         check_number(f'{_KEY}.extend', self.extend, '>= 0', 1.0)
 
@@ -49,7 +49,7 @@ class GuardOptions:
         """
         given = swap.get('guard', True)
         if not isinstance(given, (bool, Mapping)):
-            fix = 'use True, False or e.g. dict(looks=8, tolerance=0.2)'
+            fix = 'use True, False or e.g. dict(looks=8, tolerance=0.15)'
             raise ConfigError(_KEY, given, 'neither a flag nor a dict', fix)
         options = {} if isinstance(given, bool) else dict(given)
         check_keys(_KEY, options, cls.__dataclass_fields__)

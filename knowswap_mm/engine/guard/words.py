@@ -21,7 +21,9 @@ def harm(watched: Watched, start: Look, good: Look, now: Look, roles: Sequence[s
         parts.append(
             f'{role} rose by {_nats(rise)}, from {start.mean(role):.2f} to {_mean(now, role)}'
         )
-    text = f'The held-out loss of {" and of ".join(parts)} (tolerated: {watched.tolerated(now):.2f}), '
+    text = (
+        f'The held-out loss of {" and of ".join(parts)} (tolerated: {watched.tolerated(now):.2f}), '
+    )
     text += f'between iterations {good.at} and {now.at} of {phase.name}'
     if watched.forgets and FORGET in now.nats:
         bound = '' if math.isinf(phase.bound) else f'; its bound is {phase.bound:g}'

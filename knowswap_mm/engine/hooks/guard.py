@@ -54,7 +54,7 @@ class GuardHook(Hook):
     def __init__(
         self,
         looks: int = 8,
-        tolerance: float = 0.2,
+        tolerance: float = 0.15,
         steps_back: int = 2,
         extend: float = 1.0,
     ) -> None:
@@ -71,8 +71,8 @@ class GuardHook(Hook):
         """Say what is watched, or why nothing is."""
         self._held = HeldOut(runner.train_dataloader, runner.swap_schedule.batch_size)
         sizes = self._held.dataset.held_out_sizes
-        said = why_off(runner.swapper.samples, sizes)
-        if said is None:
+        off = said = why_off(runner.swapper.samples, sizes)
+        if off is None:
             plans = [self._plan_of(runner, phase) for phase in runner.swap_schedule.base.phases]
             pairs = zip(runner.swap_schedule.phases, plans, strict=True)
             parts = [f'{phase.name} {_described(plan)}' for phase, plan in pairs]
@@ -82,8 +82,9 @@ class GuardHook(Hook):
         if phase.begin < runner.iter < phase.end:  # resumed
             self._plan = self._plan_of(runner, phase)
             if self._plan is None or self._phase != phase.index:
-                runner.logger.warning(f'{phase.name} is not watched: its start was not.')
                 self._forget()
+                if off is None:
+                    runner.logger.info(f'{phase.name} is not watched: nobody saw its start.')
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
@@ -177,7 +178,7 @@ class GuardHook(Hook):
     def _look(self, runner: Any, phase: SwapPhase, done: int) -> Look | None:
         """Look at the present state; if that fails, the phase is not watched any more."""
         try:
-            nats = self._held.measure(runner, self._plan.samples)
+            nats = self._held.measure(runner, self._plan.samples(phase, done))
         except WatchError as error:
             runner.logger.warning(f'The guard does not watch {phase.name} any more: {error}')
             self._forget()
@@ -222,7 +223,8 @@ def why_off(reader: Any, sizes: dict[str, int]) -> str | None:
     if not sizes.get(RETAIN):
         return (
             'The guard is off: no retain samples are held out (a class of fewer than 10 gives '
-            'none, and fewer than 4 samples of a role say nothing).'
+            'none, fewer than 4 samples of a role say nothing, and a run that began without a guard '
+            'goes on so).'
         )
     return None
 
@@ -230,7 +232,7 @@ def why_off(reader: Any, sizes: dict[str, int]) -> str | None:
 def _described(plan: LookPlan | None) -> str:
     if plan is None:
         return 'is too short for it'
-    counts = ', '.join(f'{n} {role}' for role, n in plan.samples.items())
+    counts = ', '.join(f'{n} {role}' for role, n in plan.ends.items())
     return f'every {plan.every} iterations ({counts})'
 
 

@@ -41,7 +41,7 @@ def test_looks_by_image_and_class(task, tmp_path, any_cost, script, monkeypatch)
         assert found.keys() == end.nats[role].keys() and found != end.nats[role]
     hook = next(h for h in runner.hooks if type(h).__name__ == 'GuardHook')
     state, modes = torch.get_rng_state(), [m.training for m in runner.swapper.modules()]
-    again = hook._held.measure(runner, hook._plan.samples)
+    again = hook._held.measure(runner, hook._plan.ends)
     assert again == end.nats  # a pure function of the weights
     assert torch.equal(state, torch.get_rng_state())
     assert modes == [m.training for m in runner.swapper.modules()]

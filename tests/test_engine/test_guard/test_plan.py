@@ -25,9 +25,9 @@ def due(plan, phase):
 def test_eight_looks_in_a_long_phase():
     phase = phase_of()
     plan = plan_looks(phase, HELD, 8)
-    assert plan.samples == dict(forget=10, retain=64)
+    assert plan.ends == plan.inside == dict(forget=10, retain=64)
     assert due(plan, phase) == [23, 36, 49, 62, 75, 88, 101, 110]  # behind the first phase
-    assert plan_looks(phase_of(merge_learned=True), HELD, 8).samples == HELD
+    assert plan_looks(phase_of(merge_learned=True), HELD, 8).ends == HELD
 
 
 def test_a_phase_that_grew_is_looked_at_at_its_new_end():
@@ -39,10 +39,14 @@ def test_a_phase_that_grew_is_looked_at_at_its_new_end():
 
 def test_short_phases_and_small_roles():
     assert plan_looks(phase_of(iters=12), HELD, 8).every == 6  # not nearer than five iterations
-    assert plan_looks(phase_of(iters=3), HELD, 8) is not None
+    assert plan_looks(phase_of(iters=3), HELD, 8).inside == {}
+    plan = plan_looks(phase_of(iters=30, batch=80), HELD, 8)
+    assert plan.ends == dict(forget=9, retain=62) and plan.inside == dict(forget=4, retain=27)
+    assert plan.samples(phase_of(iters=30), 10) == plan.samples(phase_of(iters=30), 40) == plan.ends
+    assert plan.samples(phase_of(iters=30), 20) == plan.inside
     assert plan_looks(phase_of(iters=3, batch=8), HELD, 8) is None  # two images would be too many
     assert plan_looks(phase_of(), dict(HELD, retain=0), 8) is None
-    assert plan_looks(phase_of(), dict(HELD, forget=0), 8).samples == dict(retain=64)
+    assert plan_looks(phase_of(), dict(HELD, forget=0), 8).ends == dict(retain=64)
 
 
 def test_windows_of_accumulation():
@@ -64,5 +68,7 @@ def test_the_cost_is_bounded(iters, batch, looks, held):
     times = due(plan, phase)
     assert times[-1] == phase.end and len(times) <= looks
     assert all(b - a >= APART for a, b in zip(times[:-2], times[1:-1], strict=True))
-    assert sum(plan.samples.values()) * (len(times) + 1) <= COST * iters * phase.batch_size
-    assert all(4 <= n <= held[role] for role, n in plan.samples.items())
+    cost = sum(sum(plan.samples(phase, at).values()) for at in (phase.begin, *times))
+    assert cost <= COST * iters * phase.batch_size
+    for found in (plan.ends, plan.inside):
+        assert all(4 <= n <= held[role] for role, n in found.items())
