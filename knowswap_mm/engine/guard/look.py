@@ -18,7 +18,7 @@ class Look:
 
     Attributes:
         at (int): Iterations of the run that are behind the state.
-        rate (float): Learning rate of the next iteration.
+        rate (float): Learning rate with which the schedule starts that the next iteration is under.
         settled (bool): Whether the learning rate is low, or none of a schedule.
         nats (dict[str, Nats]): Losses by role.
     """

@@ -17,19 +17,16 @@ def harm(watched: Watched, start: Look, good: Look, now: Look, roles: Sequence[s
     """What got worse, when, and what happened meanwhile."""
     phase, parts = watched.phase, []
     for role in roles:
-        rise = Change.of(start.nats[role], now.nats[role]).mean
-        parts.append(
-            f'{role} rose by {_nats(rise)}, from {start.mean(role):.2f} to {_mean(now, role)}'
-        )
-    text = (
-        f'The held-out loss of {" and of ".join(parts)} (tolerated: {watched.tolerated(now):.2f}), '
-    )
+        rise = _nats(Change.of(start.nats[role], now.nats[role]).mean)
+        parts.append(f'{role} rose by {rise}, from {_mean(start, role)} to {_mean(now, role)}')
+    text = f'The held-out loss of {" and of ".join(parts)} '
+    text += f'(tolerated: {watched.tolerated(now):.2f}), '
     text += f'between iterations {good.at} and {now.at} of {phase.name}'
     if watched.forgets and FORGET in now.nats:
         bound = '' if math.isinf(phase.bound) else f'; its bound is {phase.bound:g}'
         text += f', when the forget loss went from {_mean(good, FORGET)} to {_mean(now, FORGET)}'
         text += f' (that of chance is {watched.chance:.2f}{bound})'
-    return f'{text}, at a learning rate of {now.rate:.2g}.'
+    return f'{text}, at a learning rate of {now.rate:.2g} where its schedule starts.'
 
 
 def what_to_change(watched: Watched, now: Look) -> str:

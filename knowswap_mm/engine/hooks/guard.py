@@ -186,7 +186,7 @@ class GuardHook(Hook):
         group = runner.optim_wrapper.optimizer.param_groups[0]
         first = group.get('initial_lr', group['lr'])
         settled = not runner.param_schedulers or group['lr'] <= _LOW_RATE * first
-        look = Look(done, group['lr'], settled, nats)
+        look = Look(done, first, settled, nats)
         means = ', '.join(f'{role} {look.mean(role):.3f}' for role in nats)
         runner.logger.info(f'Held-out losses after iteration {done}: {means}')
         return look
@@ -223,8 +223,8 @@ def why_off(reader: Any, sizes: dict[str, int]) -> str | None:
     if not sizes.get(RETAIN):
         return (
             'The guard is off: no retain samples are held out (a class of fewer than 10 gives '
-            'none, fewer than 4 samples of a role say nothing, and a run that began without a guard '
-            'goes on so).'
+            'none, fewer than 4 samples of a role say nothing, and a run that began without a '
+            'guard goes on so).'
         )
     return None
 
