@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
 from mmengine.optim import _ParamScheduler as ParamScheduler
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -159,6 +160,11 @@ class OpenMask2FormerHead:
 def goes_on(runner: Runner) -> bool:
     """Whether a run goes on from a checkpoint of a swap; runners of others never do."""
     return isinstance(runner, OpenRunner) and bool(runner.resumes)
+
+
+def window_of(optim_wrapper: OptimWrapper) -> int:
+    """Iterations of a window of gradient accumulation."""
+    return optim_wrapper._accumulative_counts
 
 
 def version_of(tensor: Tensor) -> int:

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler import ConstantLR
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -265,6 +266,12 @@ def test_functions_of_torch():
     assert shaped.tolist() == x.view(2, 3).tolist() and not shaped._is_view()
     shaped.sum().backward()
     assert y.grad.tolist() == [1.0] * 6
+
+
+def test_windows_of_accumulation():
+    parameter = nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=0.1), accumulative_counts=3)
+    assert compat.window_of(wrapper) == 3
 
 
 def test_the_compiler_says_what_it_cannot_do():

@@ -78,6 +78,12 @@ def test_the_optimizer_is_new_where_the_official_one_is(name):
         assert phase.merge_learned == (phase.kind == 'forget' and learned)
 
 
+@pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])
+def test_there_is_no_guard(name):
+    """All samples train, and every phase has the length that its config says."""
+    assert load(name).swap.guard is False
+
+
 @pytest.mark.parametrize('cell', CELLS)
 @pytest.mark.parametrize('order', TWO)
 def test_cells_of_classification(cell, order):

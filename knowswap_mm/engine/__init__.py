@@ -2,6 +2,7 @@
 
 from knowswap_mm.engine.hooks.block_profile import BlockProfileHook
 from knowswap_mm.engine.hooks.checkpoint import SwapCheckpointHook
+from knowswap_mm.engine.hooks.guard import GuardHook
 from knowswap_mm.engine.hooks.importance import FisherHook, SaliencyMaskHook
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
 from knowswap_mm.engine.hooks.phase import PhaseHook
@@ -19,6 +20,7 @@ __all__ = [
     'BlockProfileHook',
     'DeviceScalarsHook',
     'FisherHook',
+    'GuardHook',
     'NonfiniteHook',
     'PhaseHook',
     'PreemptionHook',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
+from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, reason_of
@@ -71,12 +73,14 @@ def complete_hooks(cfg: Config) -> None:
     """Add to a config, in place, the hooks that a swap needs, and take away those set to None.
 
     Raises:
-        ConfigError: If ``swap.nonfinite`` cannot be used.
+        ConfigError: If ``swap.nonfinite``, ``swap.guard`` or ``swap.holdout`` cannot be used.
     """
     hooks = list(cfg.get('custom_hooks') or [])
     settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
     untrained = dict(action=cfg['swap'].get('untrained', 'stop'))
     added = dict(Phase={}, Nonfinite=settings, Untrained=untrained, Preemption={}, Stall={})
+    if (options := GuardOptions.from_swap(cfg['swap'])) is not None:
+        added['Guard'] = asdict(options)
     for name, arguments in added.items():
         kind = f'knowswap_mm.{name}Hook'
         if not any(hook['type'] == kind for hook in hooks):

@@ -15,6 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
@@ -133,6 +134,7 @@ class SwapRunner(CheckedRunner):
             raise ConfigError('train_dataloader', None, 'there is no training data', fix)
         config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
+        config.setdefault('holdout', self._held_share())
         dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
             fix = "use type='knowswap_mm.RoleDataset'"
@@ -199,6 +201,18 @@ class SwapRunner(CheckedRunner):
         if configs:
             self.param_schedulers = self.build_param_scheduler(configs)
 
+    def _held_share(self) -> float:
+        """The share of each class that is held out: that of the run that goes on, if one does."""
+        if not self.has_loaded:
+            self.resume_point = ResumePoint(
+                self.work_dir, self.resumes, self.weights_file, self.launches, self.config_hash
+            )
+            if self.resume_point.resumes:  # a run of an earlier version held nothing out
+                stored = self.resume_point.stored('holdout')
+                return stored if isinstance(stored, float) else 0.0
+        # Without a reader nobody could look at them.
+        return held_share(self.cfg['swap']) if self.swapper.samples is not None else 0.0
+
     def load_or_resume(self) -> None:
         """Load the weights that the config names.
 
@@ -206,12 +220,9 @@ class SwapRunner(CheckedRunner):
             CheckpointError: If a host would train whose weights were never loaded.
         """
         training = self.swap_schedule is not None
-        if training and not self.has_loaded:
-            point = ResumePoint(
-                self.work_dir, self.resumes, self.weights_file, self.launches, self.config_hash
-            )
+        point = self.resume_point
+        if training and not self.has_loaded and point is not None:
             self.begin_with(point.path, point.resumes)
-            self.resume_point = point
             if point.missing:
                 here = self.work_dir
                 self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')

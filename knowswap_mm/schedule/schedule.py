@@ -111,7 +111,7 @@ def changed_phases(
 
 _KEYS = (
     'phases', 'order', 'phase_settings', 'recipe', 'classes', 'allow_random_host', 'nonfinite',
-    'untrained',
+    'untrained', 'guard', 'holdout',
 )  # fmt: skip
 #: What a config says of a number that the recipe chooses, and the only ``swap.recipe``.
 AUTO = 'auto'

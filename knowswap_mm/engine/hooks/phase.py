@@ -185,6 +185,7 @@ class PhaseHook(Hook):
                 schedule=runner.swap_schedule.base.to_dict(),
                 decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
                 plan=runner.plan.to_list(),
+                holdout=runner.train_dataloader.dataset.holdout,
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
             )
