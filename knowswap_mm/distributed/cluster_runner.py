@@ -62,6 +62,7 @@ class ClusterRunner(TidyRunner):
         self._lock = WorkDirLock(self.work_dir, self.launches)
         try:
             on_rank_0(self._lock.acquire)
+            self.prepare()
             if is_main_process():
                 self.dump_config()
             return super().train()
@@ -72,6 +73,9 @@ class ClusterRunner(TidyRunner):
         finally:
             self._lock.release()
             self._lock = None
+
+    def prepare(self) -> None:
+        """What comes before the config is written, alone in the work dir."""
 
     def dump_config(self) -> None:
         """Write the config into the work dir, but not over that of a run that trains there."""

@@ -102,13 +102,12 @@ class SwapRunner(CheckedRunner):
         return self.bare_model
 
     def train(self) -> Any:
-        """Resolve the schedule, check everything that can be checked, and train.
+        """Train.
 
         Raises:
             ConfigError: If the config does not fit the data or the model.
             PhaseError: If losses or weights are not finite.
         """
-        self._resolve()
         try:
             return self._train()
         except PhaseError as error:
@@ -124,7 +123,12 @@ class SwapRunner(CheckedRunner):
                     hook.explain(self, error)
             raise
 
-    def _resolve(self) -> None:
+    def prepare(self) -> None:
+        """Resolve the schedule, and check everything that can be checked.
+
+        Raises:
+            ConfigError: If the config does not fit the data or the model.
+        """
         if not isinstance(self.swapper, RoleModel):
             fix = "use model = dict(type='knowswap_mm.KnowledgeSwapper', host=...)"
             raise ConfigError('model.type', type(self.swapper).__name__, 'is no swapper', fix)

@@ -154,6 +154,7 @@ def test_run_and_report_have_the_counts(tmp_path):
     assert record.problems == []
     for other in ('{}', '{"roles": [1]}', '{"roles": {"learn": {"samples": 1}}}'):
         (tmp_path / 'run.json').write_text(other)
-        record.__dict__.pop('counts')
+        for read in ('counts', 'record'):
+            record.__dict__.pop(read)
         assert Data().blocks(record) == []
     assert 'run.json cannot be read' in record.problems[0]

@@ -84,6 +84,7 @@ def test_the_record_of_a_run_has_the_counts(tmp_path):
     assert data_manifest(dataset)['roles']['learn']['samples'] == 2
     assert role_counts.role_counts(dataset.views)['learn'] == dict(
         samples=2,
+        held_out=0,
         fraction=1.0,
         classes=dict(bee=1, ant=1),
         available=dict(bee=1, ant=1),

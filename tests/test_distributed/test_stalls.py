@@ -1,6 +1,7 @@
 """Processes that wait for one that does not come end in time and say which it is."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def test_torchrun_goes_on_by_itself_after_a_death(make_config, tmp_path):
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-4000:]
-    assert 'Resumed at iteration 4' in said
+    # Rank 0 may still have been writing the checkpoint of iteration 4.
+    assert re.search('Resumed at iteration [24]', said)
     assert_same_weights(*(weights_of(tmp_path / n / 'phase1_learn.pth') for n in ('whole', 'died')))
 
 

@@ -97,7 +97,7 @@ def test_unknown_key_anywhere(make, picture_tree):
     config = make(picture_tree)
     keys = list(ours(config.to_dict()))
     assert len(keys) > 20 and 'audit.settings.LinearProbe' in keys
-    RUNNERS.build(copy.deepcopy(config))._resolve()
+    RUNNERS.build(copy.deepcopy(config)).prepare()
     for key in keys:
         skipped = ('type', '0', 'priority', 'constructor', 'paramwise_cfg')
         names = [name for name in place_of(config, key) if name not in skipped]
@@ -106,7 +106,7 @@ def test_unknown_key_anywhere(make, picture_tree):
         changed = copy.deepcopy(config)
         place_of(changed, key)[name] = 5
         try:
-            RUNNERS.build(changed)._resolve()
+            RUNNERS.build(changed).prepare()
         except ConfigError as error:
             caught = error
         else:
@@ -125,7 +125,7 @@ def test_a_kind_that_is_none_in_phase_settings(picture_tree):
 
 
 def test_settings_of_a_kind_that_the_order_lacks_are_told(picture_tree, capfd):
-    RUNNERS.build(with_order(picture_tree))._resolve()
+    RUNNERS.build(with_order(picture_tree)).prepare()
     told = ''.join(capfd.readouterr())
     assert "swap.phase_settings.forget is not used: the order 'learn' has no such phase" in told
 

@@ -87,7 +87,7 @@ def test_state_of_a_repository(tmp_path):
 def test_the_hash_of_the_data(make_config, picture_tree, tmp_path):
     def manifest(tree, **changes):
         runner = RUNNERS.build(make_config(tmp_path / 'run', tree, **changes))
-        runner._resolve()
+        runner.prepare()
         return data_manifest(runner._train_dataloader['dataset'])
 
     first = manifest(picture_tree)

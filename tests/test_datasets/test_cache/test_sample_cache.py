@@ -257,8 +257,8 @@ class TestConfigErrors:
             (dict(size=True), 'cache.size', True, 'no size'),
             (dict(where='cloud'), 'cache.where', 'cloud', 'unknown place'),
             (dict(folder='x'), 'cache.folder', 'x', 'memory has no folder'),
-            (dict(deterministic='Resize'), 'cache.deterministic', 'Resize', 'no list'),
-            (dict(deterministic=[3]), 'cache.deterministic', [3], 'no list'),
+            (dict(deterministic='Resize'), 'cache.deterministic', 'Resize', 'not a list'),
+            (dict(deterministic=[3]), 'cache.deterministic', [3], 'not a list'),
             (dict(deterministic=['No']), 'cache.deterministic', 'No', 'unknown transform'),
         ],
     )
