@@ -19,6 +19,7 @@ from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.registry import name_types
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.swap_configs import schedule_of
 
 REPOSITORY = Path(__file__).parents[1]
 FILES = sorted((REPOSITORY / 'configs').rglob('*.py'))
@@ -124,7 +125,7 @@ def test_swap_schedule_resolves(path):
     assert cfg.default_hooks.runtime_info == dict(type='knowswap_mm.DeviceScalarsHook')
     check_config(name_types(cfg))
     batch = cfg.train_dataloader.batch_size
-    schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
+    schedule = schedule_of(cfg, SIZES)
     PhaseSchedulers(cfg.get('param_scheduler'), schedule)
     assert all(phase.batch_size == batch for phase in schedule.phases)
     if path.parent.name == 'baselines':  # named after what they do
