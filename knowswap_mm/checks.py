@@ -32,7 +32,7 @@ def check_number(key: str, value: Any, limits: str, example: float | str) -> Non
     """Require a finite number within ``limits``.
 
     They are as the message shows them: ``> 0``, ``>= 0``, ``in (0, 1]`` or ``in [0, 1)``. An
-    ``example`` that is a text is the whole of the fix.
+    ``example`` that is a string is the whole of the fix.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not abs(value) < 1e300 or not _within(value, limits):
@@ -55,16 +55,16 @@ def check_choice(key: str, value: Any, known: Iterable[str], what: str = 'choice
 
 
 def check_text(key: str, value: Any, example: str) -> None:
-    """Require text that is not empty."""
+    """Require a string that is not empty."""
     if not isinstance(value, str) or not value:
-        raise ConfigError(key, value, 'no text', f'e.g. {example!r}')
+        raise ConfigError(key, value, 'not a string, or an empty one', f'e.g. {example!r}')
 
 
 def check_texts(key: str, value: Any, example: str) -> None:
-    """Require a list of texts such as ``example``."""
+    """Require a list of strings such as ``example``."""
     listed = isinstance(value, (list, tuple))
     if not listed or not all(isinstance(each, str) and each for each in value):
-        raise ConfigError(key, value, 'no list of texts', f'e.g. [{example!r}]')
+        raise ConfigError(key, value, 'not a list of strings', f'e.g. [{example!r}]')
 
 
 def check_patterns(key: str, value: Any) -> None:

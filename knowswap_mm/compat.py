@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
 from mmengine.optim import _ParamScheduler as ParamScheduler
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -74,6 +75,10 @@ class OpenRunner(Runner):
         """Put the training loop where a checkpoint was written: epochs and iterations done."""
         self.train_loop._epoch, self.train_loop._iter = epoch, iteration
 
+    def set_length(self, iterations: int) -> None:
+        """Let the training loop end after so many iterations."""
+        self.train_loop._max_iters = iterations
+
     def change_seed(self, seed: int) -> None:
         """Seed the process anew, as the config's ``randomness`` says."""
         self._randomness_cfg.update(seed=seed)
@@ -107,6 +112,25 @@ class OpenCheckpointHook(CheckpointHook):
         self.save_step(runner, step, meta)
 
 
+class OpenScheduler(ParamScheduler):
+    """mmengine's scheduler of the learning rate, with a curve of its own.
+
+    Args:
+        optimizer (Optimizer | OptimWrapper): What it steers.
+        **span: ``begin``, ``end`` and ``by_epoch``.
+    """
+
+    def __init__(self, optimizer: Any, **span: Any) -> None:
+        super().__init__(optimizer, 'lr', **span)
+
+    def factor(self, step: int) -> float:
+        """What the first rate is multiplied by in a step, from 0; to be replaced."""
+        return 1.0
+
+    def _get_value(self) -> list[float]:
+        return [value * self.factor(self.last_step) for value in self.base_values]
+
+
 class NoticesNewWeights(nn.Module):
     """Mixin of modules that are told before their weights are moved, cast or loaded."""
 
@@ -136,6 +160,11 @@ class OpenMask2FormerHead:
 def goes_on(runner: Runner) -> bool:
     """Whether a run goes on from a checkpoint of a swap; runners of others never do."""
     return isinstance(runner, OpenRunner) and bool(runner.resumes)
+
+
+def window_of(optim_wrapper: OptimWrapper) -> int:
+    """Iterations of a window of gradient accumulation."""
+    return optim_wrapper._accumulative_counts
 
 
 def version_of(tensor: Tensor) -> int:

@@ -47,6 +47,7 @@ DATA_SAMPLERS = _child('data sampler', parents.DATA_SAMPLERS, 'datasets.sampler'
 HOOKS = _child('hook', parents.HOOKS, 'engine')
 RUNNERS = _child('runner', parents.RUNNERS, 'engine')
 OPTIM_WRAPPERS = _child('optim wrapper', parents.OPTIM_WRAPPERS, 'engine')
+PARAM_SCHEDULERS = _child('parameter scheduler', parents.PARAM_SCHEDULERS, 'engine')
 LOG_PROCESSORS = _child('log processor', parents.LOG_PROCESSORS, 'engine')
 METRICS = _child('metric', parents.METRICS, 'evaluation')
 EVALUATORS = _child('evaluator', parents.EVALUATOR, 'audit')
@@ -54,6 +55,8 @@ EVALUATORS = _child('evaluator', parents.EVALUATOR, 'audit')
 AUDITS = _own('audit', 'audit')
 #: By the class name of a host: functions that make published checkpoints of it fit.
 HOST_FIXES = _own('host fix', 'models.host_fixes')
+#: Read losses and features by sample off a kind of host.
+SAMPLE_READERS = _own('sample reader', 'models.samples')
 #: Changes that make a host faster.
 ACCELERATIONS = _own('acceleration', 'acceleration')
 #: Draw the samples and predictions of a task.

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler import ConstantLR
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -133,6 +134,31 @@ def test_a_run_begins_where_it_is_put_and_its_workers_end(runner):
     assert not any(worker.is_alive() for worker in workers)
 
 
+@pytest.mark.parametrize('persistent', [True, False])
+def test_a_run_gets_another_length_and_data_from_another_place(persistent, runner):
+    runner.begin_with(None, False)
+    sampler = dict(type='InfiniteSampler', shuffle=False)
+    loader = dict(runner.loader_config('train'), persistent_workers=persistent, sampler=sampler)
+    runner.set_training(loader, dict(runner.train_loop_config))
+    loop, seen = runner.train_loop, []
+    assert runner.max_iters == 3
+
+    def before_train_iter(batch_idx, data_batch):
+        seen.append(data_batch.tolist())
+        if len(seen) == 2:
+            runner.set_length(5)
+            loop.dataloader_iterator.skip_iter(3)  # what was prefetched is thrown away
+
+    runner.call_hook = lambda name, **given: (
+        before_train_iter(**given) if name == 'before_train_iter' else None
+    )
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    loop.run()
+    assert runner.max_iters == runner.iter == 5
+    assert seen == [[0.0, 1.0], [2.0, 3.0], [6.0, 7.0], [0.0, 1.0], [2.0, 3.0]]
+    runner.end_workers()
+
+
 def test_the_saving_of_a_periodic_checkpoint_is_replaced(runner):
     class Hook(compat.OpenCheckpointHook):
         def save_step(self, runner, step, meta):
@@ -157,6 +183,20 @@ def test_a_stored_history_has_the_fields_that_are_read():
 def test_a_scheduler_is_one():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     assert isinstance(ConstantLR(optimizer), compat.ParamScheduler)
+
+
+def test_a_scheduler_has_a_curve_of_its_own():
+    class Halves(compat.OpenScheduler):
+        def factor(self, step):
+            return 0.5**step
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0)
+    scheduler, rates = Halves(optimizer, end=3, by_epoch=False), []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [8, 4, 2, 2]
 
 
 def test_a_module_is_told_of_new_weights():
@@ -226,6 +266,12 @@ def test_functions_of_torch():
     assert shaped.tolist() == x.view(2, 3).tolist() and not shaped._is_view()
     shaped.sum().backward()
     assert y.grad.tolist() == [1.0] * 6
+
+
+def test_windows_of_accumulation():
+    parameter = nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=0.1), accumulative_counts=3)
+    assert compat.window_of(wrapper) == 3
 
 
 def test_the_compiler_says_what_it_cannot_do():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from knowswap_mm.engine.recipe import Facts, Recipe
 from knowswap_mm.schedule import SwapSchedule
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -51,6 +52,16 @@ def phases(cfg, processes=1):
 
 
 @pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])
+def test_nothing_is_left_to_the_recipe(name):
+    cfg, given = load(name), load(name).to_dict()
+    sizes = {role: 1 for role in SIZES}
+    assert (
+        not Recipe(cfg).resolve(cfg, Facts(SIZES, sizes, cfg.train_dataloader.batch_size)).entries
+    )
+    assert cfg.to_dict() == given and "'auto'" not in str(given)
+
+
+@pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])
 def test_the_optimizer_is_new_where_the_official_one_is(name):
     """Its segmentor builds a trainer for each phase; the others keep one optimizer."""
     cfg = load(name)
@@ -65,6 +76,12 @@ def test_the_optimizer_is_new_where_the_official_one_is(name):
     for position, phase in enumerate(found):
         learned = any(earlier.kind == 'learn' for earlier in found[:position])
         assert phase.merge_learned == (phase.kind == 'forget' and learned)
+
+
+@pytest.mark.parametrize('name', [*CLASSIFIERS, *DETECTORS, *SEGMENTORS])
+def test_there_is_no_guard(name):
+    """All samples train, and every phase has the length that its config says."""
+    assert load(name).swap.guard is False
 
 
 @pytest.mark.parametrize('cell', CELLS)

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
 from knowswap_mm.audit.readers import UnitReader
+from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.datasets.host_config import inner_config, set_pipeline
 from knowswap_mm.datasets.role_dataset import RoleDataset
 from knowswap_mm.datasets.seeding import derive_seed
@@ -61,6 +62,7 @@ class AuditData:
                 key = f'{split}_dataloader.dataset.roles'
                 raise ConfigError(key, list(data.get('roles', ())), 'no forget data', fix)
             data['classes'] = copy.deepcopy(config['swap']['classes'])
+        configs[TRAIN].setdefault('holdout', held_share(config['swap']))
         self.batch_size = reader.batch_size or loaders[TEST].get('batch_size', 32)
         #: For measuring the metrics of the host as a test would.
         self.metric_batch_size = loaders[TEST].get('batch_size', 32)

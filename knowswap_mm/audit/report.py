@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from knowswap_mm.audit.statistics import Estimate, Verdict
-from knowswap_mm.io.files import write_text
+from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.runs.files import AUDIT_FILE, AUDIT_PAGE
 from knowswap_mm.visualization.tables import markdown_table, table_cell
 
@@ -142,8 +141,8 @@ class AuditReport:
         folder = Path(folder)
         page = folder / AUDIT_PAGE
         write_text(page, self.page())
-        text = json.dumps(_finite(self.to_dict()), indent=1, ensure_ascii=False, default=float)
-        write_text(folder / AUDIT_FILE, text + '\n')
+        options = dict(indent=1, ensure_ascii=False, default=float)
+        write_json(folder / AUDIT_FILE, _finite(self.to_dict()), **options)
         return page
 
 

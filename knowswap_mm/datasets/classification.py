@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from knowswap_mm.datasets.host_config import inner_config, inner_datasets
 from knowswap_mm.datasets.images import SUFFIXES, image_root, is_junk, skipped_files
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError, FileError
-from knowswap_mm.io.files import write_text
+from knowswap_mm.io.files import write_json
 from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_text, split_lines
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import FORGET
@@ -117,7 +116,7 @@ class ClassificationRoleView(RoleView):
         data_list = [dict(img_path=name, gt_label=labels[i['gt_label']]) for name, i in pairs]
         content = dict(metainfo=dict(classes=list(classes)), data_list=data_list)
         path = folder / 'pictures.json'
-        write_text(path, json.dumps(content, ensure_ascii=False, indent=1))
+        write_json(path, content, indent=1, ensure_ascii=False)
         config = dict(
             type='mmpretrain.BaseDataset',
             ann_file=str(path),

@@ -29,7 +29,7 @@ from knowswap_mm.datasets.images import absolute
 from knowswap_mm.datasets.role_counts import MANY, RoleCounts, listed_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.io.files import cache_folder, holds, write_cached, write_text
+from knowswap_mm.io.files import cache_folder, holds, write_cached, write_json
 from knowswap_mm.registry import DATASETS
 from knowswap_mm.roles import LEARN
 
@@ -196,7 +196,7 @@ class CocoRoleView(RoleView):
         """Compare the files with the json, and load them as its boxes count pixels."""
         if self.image_check.remote:
             return
-        images = [self.source.images[int(position)] for position in self.indices]
+        images = [self.source.images[int(position)] for position in self._served]
         folder = self.host.data_prefix['img']
         paths = [os.path.join(folder, image['file_name']) for image in images]
         check_there(self.key, paths, self.on_bad_sample)
@@ -280,8 +280,12 @@ class CocoRoleView(RoleView):
         return data_info
 
     def host_index(self, position: int) -> int:
-        """The written json holds the images of the view in its order."""
+        """The written json holds the images of the view in its order, held out ones last."""
         return position
+
+    @property
+    def _served(self) -> np.ndarray:
+        return np.concatenate([self.indices, self.held_out])
 
     def write_plain(
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
@@ -304,7 +308,7 @@ class CocoRoleView(RoleView):
         categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
         content = dict(images=images, annotations=annotations, categories=categories)
         path = folder / 'objects.json'
-        write_text(path, json.dumps(content))
+        write_json(path, content, indent=None)
         config = copy.deepcopy(dict(self.dataset))
         config.update(
             ann_file=str(path),
@@ -318,7 +322,7 @@ class CocoRoleView(RoleView):
     def _write(self, classes: ClassRoles) -> Path:
         images, annotations = [], []
         any_own = min(self._label_of[number] for number in self._own)
-        for position in self.indices:
+        for position in self._served:
             image = self.source.images[int(position)]
             number = len(images) + 1
             images.append(dict(image, id=number, source_id=image['id']))

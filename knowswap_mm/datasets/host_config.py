@@ -123,7 +123,7 @@ def inner_datasets(dataset: Any) -> list[Any]:
 
 def inner_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config of the first data set within wrappers; the config itself if it is none."""
-    while 'pipeline' not in config:
+    while is_wrapper(config):
         inner = config.get('dataset') or (config.get('datasets') or [None])[0]
         if not isinstance(inner, Mapping):
             break
@@ -138,11 +138,6 @@ def set_pipeline(config: Any, steps: Sequence[Any]) -> None:
         return
     for each in config.get('datasets') or [config['dataset']]:
         set_pipeline(each, steps)
-
-
-def is_wrapper(config: Mapping[str, Any]) -> bool:
-    """Whether a config describes a wrapper."""
-    return isinstance(config.get('dataset'), Mapping) or isinstance(config.get('datasets'), list)
 
 
 _XML = (
@@ -166,15 +161,21 @@ _WRAPPERS = dict(
 )
 
 
+def is_wrapper(config: Mapping[str, Any]) -> bool:
+    """Whether a config describes a data set of other data sets, by its type or what it holds."""
+    within = isinstance(config.get('dataset'), Mapping)
+    within = within or isinstance(config.get('datasets'), (list, tuple))
+    return within or type_of(config) in _WRAPPERS
+
+
 def refuse_wrapper(key: str, dataset: Mapping[str, Any]) -> None:
     """Require a data set of images, none that wraps others.
 
     Raises:
-        ConfigError: If it has data sets within.
+        ConfigError: If it is a wrapper.
     """
-    name = type_of(dataset)
-    inner = [part for part in ('dataset', 'datasets') if part in dataset]
-    if inner or name in _WRAPPERS:
+    if is_wrapper(dataset):
+        name = type_of(dataset)
         fix = _WRAPPERS.get(name, 'name the inner data set')
         problem = 'wraps other data sets, and a role needs one of images'
         raise ConfigError(f'{key}.dataset.type', name, problem, fix)

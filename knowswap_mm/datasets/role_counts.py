@@ -126,18 +126,20 @@ def role_counts(views: Mapping[str, RoleView]) -> dict[str, dict[str, Any]]:
     """Count what the views of a data set serve, for ``run.json`` and the report.
 
     Returns:
-        dict[str, dict]: By role ``samples``, ``left_out`` (samples by the reason), ``fraction``,
-        ``classes`` (drawn samples that hold each class) and ``available`` (the same before the
-        fraction was drawn). A sample counts for every class that it holds. Where images hold
-        several objects, also ``objects`` (drawn, by class), their ``unit``, and ``other`` (what
-        became of annotations that are not used as they are, by the reason).
+        dict[str, dict]: By role ``samples``, ``held_out`` (samples that do not train), ``left_out``
+        (samples by the reason), ``fraction``, ``classes`` (samples that hold each class) and
+        ``available`` (the same before the fraction was drawn, those held out included). A sample
+        counts for every class that it holds. Where images hold several objects, also ``objects``
+        (drawn, by class), their ``unit``, and ``other`` (what became of annotations that are not
+        used as they are, by the reason).
     """
     counts = {}
     for role, view in views.items():
         drawn = view.count_classes(view.indices)
-        whole = view.fraction == 1
+        whole = view.fraction == 1 and not len(view.held_out)
         counts[role] = dict(
             samples=len(view),
+            held_out=len(view.held_out),
             fraction=view.fraction,
             left_out={},
             classes=drawn,

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch.utils.data import Dataset, get_worker_info
 
 from knowswap_mm.checks import (
     arguments_of,
     check_keys,
     check_mapping,
+    check_number,
     check_text,
     check_whole,
     did_you_mean,
 )
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.classes import ClassRoles
+from knowswap_mm.datasets.holdout import SHARE
 from knowswap_mm.datasets.host_config import inner_config
 from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
@@ -53,6 +56,8 @@ class RoleDataset(Dataset):
         seed (int): Seed of the augmentation.
         cache (dict | None): Options of :class:`SampleCache`, which keeps what the deterministic
             first steps of the host's pipelines make of an image. Samples are the same with it.
+        holdout (float): Share of the samples of each class that is held out, see :func:`hold_out`.
+            The runner fills this in from ``swap.holdout``, for training data alone.
 
     Raises:
         ConfigError: If a role or an option is unknown, or data does not fit the class lists.
@@ -65,13 +70,15 @@ class RoleDataset(Dataset):
         view: str = VIEW,
         seed: int = 0,
         cache: Mapping[str, Any] | None = None,
+        holdout: float = 0.0,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
         classes = _class_lists(classes)
         view = name_types(view)
         check_text('dataset.view', view, VIEW)
         check_whole('dataset.seed', seed, 0)
-        self.seed = seed
+        check_number('dataset.holdout', holdout, 'in [0, 1)', SHARE)
+        self.seed, self.holdout = seed, float(holdout)
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
         check_roles(roles, view)
@@ -84,8 +91,14 @@ class RoleDataset(Dataset):
         numbers = {role: view.class_numbers for role, view in self.views.items()}
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
+            role_view.holdout = self.holdout
             role_view.bind(self.classes)
         warn_of_counts(self.views)
+        if held := {role: n for role, n in self.held_out_sizes.items() if n}:
+            told = ', '.join(
+                f'{n} of {n + len(self.views[role])} {role}' for role, n in held.items()
+            )
+            print_log(f'Held out of training: {told} samples.', logger='current')
         if sample_cache is not None:
             sample_cache.attach(self.views.values())
         self._ends = np.cumsum([len(view) for view in self.views.values()])
@@ -123,6 +136,24 @@ class RoleDataset(Dataset):
         """Number of samples per role."""
         return {role: len(view) for role, view in self.views.items()}
 
+    @property
+    def held_out_sizes(self) -> dict[str, int]:
+        """Number of samples per role that are held out of training."""
+        return {role: len(view.held_out) for role, view in self.views.items()}
+
+    def load_held_out(self, role: str, number: int) -> dict[str, Any] | None:
+        """Load one of the samples that are held out; the same image whenever it is called.
+
+        Args:
+            role (str): The role.
+            number (int): Which one, from 0.
+
+        Returns:
+            dict | None: The sample; None if it cannot be loaded.
+        """
+        with seeded_cpu(derive_seed('holdout', self.seed, role, number)):
+            return self.views[role].load_held_out(number, role=role, source=role)
+
     def span(self, role: str) -> range:
         """The plain numbers under which the samples of a role are found."""
         position = list(self.views).index(role)
@@ -131,8 +162,9 @@ class RoleDataset(Dataset):
 
     @property
     def drawn_indices(self) -> dict[str, list[int]]:
-        """Host indices of the roles that use a fraction of their data, for the run folder."""
-        return {r: v.indices.tolist() for r, v in self.views.items() if v.fraction < 1}
+        """Host indices of the roles that train on a part of their data, for the run folder."""
+        parts = {r: v for r, v in self.views.items() if v.fraction < 1 or len(v.held_out)}
+        return {role: view.indices.tolist() for role, view in parts.items()}
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

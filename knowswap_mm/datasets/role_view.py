@@ -16,7 +16,13 @@ from mmengine.registry import DATASETS
 
 from knowswap_mm.checks import check_choice, check_mapping, check_number, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
-from knowswap_mm.datasets.host_config import inner_config, inner_sample, refuse_wrapper
+from knowswap_mm.datasets.holdout import hold_out
+from knowswap_mm.datasets.host_config import (
+    inner_config,
+    inner_sample,
+    is_wrapper,
+    refuse_wrapper,
+)
 from knowswap_mm.datasets.images import ImageCheck
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.errors import ConfigError, SampleError, SwapError, reason_of
@@ -54,6 +60,9 @@ class RoleView(metaclass=ABCMeta):
             :class:`SampleCache`.
         own_pipeline (Callable | None): What runs in place of both; a tool sets it.
         selected (np.ndarray): Host indices of the samples of which :attr:`fraction` is drawn.
+        holdout (float): Share of each class that is held out of training, see :func:`hold_out`.
+        indices (np.ndarray): Host indices of the samples of the view.
+        held_out (np.ndarray): Host indices of those that were drawn, too, and held out.
     """
 
     audit_reader: str | None = None
@@ -61,6 +70,7 @@ class RoleView(metaclass=ABCMeta):
     reads_wrappers: bool = False
     cached_pipeline: CachedPipeline | None = None
     counts: RoleCounts | None = None
+    holdout: float = 0.0
     own_pipeline: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     def __init__(
@@ -90,7 +100,7 @@ class RoleView(metaclass=ABCMeta):
         self.on_bad_sample = on_bad_sample
         self.dataset = dataset
         self.image_check = ImageCheck(inner_config(dataset))
-        self.indices = self.selected = np.zeros(0, dtype=np.int64)
+        self.indices = self.selected = self.held_out = np.zeros(0, dtype=np.int64)
         self._reported: set[str] = set()
         self.labels: dict[int, int] = {}
         self.open()
@@ -180,6 +190,11 @@ class RoleView(metaclass=ABCMeta):
         self.labels = {i: label_of[name] for i, name in enumerate(here) if name in chosen}
         self.selected = np.asarray(self.select(self.labels), dtype=np.int64)
         self.indices = self.draw(self.selected)
+        # A wrapper may serve a sample again under another index, which would train.
+        if self.holdout and not is_wrapper(self.dataset):
+            seed = derive_seed('holdout', self.seed, self.role)
+            self.held_out = hold_out(self.members(self.indices), self.holdout, seed)
+            self.indices = self.indices[~np.isin(self.indices, self.held_out)]
         if not len(self.indices):
             fix = f'check the data folder and swap.classes.{self.role}'
             raise ConfigError(self.key, self.role, 'the role has no sample', fix)
@@ -204,6 +219,12 @@ class RoleView(metaclass=ABCMeta):
     @abstractmethod
     def split_by_class(self, selected: np.ndarray) -> list[np.ndarray]:
         """Selected host indices, one array a class."""
+
+    def members(self, indices: np.ndarray) -> list[np.ndarray]:
+        """By class of the role those of some host indices that hold it, a sample for each."""
+        if self.counts is None:
+            return self.split_by_class(indices)
+        return [indices[held] for held in self.counts.table[indices].T > 0]
 
     def count_classes(self, indices: np.ndarray) -> dict[str, int]:
         """How many of some samples hold each class of the role; empty if the view cannot tell."""
@@ -244,8 +265,9 @@ class RoleView(metaclass=ABCMeta):
         return len(self.indices)
 
     def host_index(self, position: int) -> int:
-        """Where the host data set has the sample at a position of this view."""
-        return int(self.indices[position])
+        """Where the host data set has the sample at a position; held out ones come last."""
+        own = position - len(self.indices)
+        return int(self.indices[position] if own < 0 else self.held_out[own])
 
     def data_info(self, position: int) -> dict[str, Any]:
         """The host's record of a sample of this view, with the labels of the swap."""
@@ -279,25 +301,53 @@ class RoleView(metaclass=ABCMeta):
                     break
                 self._report_skipped(data_info, error)
             if sample is not None:  # None: the pipeline has no use for it (an empty crop)
-                if 'data_samples' not in sample:
-                    fix = "end it with the host's PackInputs, PackDetInputs or PackSegInputs"
-                    key = f'{self.key}.dataset.pipeline'
-                    raise ConfigError(key, sorted(sample), 'it gives no data_samples', fix)
-                metainfo.setdefault('role', self.role)
-                sample['data_samples'].set_metainfo(dict(sample_index=position, **metainfo))
-                return sample
+                return self._tagged(sample, position, metainfo)
         path = data_info.get('img_path', f'index {position}')
         raise SampleError(
             f'{self.key}: the image {path} cannot be loaded ({problem}). Fix: fix or remove it, '
             f"or set {self.key}.on_bad_sample='skip'."
         ) from problem
 
-    def _report_skipped(self, data_info: Mapping[str, Any], error: Exception) -> None:
-        """Say once of each image that another one is used instead (``on_bad_sample='skip'``)."""
+    def load_held_out(self, number: int, **metainfo: Any) -> dict[str, Any] | None:
+        """Load one of the samples that are held out, as :meth:`load` does.
+
+        Returns:
+            dict | None: None if it cannot be loaded, or the pipeline has no use for it: no other
+            one takes its place.
+        """
+        position = len(self) + number
+        data_info = self.data_info(position)
+        try:
+            sample = self._run_pipeline(data_info, position)
+        except ConfigError:
+            raise
+        except Exception as error:  # any decoder may raise anything; the guard goes on without it
+            self._report_skipped(data_info, error, 'the guard does without it')
+            return None
+        return None if sample is None else self._tagged(sample, position, metainfo)
+
+    def _tagged(
+        self, sample: dict[str, Any], position: int, metainfo: dict[str, Any]
+    ) -> dict[str, Any]:
+        if 'data_samples' not in sample:
+            fix = "end it with the host's PackInputs, PackDetInputs or PackSegInputs"
+            key = f'{self.key}.dataset.pipeline'
+            raise ConfigError(key, sorted(sample), 'it gives no data_samples', fix)
+        metainfo.setdefault('role', self.role)
+        sample['data_samples'].set_metainfo(dict(sample_index=position, **metainfo))
+        return sample
+
+    def _report_skipped(
+        self,
+        data_info: Mapping[str, Any],
+        error: Exception,
+        instead: str = 'the next image is used instead',
+    ) -> None:
+        """Say once of each image what happens without it (``on_bad_sample='skip'``)."""
         path = str(data_info.get('img_path', 'an image'))
         if path not in self._reported:
             self._reported.add(path)
-            text = f'{self.key}: {path} cannot be loaded ({error}); the next image is used instead.'
+            text = f'{self.key}: {path} cannot be loaded ({error}); {instead}.'
             print_log(text, logger='current', level=logging.WARNING)
 
     def pipeline_at(self, position: int) -> Any:

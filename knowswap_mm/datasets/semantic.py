@@ -223,9 +223,10 @@ class SemanticRoleView(RoleView):
         """Compare maps with images, and load images as their maps count pixels."""
         if self.image_check.remote:
             return
-        images = [self._files[int(index)][0] for index in self.indices]
+        served = [*self.indices, *self.held_out]
+        images = [self._files[int(index)][0] for index in served]
         check_there(self.key, images, self.on_bad_sample)
-        paths = [self._files[int(index)][1] for index in self.indices]
+        paths = [self._files[int(index)][1] for index in served]
         maps = image_headers(paths, self.cache_dir)
         headers = [
             header if each.width else header._replace(width=0)
@@ -278,7 +279,7 @@ class SemanticRoleView(RoleView):
     def write_plain(
         self, folder: Path, labels: Mapping[int, int], classes: Sequence[str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Write the relabelled maps as ``maps/<picture>.png``, and ``pictures.txt``."""
+        """Write the relabelled maps as ``maps/<image>.png``, and ``pictures.txt``."""
         ignored = self.host.ignore_index
         table = np.full(256, ignored, np.uint8)
         table[UNLABELLED] = UNLABELLED

@@ -11,6 +11,7 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from knowswap_mm.distributed.process_group import of_rank_0
+from knowswap_mm.distributed.threads import start_beside
 
 #: Beats within a timeout.
 _BEATS = 10
@@ -67,7 +68,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         """Watch until the end, or until the process is stalled."""
         # What talks to the store may have to wait for rank 0 forever; this thread never does.
-        threading.Thread(target=self._beat, name='heartbeat-notes', daemon=True).start()
+        start_beside(self._beat, self._ended, 'heartbeat-notes')
         last, since = -1, time.monotonic()
         while not self._ended.wait(self.period):
             if self.steps != last:

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch.distributed import PrefixStore, TCPStore
 
+from knowswap_mm.distributed.threads import start_beside
 from knowswap_mm.errors import ConfigError, SwapError
 
 #: Exit code of a process whose group lost a process before it was complete.
@@ -63,7 +64,7 @@ class Meeting:
         self._proposed: list[str] = []
         self._number = 0
         self._group, self._members = '', [self._me]
-        self._complete = threading.Event()
+        self._ended = threading.Event()
 
     def meet(self) -> PrefixStore:
         """Wait until all agree; returns where they exchange their addresses.
@@ -92,12 +93,24 @@ class Meeting:
                 reminded = now
                 print(self._who_is_missing(now - began, wait=True), file=sys.stderr, flush=True)
             time.sleep(_PERIOD)
-        threading.Thread(target=self._watch, name='meeting', daemon=True).start()
+        start_beside(self._watch, self._ended, 'meeting')
         return PrefixStore(f'group/{self._group}', self._connect())
 
     def complete(self) -> None:
-        """Say that this process has found all others."""
-        self._complete.set()
+        """Say that this process has found all others.
+
+        At once and not in the thread that watches: the process may be stopped the next moment, and
+        the others must not take that for a group that never came to be.
+        """
+        try:
+            self._store.add(self._done, 1)
+        except RuntimeError:  # the store is gone, and the launch with it
+            return
+
+    @property
+    def _done(self) -> str:
+        """Where those are counted that have found all others."""
+        return f'done/{self._group}'
 
     def _lead(self) -> bool:
         present = self._present()
@@ -128,13 +141,10 @@ class Meeting:
     def _watch(self) -> None:
         """Until the group is complete, look whether one of its processes was replaced."""
         store = PrefixStore(f'knowswap_mm/{self.world_size}', self._connect())
-        began, said, done = time.monotonic(), False, f'done/{self._group}'
+        began = time.monotonic()
         while True:
             try:
-                if self._complete.is_set() and not said:
-                    said = True
-                    store.add(done, 1)
-                complete = store.add(done, 0) >= self.world_size
+                complete = store.add(self._done, 0) >= self.world_size
                 changed = [r for r in range(self.world_size) if self._replaced(store, r)]
             except RuntimeError:  # the store is gone, and the launch with it
                 return
@@ -153,7 +163,8 @@ class Meeting:
                     'all processes had found one another, although all were there. Fix: look at '
                     'the output of the others, and whether the machines reach one another.'
                 )
-            time.sleep(5 * _PERIOD)
+            if self._ended.wait(5 * _PERIOD):
+                return
 
     def _replaced(self, store: Any, rank: int) -> bool:
         return store.get(f'at/{rank}').decode() != self._members[rank]

@@ -2,6 +2,7 @@
 
 from knowswap_mm.engine.hooks.block_profile import BlockProfileHook
 from knowswap_mm.engine.hooks.checkpoint import SwapCheckpointHook
+from knowswap_mm.engine.hooks.guard import GuardHook
 from knowswap_mm.engine.hooks.importance import FisherHook, SaliencyMaskHook
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
 from knowswap_mm.engine.hooks.phase import PhaseHook
@@ -10,7 +11,7 @@ from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RoleImagesHo
 from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.hooks.untrained import UntrainedHook
 from knowswap_mm.engine.log import DeviceScalarsHook, SwapLogProcessor
-from knowswap_mm.engine.optim import SwapOptimWrapper
+from knowswap_mm.engine.optim import SwapOptimWrapper, WarmupCosineLR
 from knowswap_mm.engine.runner import SwapRunner
 from knowswap_mm.runs.results import SwapResults
 
@@ -19,6 +20,7 @@ __all__ = [
     'BlockProfileHook',
     'DeviceScalarsHook',
     'FisherHook',
+    'GuardHook',
     'NonfiniteHook',
     'PhaseHook',
     'PreemptionHook',
@@ -32,4 +34,5 @@ __all__ = [
     'SwapResults',
     'SwapRunner',
     'UntrainedHook',
+    'WarmupCosineLR',
 ]

@@ -44,6 +44,7 @@ _PLACES = {
     'default_hooks': ('HOOKS',),
     'custom_hooks': ('HOOKS',),
     'optim_wrapper': ('OPTIM_WRAPPERS',),
+    'param_scheduler': ('PARAM_SCHEDULERS',),
     'log_processor': ('LOG_PROCESSORS',),
 }
 #: Keys beside the arguments that mmengine takes for itself.

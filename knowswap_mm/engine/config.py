@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 
+from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
+from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, reason_of
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.registry import name_types, type_name
@@ -70,12 +73,14 @@ def complete_hooks(cfg: Config) -> None:
     """Add to a config, in place, the hooks that a swap needs, and take away those set to None.
 
     Raises:
-        ConfigError: If ``swap.nonfinite`` cannot be used.
+        ConfigError: If ``swap.nonfinite``, ``swap.guard`` or ``swap.holdout`` cannot be used.
     """
     hooks = list(cfg.get('custom_hooks') or [])
     settings = nonfinite_settings(cfg['swap'].get('nonfinite'))
     untrained = dict(action=cfg['swap'].get('untrained', 'stop'))
     added = dict(Phase={}, Nonfinite=settings, Untrained=untrained, Preemption={}, Stall={})
+    if (options := GuardOptions.from_swap(cfg['swap'])) is not None:
+        added['Guard'] = asdict(options)
     for name, arguments in added.items():
         kind = f'knowswap_mm.{name}Hook'
         if not any(hook['type'] == kind for hook in hooks):
@@ -91,7 +96,7 @@ def complete_hooks(cfg: Config) -> None:
 
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
-    cfg = open_config(path)
+    cfg = settle(open_config(path))
     MMLogger.get_instance('model', log_level='ERROR')
     if adapters is not None:
         cfg.model.adapters = [str(folder) for folder in adapters]

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import autocast
 from torch import nn
 from torch.optim import Optimizer
 
-from knowswap_mm.checks import arguments_of, check_keys
+from knowswap_mm.checks import arguments_of, check_keys, check_number, check_whole
+from knowswap_mm.compat import OpenScheduler
 from knowswap_mm.engine.log import DeviceScalars
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.registry import OPTIM_WRAPPERS
-from knowswap_mm.schedule import SwapPhase, SwapSchedule
+from knowswap_mm.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from knowswap_mm.schedule import SwapSchedule
 
 
-def begin_windows(runner: Any, phase: SwapPhase) -> None:
-    """Count the windows of accumulation from the start of a phase, and close the last at its end.
+def begin_windows(runner: Any) -> None:
+    """Count the windows of accumulation from the start of a segment, and close the last at its end.
 
     mmengine counts them from the start of the run: a forget step would apply gradients of the learn
     phase, and a phase shorter than a window would make no step. A last window that is shorter takes
     the mean over its own iterations, as mmengine does at the end of a run. The runner is at the
-    start of the phase or resumed within it.
+    start of a segment of a phase, which is the whole phase if nothing was decided, or resumed
+    within it.
 
     Raises:
         CheckpointError: If the run is resumed inside a window, whose gradients are not stored.
     """
-    done = runner.iter - phase.begin
-    runner.optim_wrapper.initialize_count_status(runner.model, done, phase.length)
+    phase = runner.swap_schedule.phase_at(runner.iter)
+    segment = phase.segment_at(runner.iter)
+    done = runner.iter - segment.begin
+    runner.optim_wrapper.initialize_count_status(runner.model, done, segment.length)
     if window_is_open(runner.optim_wrapper):
         raise CheckpointError(
             f'The checkpoint of iteration {runner.iter} lies inside a window of '
-            f'optim_wrapper.accumulative_counts (iteration {done} of {phase.name}): the gradients '
+            f'optim_wrapper.accumulative_counts (iteration {runner.iter - phase.begin} of '
+            f'{phase.name}): the gradients '
             'gathered so far are not in it. Fix: resume from the checkpoint before it, or with the '
             'accumulative_counts of the run that wrote it.'
         )
@@ -131,7 +136,8 @@ class PhaseSchedulers:
     Chained mmengine schedulers would not restart: the second starts from the learning rate that the
     first left. So a phase that restarts its schedule gets fresh schedulers whose ``end`` is
     the length of the schedule, unless the config gives one. With ``by_epoch=True`` the unit is the
-    phase's epoch and the schedulers step at its multiples.
+    phase's epoch and the schedulers step at its multiples; the last epoch of a length that was
+    decided may be incomplete.
 
     Args:
         template (dict | list[dict] | None): The config's ``param_scheduler``.
@@ -147,11 +153,13 @@ class PhaseSchedulers:
         self.template = [dict(config) for config in template or []]
         self.schedule = schedule
         for phase in schedule.phases:
-            self.configs(phase)
+            self.configs(phase.begin)
 
-    def configs(self, phase: SwapPhase) -> list[dict[str, Any]]:
-        """Configs for ``Runner.build_param_scheduler`` of the schedule that runs in a phase."""
-        first, length = self.schedule.lr_span(phase)
+    def configs(self, iteration: int) -> list[dict[str, Any]]:
+        """Configs for ``Runner.build_param_scheduler`` of the schedule that an iteration has."""
+        first, begin, *_ = self.schedule.lr_span(iteration)
+        # As it was then: a decision that cuts a schedule short changes no rate before the cut.
+        length = self.schedule.as_of(begin).lr_span(begin).length
         chosen = self.template if first.param_scheduler is None else first.param_scheduler
         configs = []
         for config in copy.deepcopy(list(chosen)):
@@ -163,11 +171,59 @@ class PhaseSchedulers:
                 names = arguments_of(kind) or config
                 check_keys(key, config, ['type', *names, '_scope_', 'convert_to_iter_based'])
             by_epoch = config.setdefault('by_epoch', False)
-            if by_epoch and (first.epoch_length is None or length % first.epoch_length):
+            rest = by_epoch and (first.epoch_length is None or length % first.epoch_length)
+            if rest and not self.schedule.decisions:
                 fix = 'set by_epoch=False, or give the length of the phase in epochs'
-                problem = f'{phase.name} has no epochs to count'
+                problem = f'{self.schedule.phase_at(iteration).name} has no epochs to count'
                 raise ConfigError('param_scheduler', config, problem, fix)
             if config.get('end') is None and 'T_max' not in config:
-                config['end'] = length // first.epoch_length if by_epoch else length
+                config['end'] = -(-length // first.epoch_length) if by_epoch else length
+                if self.schedule.decisions:  # the rest of a phase may be shorter than a warm-up
+                    config['end'] = max(config['end'], config.get('begin', 0) + 1)
             configs.append(config)
         return configs
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(OpenScheduler):
+    """Linear warm-up, then a cosine down to a part of the rate; both in shares of the length.
+
+    mmengine's ``LinearLR`` and ``CosineAnnealingLR`` together do the same at a length that the
+    config knows. The length of a phase is resolved from the data, and may change on the way.
+
+    Args:
+        optimizer (Optimizer | OptimWrapper): What it steers.
+        warmup (float): Share of the iterations in which the rate rises, in [0, 1).
+        min_warmup (int): Iterations of it at least, but no more than half of all.
+        end_factor (float): What the rate falls to, as a part of itself, in (0, 1].
+        begin (int): First step, as mmengine has it.
+        end (int): Where the schedule ends; the length of the phase if the config has none.
+        by_epoch (bool): Whether steps are epochs.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        warmup: float = 0.05,
+        min_warmup: int = 5,
+        end_factor: float = 0.01,
+        begin: int = 0,
+        end: int = 1,
+        by_epoch: bool = False,
+    ) -> None:
+        check_number('param_scheduler.warmup', warmup, 'in [0, 1)', 0.05)
+        check_whole('param_scheduler.min_warmup', min_warmup, 0, 5)
+        check_number('param_scheduler.end_factor', end_factor, 'in (0, 1]', 0.01)
+        self.length, self.end_factor = end - begin, end_factor
+        self.rising = min(max(round(warmup * self.length), min_warmup), self.length // 2)
+        super().__init__(optimizer, begin=begin, end=end, by_epoch=by_epoch)
+
+    def factor(self, step: int) -> float:
+        """What the first rate is multiplied by in a step of the schedule, from 0."""
+        if step < self.rising:
+            return (step + 1) / (self.rising + 1)
+        done = (step - self.rising) / max(self.length - 1 - self.rising, 1)
+        return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * min(done, 1))) / 2

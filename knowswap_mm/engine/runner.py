@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,23 +15,28 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 
 from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
 from knowswap_mm.engine.config import RememberedConfig, check_class_count, complete_hooks
+from knowswap_mm.engine.decisions import decide, replay
 from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.checkpoint import ATOMIC
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
 from knowswap_mm.engine.hooks.stall import StallHook
 from knowswap_mm.engine.old_outputs import report_old_outputs
 from knowswap_mm.engine.optim import PhaseSchedulers
-from knowswap_mm.errors import CheckpointError, ConfigError, SwapError
+from knowswap_mm.engine.recipe import Recipe, facts_of
+from knowswap_mm.engine.words import ending_of
+from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
 from knowswap_mm.models import RoleModel
 from knowswap_mm.models.loading import load_weights
-from knowswap_mm.registry import RUNNERS, name_types
+from knowswap_mm.registry import RUNNERS, name_types, type_name
 from knowswap_mm.runs.checkpoints import ResumePoint, check_shared, taken_over
-from knowswap_mm.schedule import ScheduleChange, SwapPhase, SwapSchedule
+from knowswap_mm.runs.plan import Plan
+from knowswap_mm.schedule import Decision, ScheduleChange, SwapSchedule
 
 
 @RUNNERS.register_module()
@@ -44,8 +50,16 @@ class SwapRunner(CheckedRunner):
     Set ``runner_type = 'knowswap_mm.SwapRunner'``; the hosts' ``train.py`` and ``test.py`` honour
     it. ``swap.classes`` reaches every role data set of the config, and ``swap.allow_random_host``
     permits training a host whose weights were never loaded.
+
+    Hooks with a method ``after_stop(runner, ending)`` learn why a run ended before it was done:
+    ``iteration`` (those done), ``reason`` and ``change`` (what to do).
+
+    Attributes:
+        plan (Plan): The numbers of the run, if some of them were left to the recipe.
     """
 
+    recipe: Recipe | None = None
+    plan = Plan()
     resume_point: ResumePoint | None = None
     began_ns: int = 0
 
@@ -65,11 +79,14 @@ class SwapRunner(CheckedRunner):
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
         check_config(cfg)
+        recipe = Recipe(cfg)
         hand_on_classes(cfg)
         check_run_config(cfg)
         complete_hooks(cfg)
         try:
-            return super().from_cfg(cfg)
+            runner = super().from_cfg(cfg)
+            runner.recipe = recipe
+            return runner
         except SwapError:
             raise
         except Exception as error:  # a part of the host library that its config does not fit
@@ -93,6 +110,13 @@ class SwapRunner(CheckedRunner):
         """
         self._resolve()
         try:
+            return self._train()
+        except PhaseError as error:
+            self.call_hook('after_stop', ending=ending_of(self.iter, error))
+            raise
+
+    def _train(self) -> Any:
+        try:
             return super().train()
         except (ValueError, RuntimeError) as error:
             for hook in self.hooks:
@@ -110,15 +134,17 @@ class SwapRunner(CheckedRunner):
             raise ConfigError('train_dataloader', None, 'there is no training data', fix)
         config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
+        config.setdefault('holdout', self._held_share())
         dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
             fix = "use type='knowswap_mm.RoleDataset'"
             kind = type(dataset).__name__
             raise ConfigError('train_dataloader.dataset.type', kind, 'has no roles', fix)
         check_class_count(self.swapper.class_rows, dataset.classes)
+        self._choose_numbers(dataset, loader.get('batch_size'))
         given = self.cfg['swap'], dataset.role_sizes, loader.get('batch_size'), get_world_size()
         schedule = SwapSchedule.from_config(*given)
-        self.swapper.swapping_loss.check(schedule)
+        self.swapper.check(schedule)
         for phase in schedule.phases:
             self.swapper.set_trainable(phase)
         self.swapper.set_trainable(schedule.phases[0])
@@ -140,7 +166,7 @@ class SwapRunner(CheckedRunner):
             said = f'train_cfg.max_iters = {loop["max_iters"]} is not used'
             self.logger.warning(f'{said}: the phases have {schedule.total} iterations.')
         loop.setdefault('type', 'IterBasedTrainLoop')
-        loop.setdefault('val_interval', schedule.total)
+        loop.setdefault('val_interval', sys.maxsize)  # the loop evaluates the end anyway
         self.set_training(loader, dict(loop, max_iters=schedule.total))
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
@@ -148,12 +174,44 @@ class SwapRunner(CheckedRunner):
             self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')
 
-    def start_phase_schedulers(self, phase: SwapPhase) -> None:
-        """Build the learning rate schedulers with which a phase begins."""
+    def _choose_numbers(self, dataset: RoleDataset, batch_size: Any) -> None:
+        """Ask the recipe for what the config leaves to it, and put that where it is used."""
+        wrapper = self.cfg.get('optim_wrapper')
+        optimizer = wrapper.get('optimizer') if isinstance(wrapper, Mapping) else None
+        kind = type_name(optimizer.get('type')) if isinstance(optimizer, Mapping) else ''
+        facts = facts_of(self.swapper, dataset, batch_size, get_world_size(), kind)
+        self.plan = (self.recipe or Recipe(self.cfg)).resolve(self.cfg, facts)
+        if not self.plan.entries:
+            return
+        if isinstance(wrapper, Mapping):
+            self.optim_wrapper = copy.deepcopy(wrapper)
+        if hinge := (self.cfg['model'].get('loss') or {}).get('hinge'):
+            self.swapper.swapping_loss.hinge = hinge
+        self.visualizer.add_config(self.cfg)
+        self.logger.info(f'The plan:\n{self.plan.table()}')
+
+    def decide(self, decision: Decision | None) -> None:
+        """Change the schedule from the next iteration on, see :func:`engine.decisions.decide`."""
+        decide(self, decision)
+
+    def start_phase_schedulers(self) -> None:
+        """Build the learning rate schedulers that the present iteration is under."""
         self.param_schedulers = None
-        configs = self.phase_schedulers.configs(phase)
+        configs = self.phase_schedulers.configs(self.iter)
         if configs:
             self.param_schedulers = self.build_param_scheduler(configs)
+
+    def _held_share(self) -> float:
+        """The share of each class that is held out: that of the run that goes on, if one does."""
+        if not self.has_loaded:
+            self.resume_point = ResumePoint(
+                self.work_dir, self.resumes, self.weights_file, self.launches, self.config_hash
+            )
+            if self.resume_point.resumes:  # a run of an earlier version held nothing out
+                stored = self.resume_point.stored('holdout')
+                return stored if isinstance(stored, float) else 0.0
+        # Without a reader nobody could look at them.
+        return held_share(self.cfg['swap']) if self.swapper.samples is not None else 0.0
 
     def load_or_resume(self) -> None:
         """Load the weights that the config names.
@@ -162,12 +220,9 @@ class SwapRunner(CheckedRunner):
             CheckpointError: If a host would train whose weights were never loaded.
         """
         training = self.swap_schedule is not None
-        if training and not self.has_loaded:
-            point = ResumePoint(
-                self.work_dir, self.resumes, self.weights_file, self.launches, self.config_hash
-            )
+        point = self.resume_point
+        if training and not self.has_loaded and point is not None:
             self.begin_with(point.path, point.resumes)
-            self.resume_point = point
             if point.missing:
                 here = self.work_dir
                 self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')
@@ -283,6 +338,8 @@ class SwapRunner(CheckedRunner):
                 f'{stored["world_size"]}. The samples of each step and their augmentation stay the '
                 'same; dropout and other random numbers of the model do not.'
             )
+        self.plan.check_resumed(filename, checkpoint['swap'].get('plan'))
+        replay(self, filename, checkpoint['swap'].get('decisions'))
         self.run_id = checkpoint['swap'].get('run', self.run_id)
         iteration = checkpoint['meta']['iter']
         self.set_position(checkpoint['meta']['epoch'], iteration)
@@ -293,8 +350,9 @@ class SwapRunner(CheckedRunner):
             self.rewrap_model()
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        if iteration > phase.begin and resume_param_scheduler:
-            self.start_phase_schedulers(phase)
+        # Where a schedule begins, the phase hook builds the schedulers.
+        if iteration > self.swap_schedule.lr_span(iteration).begin and resume_param_scheduler:
+            self.start_phase_schedulers()
             states = checkpoint.get('param_schedulers') or []
             for scheduler, state in zip(self.param_schedulers or [], states, strict=True):
                 scheduler.load_state_dict(state)

@@ -94,16 +94,21 @@ def follow_from_the_start(hooks: list[Any], model: nn.Module) -> None:
     A hook copies the model when the run begins, before weights are loaded, and fills the copy
     through a state dict, which may not reach every parameter. Such a copy must not be evaluated.
     """
-    for hook in hooks:
-        for average in vars(hook).values():
-            if not isinstance(average, BaseAveragedModel) or int(average.steps):
-                continue
-            copies, own = _tensors(average.module), _tensors(model)
-            if [t.shape for t in copies] != [t.shape for t in own]:  # of something else
-                continue
-            with torch.no_grad():
-                for copy, tensor in zip(copies, own, strict=True):
-                    copy.copy_(tensor)
+    for average in averages_of(hooks):
+        if int(average.steps):
+            continue
+        copies, own = _tensors(average.module), _tensors(model)
+        if [t.shape for t in copies] != [t.shape for t in own]:  # of something else
+            continue
+        with torch.no_grad():
+            for copy, tensor in zip(copies, own, strict=True):
+                copy.copy_(tensor)
+
+
+def averages_of(hooks: list[Any]) -> list[BaseAveragedModel]:
+    """The averages of a model that hooks keep."""
+    kept = [average for hook in hooks for average in vars(hook).values()]
+    return [average for average in kept if isinstance(average, BaseAveragedModel)]
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -124,7 +124,7 @@ class ExportCheck:
         """
         for kind, deviation in self.deviations.items():
             tolerance = TOLERANCES[precision][kind]
-            if not deviation <= tolerance:  # also if it is no number
+            if not deviation <= tolerance:  # also if it is NaN
                 raise CheckpointError(
                     f'The merged model differs from the swapped one: {kind} deviate by '
                     f'{deviation:.1e}, more than {tolerance:.0e}. Fix: export another checkpoint, '

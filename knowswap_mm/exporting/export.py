@@ -20,6 +20,7 @@ import knowswap_mm
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.engine.config import open_config
+from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting.check import ExportCheck
 from knowswap_mm.exporting.files import host_config, write_config
@@ -66,7 +67,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     if args.check < 0:
         raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
     refuse_existing(args.out, '--out')
-    cfg = open_config(args.config)
+    cfg = settle(open_config(args.config))
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('export', log_level='ERROR')

@@ -223,7 +223,7 @@ def load_from_data_only(filename: str, map_location: Any = None) -> dict[str, An
 
 
 class ArrayHandler(PickleHandler):
-    """Reads pickles of arrays, numbers and texts in dicts and lists; writes any."""
+    """Reads pickles of arrays, numbers and strings in dicts and lists; writes any."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         """Read a pickle; options of ``pickle.load`` are not needed.

@@ -87,7 +87,7 @@ def _enter(value: Any, path: list[tuple[Any, list[Any], Iterator[Any]]], size: i
 
 
 def _children(value: Any) -> list[Any]:
-    """What else must be walked through; numbers and texts are as small as they look."""
+    """What else must be walked through; numbers and strings are as small as they look."""
     if isinstance(value, _ARRAYS):
         return []
     if isinstance(value, Mapping):

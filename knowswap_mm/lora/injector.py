@@ -165,7 +165,7 @@ def _check_targets(targets: str | Sequence[str]) -> str | list[str]:
             raise ConfigError(key, targets, f'no regular expression ({error})', fix) from None
         return targets
     if not isinstance(targets, Sequence) or any(not isinstance(t, str) for t in targets):
-        raise ConfigError(key, targets, 'neither text nor a list of texts', fix)
+        raise ConfigError(key, targets, 'neither a string nor a list of strings', fix)
     return list(targets)
 
 

@@ -28,9 +28,12 @@ from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.loading import all_or_nothing, check_types
 from knowswap_mm.models.losses.host_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.preprocessor import RoleDataPreprocessor
+from knowswap_mm.models.samples import SampleLosses, SampleReader, reader_of
+from knowswap_mm.models.samples.reader import as_in_training, unreadable
 from knowswap_mm.registry import HOST_FIXES
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
+_OBJECTIVE = dict(type='knowswap_mm.SwappingLoss')
 _HEAD_KEYS = ('policy', 'old_classes', 'new_rows_init', 'count_keys', 'layouts')
 
 
@@ -50,7 +53,8 @@ class RoleModel(BaseModel):
             ``new_rows_init`` (``host``, ``xavier``, ``zeros``), ``count_keys`` (config keys that
             hold the number of classes) and ``layouts`` (orders of rows by regular expressions of
             tensor names, for tensors whose order cannot be told).
-        loss (dict | None): Config of the objective; ``knowswap_mm.SwappingLoss`` by default.
+        loss (dict | None): Config of the objective; its type is ``knowswap_mm.SwappingLoss`` by
+            default.
         fuse (str): ``same_shape``, ``always`` or ``never``, see :class:`FusedFeatures`.
         fp32_losses (bool): Whether heads and losses leave autocast (detectors under bfloat16).
         data_preprocessor (dict | None): The host's data preprocessor, if its config has none.
@@ -68,6 +72,8 @@ class RoleModel(BaseModel):
         adapters (dict[str, nn.Parameter]): Its matrices by full name.
         head_policy (str): Which class rows train.
         head_rows (dict[str, nn.Parameter]): What trains of the head, by the name of its tensor.
+        samples (SampleReader | None): Reads losses and features by sample off the host; None if
+            it is of no kind that a reader knows.
         schedule (SwapSchedule | None): The phases, which training needs.
         spread_nonfinite (bool): Whether one loss that is not finite makes all gradients so.
 
@@ -136,8 +142,9 @@ class RoleModel(BaseModel):
         self.head_rows = self.choose_trained(model, lora)
         self.accelerated = accelerate(model, accelerations)
         self.host = model
+        self.samples: SampleReader | None = reader_of(model, class_rows)
         self.start_rows = StartRows(self.rows_of_the_start())
-        self.swapping_loss = HOST_MODELS.build(loss or dict(type='knowswap_mm.SwappingLoss'))
+        self.swapping_loss = HOST_MODELS.build(_OBJECTIVE | dict(loss or {}))
         self.swapping_loss.attach(model)
         self.fused = FusedFeatures(fuse, fp32_losses)
         self.predict_dtype = _dtype_of(predict_dtype)
@@ -229,6 +236,7 @@ class RoleModel(BaseModel):
             dict[str, Tensor]: Named terms, scalars; those with ``loss`` in their key are summed.
         """
         phase = self._phase_of(data_samples)
+        wanted = self.swapping_loss.wants(phase)
         features = self.fused.extract(self.host, inputs)
         role_losses: dict[str, Tensor] = {}
         measured: dict[str, dict[str, Tensor]] = {}
@@ -238,12 +246,53 @@ class RoleModel(BaseModel):
             # Taken out: what the host does not keep of a role's features is free after its loss.
             lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
             with lent:
-                losses = self.host.loss(images, samples)
-                measured[role] = self.swapping_loss.measure(self, role, images, samples, phase)
+                asked: dict[str, SampleLosses] = {}
+                if role in wanted:
+                    losses, asked['found'] = self._reader().run(self.host, images, samples)
+                else:
+                    losses = self.host.loss(images, samples)
+                measured[role] = self.swapping_loss.measure(
+                    self, role, images, samples, phase, **asked
+                )
             role_losses[role], terms = self._parse_host_losses(losses)
             logs[f'{role}/raw'] = role_losses[role].detach()
             logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
         return self.swapping_loss(role_losses, phase, measured) | logs
+
+    def sample_losses(self, inputs: Tensor, samples: list[Any]) -> SampleLosses:
+        """Measure a role's batch sample by sample, outside of training, with one call of the loss.
+
+        Dropout and norms stay in the mode they are in. Random numbers of the host (points of masks,
+        noisy boxes) are the same in each call, so that two measurements can be compared sample by
+        sample, and those of the caller go on as if none had been drawn. The losses of detectors
+        exchange counts: all processes must call this equally often.
+
+        Args:
+            inputs (Tensor): Preprocessed images, ``(N, C, H, W)``.
+            samples (list): Their samples.
+
+        Raises:
+            ConfigError: If no reader reads the host.
+        """
+        reader, features = self._reader(), self.fused.extract(self.host, dict(all=inputs))
+        lent = self.fused.given(self.host, features['all']) if features else nullcontext()
+        with as_in_training(self.host), lent:
+            return reader.run(self.host, inputs, samples)[1]
+
+    def check(self, schedule: SwapSchedule) -> None:
+        """Refuse a schedule, or a host, with which the objective makes no sense.
+
+        Raises:
+            ConfigError: Names the field.
+        """
+        self.swapping_loss.check(schedule)
+        if self.samples is None and any(map(self.swapping_loss.wants, schedule.phases)):
+            raise self.swapping_loss.refuse_host(type(self.host).__name__)
+
+    def _reader(self) -> SampleReader:
+        if self.samples is None:
+            raise unreadable(self.host, 'no reader knows its head and loss')
+        return self.samples
 
     def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the terms, see :func:`~knowswap_mm.models.losses.host_losses.parse_losses`."""

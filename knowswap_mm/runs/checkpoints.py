@@ -284,6 +284,20 @@ class ResumePoint:
         content, self._content = self._content, None
         return content if path == self.path else None
 
+    def stored(self, name: str) -> Any:
+        """What the run that goes on says of itself under a name; the same in all processes.
+
+        None without such a run or name, and where the file cannot be read, which is told when it is
+        taken over.
+        """
+        found = None
+        if self.resumes and is_main_process():
+            with suppress(CheckpointError):
+                self._content = self._content or safe_load(self.path)
+                swap = self._content.get('swap')
+                found = swap.get(name) if isinstance(swap, dict) else None
+        return of_rank_0(found) if self.resumes else None
+
     def _look(self, own: bool = False) -> bool:
         found, problem = None, None
         if is_main_process():

@@ -25,7 +25,9 @@ from knowswap_mm.runs.files import (
     SCHEDULE_FILE,
     STARTS_FILE,
 )
+from knowswap_mm.runs.plan import Plan
 from knowswap_mm.runs.results import SwapResults
+from knowswap_mm.schedule import Decision
 from knowswap_mm.schedule.phase import PHASE_KINDS, phase_name
 
 
@@ -50,6 +52,13 @@ def _is_phase(value: Any) -> bool:
     if not isinstance(value, dict) or type(value.get('index')) is not int:
         return False
     return isinstance(value.get('kind'), str) and value['kind'] in PHASE_KINDS
+
+
+def _is_decision(value: Any) -> bool:
+    try:
+        return Decision.from_dict(value) is not None
+    except ConfigError:
+        return False
 
 
 def _is_names(value: Any) -> bool:
@@ -146,9 +155,10 @@ class RunFolder:
         try:
             data = json.loads(path.read_text(encoding='utf-8'))
             self.results = SwapResults.read(path)
+            self._schedule: dict[str, Any] = data['schedule']
             self.phases: list[dict[str, Any]] = [
                 dict(phase, name=phase_name(phase['index'], phase['kind']))
-                for phase in data['schedule']['phases']
+                for phase in self._schedule['phases']
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f'{RESULTS_FILE} cannot be read ({type(error).__name__}: {error})'
@@ -162,6 +172,12 @@ class RunFolder:
         return {role: [str(name) for name in found.get(role, ())] for role in ROLES}
 
     @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the run decided while it ran, see :class:`~knowswap_mm.schedule.Decision`."""
+        found = self._schedule.get('decisions')
+        return [each for each in found if _is_decision(each)] if isinstance(found, list) else []
+
+    @property
     def total(self) -> int:
         """Iterations of the whole schedule."""
         return max((phase['begin'] + phase['length'] for phase in self.phases), default=0)
@@ -170,6 +186,16 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the last phase was evaluated."""
         return bool(self.phases) and self.phases[-1]['name'] in self.results.states
+
+    @property
+    def ending(self) -> dict[str, Any] | None:
+        """Why the last start of the run ended before the swap was done, as it was noted.
+
+        ``iteration``, ``reason`` and ``change``; None if it was done, or nothing was noted.
+        """
+        found = self.log[-1].get('ended') if self.log else None
+        known = isinstance(found, dict) and type(found.get('iteration')) is int
+        return found if known and not self.finished else None
 
     @cached_property
     def scalars(self) -> ScalarLog:
@@ -182,10 +208,20 @@ class RunFolder:
         return [entry for entry in read_run_log(self.folder) if isinstance(entry, dict)]
 
     @cached_property
+    def record(self) -> dict[str, Any]:
+        """What :class:`~knowswap_mm.runs.record.RunRecord` wrote; empty without it."""
+        return self._json(self.folder / RECORD_FILE) or {}
+
+    @cached_property
     def counts(self) -> dict[str, dict[str, Any]]:
         """Training samples by role and class, see :func:`role_counts`."""
-        found = (self._json(self.folder / RECORD_FILE) or {}).get('roles')
+        found = self.record.get('roles')
         return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The numbers of the recipe; empty if nothing was left to it."""
+        return Plan.read(self.record.get('plan'))
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from mmengine.dist import get_world_size
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.datasets.role_dataset import data_manifest
 from knowswap_mm.io.files import remove_partial, write_json, write_text
+from knowswap_mm.io.text_files import read_json
 from knowswap_mm.runs.files import (
     CHECKPOINTS,
     INDICES_FILE,
@@ -41,7 +42,8 @@ class RunLog:
 
     An entry has ``command``, ``iteration`` (at which it began), ``started``, ``processes``,
     ``device``, ``versions``, and at the end ``seconds``, ``host_memory`` (largest of the process,
-    in MiB) and ``device_memory`` (largest that torch took, in MiB; None without CUDA).
+    in MiB), ``device_memory`` (largest that torch took, in MiB; None without CUDA) and, where the
+    swap was not done, ``ended`` (``iteration``, ``reason``, ``change``).
 
     Args:
         folder (str | Path): Folder of the run.
@@ -74,13 +76,14 @@ class RunLog:
         self._clock = time.monotonic()
         self._write()
 
-    def end(self) -> None:
-        """Complete the entry."""
+    def end(self, ended: dict[str, Any] | None = None) -> None:
+        """Complete the entry, with why the run ended early if it did."""
         peak = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
         self._entries[-1].update(
             seconds=round(time.monotonic() - self._clock, 1),
             host_memory=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             device_memory=None if peak is None else round(peak),
+            **({} if ended is None else dict(ended=ended)),
         )
         self._write()
 
@@ -129,11 +132,28 @@ def begin_run_folder(runner: Any) -> int:
     """
     folder, dataset = Path(runner.work_dir), runner.train_dataloader.dataset
     remove_partial(folder, (*CHECKPOINTS, LATEST_FILE, '*.json', *UNFINISHED))
-    schedule = dict(classes=dataset.classes.to_dict(), **runner.swap_schedule.to_dict())
-    write_json(folder / SCHEDULE_FILE, schedule)
+    _write_schedule(runner)
     write_json(folder / INDICES_FILE, dataset.drawn_indices, indent=None)
     RunRecord(runner).write()
     return (folder / RECORD_FILE).stat().st_mtime_ns
+
+
+def note_decisions(runner: Any) -> None:
+    """Write the schedule of a run that goes on anew, and its decisions into ``run.json``.
+
+    Raises:
+        CheckpointError: If the folder cannot be written to.
+    """
+    _write_schedule(runner)
+    path = Path(runner.work_dir) / RECORD_FILE
+    decisions = [each.to_dict() for each in runner.swap_schedule.decisions]
+    write_json(path, read_json(path) | dict(decisions=decisions))
+
+
+def _write_schedule(runner: Any) -> None:
+    classes = runner.train_dataloader.dataset.classes.to_dict()
+    schedule = dict(classes=classes, **runner.swap_schedule.to_dict())
+    write_json(Path(runner.work_dir) / SCHEDULE_FILE, schedule)
 
 
 @cache
@@ -145,8 +165,9 @@ def _packages() -> dict[str, str]:
 class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
-    ``run.json`` holds the command, seed, number of processes, versions of all packages, state of
-    the git repositories, a hash of the samples of each role, and their number by class.
+    ``run.json`` holds the command, seed, number of processes, the plan (numbers of the recipe),
+    versions of all packages, state of the git repositories, a hash of the samples of each role, and
+    their number by class, and what the run decided about its schedule.
     ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
     and number of processes.
 
@@ -186,7 +207,9 @@ class RunRecord:
             seed=runner.seed,
             deterministic=bool(torch.are_deterministic_algorithms_enabled()),
             processes=get_world_size(),
+            decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
             total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
+            plan=runner.plan.to_list(),
             devices=_devices(),
             python=platform.python_version(),
             platform=platform.platform(),

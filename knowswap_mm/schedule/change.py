@@ -19,14 +19,14 @@ class ScheduleChange:
 
     Args:
         filename (str): The checkpoint, for messages.
-        stored (Any): What ``SwapSchedule.to_dict`` gave when it was written.
+        stored (Any): What ``to_dict`` of its base gave when it was written.
         schedule (SwapSchedule): The present schedule.
     """
 
     def __init__(self, filename: str, stored: Any, schedule: SwapSchedule) -> None:
         self.filename = filename
         self.schedule = schedule
-        self.current = schedule.to_dict()
+        self.current = schedule.base.to_dict()  # decisions are replayed, not compared
         self.stored = stored
 
     def check(self) -> bool:
@@ -53,8 +53,8 @@ class ScheduleChange:
             raise CheckpointError(
                 f'{self.filename} was written under another schedule: {key} was {old!r}, now it is '
                 f'{new!r} (samples of a batch are counted over all processes; it had {world} with '
-                f'a batch of {size} each). Fix: resume with the config and data of that run'
-                f'{_way_back(key, before)}.'
+                f'a batch of {size} each){_other_data(before, now)}. Fix: resume with the config '
+                f'and data of that run{_way_back(key, before)}.'
             )
         return world != self.schedule.world_size
 
@@ -82,6 +82,17 @@ def _in_total_batches(schedule: Mapping[str, Any]) -> dict[str, Any]:
         learned = None if share is None else round(share * retain) * each
         phases.append(phase | dict(split=split, learned_in_retain=learned))
     return dict(phases=phases, role_sizes=schedule['role_sizes'])
+
+
+def _other_data(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which roles have more or fewer samples: numbers that are ``auto`` follow them."""
+    sizes = before['role_sizes'], now['role_sizes']
+    changes = [
+        f'{role} data had {sizes[0].get(role, 0)} samples, now {count}'
+        for role, count in sizes[1].items()
+        if count != sizes[0].get(role, 0)
+    ]
+    return f'; the data are others: {", ".join(changes)}' if changes else ''
 
 
 def _way_back(key: str, before: Mapping[str, Any]) -> str:

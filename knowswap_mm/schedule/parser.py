@@ -77,7 +77,7 @@ class PhaseParser:
             check_flag(f'{where}.{name}', flags[name])
         factor = config.get('lr_factor', 1.0)
         check_number(f'{where}.lr_factor', factor, '> 0', 'e.g. 1.0')
-        split = self._split(f'{where}.split', kind, config.get('split'))
+        split = self.split(f'{where}.split', kind, config.get('split'))
         merge = flags['merge_learned']
         self._check_roles(where, kind, split, merge)
         share = self._share(f'{where}.merged_share', config.get('merged_share'), split)
@@ -104,7 +104,12 @@ class PhaseParser:
             **flags,
         )
 
-    def _split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
+    def split(self, key: str, kind: str, split: dict[str, int] | None) -> dict[str, int]:
+        """Samples by role in a batch of all processes; None shares it equally.
+
+        Raises:
+            ConfigError: Names the ``key`` if the split cannot be used.
+        """
         roles = PHASE_KINDS[kind]
         if split is None:
             share, rest = divmod(self.total_batch, len(roles))

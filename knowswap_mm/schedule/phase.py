@@ -22,6 +22,26 @@ def phase_name(index: int, kind: str) -> str:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A run of iterations within a phase, with a learning rate schedule of its own.
+
+    Attributes:
+        begin (int): First iteration, counted over the whole run.
+        length (int): Number of iterations.
+        lr_factor (float): Factor on the base learning rate with which its schedule starts.
+    """
+
+    begin: int
+    length: int
+    lr_factor: float
+
+    @property
+    def end(self) -> int:
+        """First iteration after the segment."""
+        return self.begin + self.length
+
+
+@dataclass(frozen=True)
 class SwapPhase:
     """A resolved phase: a span of iterations with one objective.
 
@@ -43,6 +63,8 @@ class SwapPhase:
         restart_optimizer (bool): Whether the optimizer state is dropped at the start.
         lr_factor (float): Factor on the base learning rate.
         param_scheduler (tuple[dict, ...] | None): Own schedulers; None uses the run's.
+        later_segments (tuple[Segment, ...]): What decisions made of the end of the phase; the
+            learning rate schedule starts anew in each.
     """
 
     index: int
@@ -59,11 +81,26 @@ class SwapPhase:
     restart_optimizer: bool
     lr_factor: float
     param_scheduler: tuple[dict[str, Any], ...] | None
+    later_segments: tuple[Segment, ...] = ()
 
     @property
     def end(self) -> int:
         """First iteration after the phase."""
         return self.begin + self.length
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments in order, without gaps; one if nothing was decided.
+
+        The first goes on with the schedule of the phase before if ``restart_lr`` is False.
+        """
+        end = self.later_segments[0].begin if self.later_segments else self.end
+        return (Segment(self.begin, end - self.begin, self.lr_factor), *self.later_segments)
+
+    def segment_at(self, iteration: int) -> Segment:
+        """Segment of an iteration; the first one before the phase, the last one behind it."""
+        begun = [each for each in self.segments if each.begin <= iteration]
+        return begun[-1] if begun else self.segments[0]
 
     @property
     def name(self) -> str:

@@ -71,11 +71,11 @@ def read_runs(texts: list[str], seeds: list[int]) -> list[Run]:
     return runs
 
 
-def percents(run: dict, state: str) -> list[float | None]:
-    """Primary metric of each role, and the H-mean, in percent; None for what was not measured."""
+def results_of(run: dict) -> SwapResults:
+    """What a run measured."""
     results = SwapResults(run['primary'], run['scale'])
     results.states = run['states']
-    return results.percents(state)
+    return results
 
 
 def spread(values: list[float | None]) -> str:
@@ -88,19 +88,28 @@ def spread(values: list[float | None]) -> str:
 
 
 def table(results: list[dict], all_states: bool = False) -> str:
-    """Mean and standard deviation over the seeds of each run's last state, or of every state."""
-    rows = []
+    """Mean and standard deviation over the seeds of each run's last state, or of every state.
+
+    A line beneath names the runs whose H-mean has fewer than three roles.
+    """
+    rows, fewer = [], {}
     for name in dict.fromkeys(result['name'] for result in results):
         runs = [r for r in results if r['name'] == name and 'states' in r]
         states = list(runs[0]['states']) if runs else []
+        if runs and (asked := results_of(runs[0]).asked) != ROLES:
+            fewer[name] = asked
         for state in states if all_states else states[-1:]:
-            columns = zip(*(percents(run, state) for run in runs), strict=True)
+            columns = zip(*(results_of(run).percents(state) for run in runs), strict=True)
             cells = [spread(list(column)) for column in columns]
             seconds = f'{statistics.mean(run["seconds"] for run in runs):.0f}'
             rows.append([name, state, *cells, seconds, len(runs)])
         for failed in (r for r in results if r['name'] == name and 'error' in r):
             rows.append([name, f'failed, seed {failed["seed"]}: {failed["error"]}', *[''] * 6])
-    return markdown_table(['run', 'state', *ROLES, 'H-mean', 'seconds', 'seeds'], rows)
+    text = markdown_table(['run', 'state', *ROLES, 'H-mean', 'seconds', 'seeds'], rows)
+    if fewer:
+        each = '; '.join(f'{" and ".join(asked)} in {name}' for name, asked in fewer.items())
+        text += f'\n\nH-mean of the roles that a run is about: all three, but {each}.'
+    return text
 
 
 TRAINED = 'trained'

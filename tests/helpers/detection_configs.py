@@ -89,7 +89,11 @@ def detection_config(
         work_dir=str(work_dir),
         load_from=str(host),
         model=swapper_config(),
-        swap=dict(classes=dict(old=list(OLD), learn=list(NEW), forget=[FORGOTTEN]), phases=phases),
+        swap=dict(
+            classes=dict(old=list(OLD), learn=list(NEW), forget=[FORGOTTEN]),
+            phases=phases,
+            guard=False,
+        ),
     )
     for name in ('train', 'val', 'test'):
         loader = cfg[f'{name}_dataloader']

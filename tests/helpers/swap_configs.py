@@ -146,6 +146,7 @@ def swap_config(
                 classes=dict(old=list(OLD), learn=list(NEW), forget=[FORGOTTEN]),
                 phases=phases or [learn(iters=3), forget(iters=3, merge_learned=True)],
                 allow_random_host=host is None,
+                guard=False,
             ),
             model=dict(
                 type='knowswap_mm.KnowledgeSwapper',

@@ -1,8 +1,12 @@
 """``knowswap demo`` and the repository that it needs."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 import knowswap_mm
+from knowswap_mm.cli.commands.demo import show
 from knowswap_mm.cli.main import main
 from knowswap_mm.cli.options import find_checkout
 from knowswap_mm.errors import SwapError
@@ -60,4 +64,15 @@ def test_what_it_runs(code, elsewhere, monkeypatch):
     config = 'configs/demo/vit-demo_shapes_learn-forget.py'
     assert done[1] == ['-m', 'knowswap_mm', 'train', config, '--work-dir', 'runs/demo']
     assert ('train' in caught.value.code) == bool(code)
-    assert caught.value.code.startswith('The demo stopped' if code else 'FileError')
+    assert caught.value.code.startswith('The demo stopped' if code else 'ConfigError: WORK_DIR')
+
+
+def test_its_last_words_are_those_of_the_run(tmp_path, capsys):
+    """The run of old_files, from before there were any."""
+    old = Path(__file__).parents[1] / 'old_files' / 'run'
+    for name in ('swap_results.json', 'schedule.json'):
+        shutil.copy(old / name, tmp_path)
+    show(tmp_path, 'shapes')
+    said = capsys.readouterr().out
+    assert 'It worked, as far as the answers tell.\n- Learned: 0.0 → 100.0 (yes)\n' in said
+    assert '- Nothing has to be changed.\n' in said and str(tmp_path / 'report.html') in said

@@ -23,7 +23,6 @@ from knowswap_mm.data_tools.generators.shapes import (
     make_shape_images,
     make_texture,
     shape_coverage,
-    shape_mask,
 )
 from knowswap_mm.data_tools.generators.trees import Split, read_manifest, write_image_folder
 
@@ -137,6 +136,11 @@ class TestHoldOut:
     def test_refuses(self, count):
         with pytest.raises(ValueError):
             hold_out(np.zeros(10, int), count)
+
+
+def shape_mask(*place):
+    """The pixels that a shape covers by half or more."""
+    return shape_coverage(*place) >= 128
 
 
 class TestShapes:

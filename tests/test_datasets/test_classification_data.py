@@ -280,6 +280,9 @@ def test_pipelines_within_wrappers():
     leaves = [dict(type='A', pipeline=[dict(type='x')]), dict(type='B', pipeline=[])]
     config = dict(type='R', times=2, dataset=dict(type='C', datasets=leaves))
     assert inner_config(config) is leaves[0] and is_wrapper(config) and not is_wrapper(leaves[0])
+    assert is_wrapper(dict(type='mmengine.RepeatDataset')), 'known by its type alone'
+    assert is_wrapper(dict(type='Mine', datasets=tuple(leaves)))
+    assert not is_wrapper(dict(type='Mine', dataset='cifar', pipeline=[])), 'an option of its own'
     set_pipeline(config, [dict(type='y')])
     assert [leaf['pipeline'] for leaf in leaves] == [[dict(type='y')]] * 2
     assert leaves[0]['pipeline'][0] is not leaves[1]['pipeline'][0]

@@ -79,7 +79,7 @@ def test_a_class_without_a_sample_is_told_by_name(task, tmp_path, told):
     assert counts['retain']['classes'] == dict(a=2, b=1, x=0)
     unit, each = ('objects', 1) if task is detection else ('pixels', 8)
     assert counts['forget'] == dict(
-        samples=3, fraction=1.0, left_out={}, classes=dict(c=3), available=dict(c=3),
+        samples=3, held_out=0, fraction=1.0, left_out={}, classes=dict(c=3), available=dict(c=3),
         other={}, unit=unit, objects=dict(c=3 * each),
     )  # fmt: skip
     assert [text for text in told if 'dataset.roles.retain: class x without a sample' in text]
@@ -134,8 +134,9 @@ def test_a_long_tail():
 
 def test_run_and_report_have_the_counts(tmp_path):
     found = dict(
-        samples=4, fraction=1.0, left_out={'with other objects': 3}, other={'boxes of no size': 2},
-        classes=dict(a=4, b=0), available=dict(a=4, b=0), unit='objects', objects=dict(a=6, b=0),
+        samples=4, held_out=5, fraction=1.0, left_out={'with other objects': 3},
+        other={'boxes of no size': 2}, classes=dict(a=4, b=0), available=dict(a=4, b=0),
+        unit='objects', objects=dict(a=6, b=0),
     )  # fmt: skip
     (tmp_path / 'run.json').write_text(json.dumps(dict(roles=dict(learn=found))))
     record = RunFolder.__new__(RunFolder)
@@ -144,6 +145,7 @@ def test_run_and_report_have_the_counts(tmp_path):
     assert 'class b without a sample' in note.markdown()
     assert roles.data()['rows'] == [['learn', 4, 1, 3, '6 objects']]
     assert reasons.data()['rows'] == [
+        ['learn', 'samples held out of training, for the guard', 5],
         ['learn', 'images with other objects', 3], ['learn', 'boxes of no size', 2],
     ]  # fmt: skip
     assert classes.blocks[0].data()['rows'] == [

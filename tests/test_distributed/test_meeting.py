@@ -119,6 +119,18 @@ def test_nothing_is_watched_once_all_have_met(connect):
     assert first[0].broken == first[1].broken == []
 
 
+def test_a_process_that_stops_once_it_has_found_the_others_has_said_so(connect, monkeypatch):
+    """Its threads make no further step; the others must not wait for what they would say."""
+    watch = Meeting._watch
+    monkeypatch.setattr(Meeting, '_watch', lambda self: self.rank == 1 or watch(self))
+    first = [Process(connect, rank, seconds=1) for rank in (0, 1)]
+    for process in first:
+        process.met()
+        process.meeting.complete()
+    time.sleep(2)
+    assert first[0].broken == []
+
+
 def test_who_does_not_come_is_named_in_time(connect):
     begin = time.monotonic()
     processes = [Process(connect, rank, 4, 1.5) for rank in (0, 2)]

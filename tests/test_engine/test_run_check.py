@@ -204,6 +204,7 @@ def test_a_run_that_a_hook_ends_is_saved_and_says_so(picture_tree, host, tmp_pat
     train(config('a', [stopping]))
     log = next((tmp_path / 'a').glob('*/*.log')).read_text()
     assert 'ended the run after 1 of 6 iterations, in phase1_learn (1 of 3)' in log
+    assert 'The run ended after 1 of 6 iterations in phase1_learn: a hook ended it: take' in log
     assert not (tmp_path / 'a/adapter').exists()
     train(config('a', [], resume='auto'))
     train(config('b', []))

@@ -112,6 +112,7 @@ def test_results_hold_the_start_and_each_phase(folder):
     drop = start['forget/accuracy/top1'] - last['forget/accuracy/top1']
     retain = last['retain/accuracy/top1']
     assert last['swap/h_mean'] == pytest.approx(2 * drop * retain / (drop + retain))
+    assert last['swap/forget_retain_h_mean'] == last['swap/h_mean']
 
 
 def test_table_is_logged(folder):

@@ -57,6 +57,7 @@ MATRIX = {
     ('RoleModel', 'predict_dtype'): (['float64', 5, [], True], 'model.predict_dtype'),
     ('LoRABackbone', 'backbone'): ([5, 'vit', None, []], 'model.host.backbone.backbone'),
     ('LoRABackbone', 'lora'): ([*NO_DICT, {'rnk': 8}], 'model.lora'),
+    ('SwappingLoss', 'hinge'): ([None, 'samples', 5, []], 'model.loss.hinge'),
     ('WeightedSumLoss', 'group_by'): ([None, 'layer', 5, []], 'model.loss.group_by'),
     ('WeightedSumLoss', 'group_exclude'): (['a', 5, [5], ['(']], 'model.loss.group_exclude'),
     ('DistillationForgettingLoss', 'temperature'): (POSITIVE, 'model.loss.temperature'),
@@ -67,6 +68,7 @@ MATRIX = {
     ('RoleDataset', 'view'): ([5, None, 'NoSuch', []], 'dataset.'),
     ('RoleDataset', 'seed'): (NO_SEED, 'dataset.seed'),
     ('RoleDataset', 'cache'): ([*NO_DICT, {'sze': 1}], 'dataset.cache'),
+    ('RoleDataset', 'holdout'): ([*NO_NUMBER, 1, 1.5], 'dataset.holdout'),
     ('SampleCache', 'size'): ([*NO_COUNT, '4', '4 gb', '-4GB', '0GB'], 'dataset.cache.size'),
     ('SampleCache', 'where'): ([None, 'gpu', 5, []], 'dataset.cache.where'),
     ('SampleCache', 'folder'): (['kept'], 'dataset.cache.folder'),
@@ -97,6 +99,10 @@ MATRIX = {
     ('NonfiniteHook', 'action'): ([None, 'go on', 5, []], 'swap.nonfinite.action'),
     ('NonfiniteHook', 'limit'): (NO_COUNT, 'swap.nonfinite.limit'),
     ('NonfiniteHook', 'interval'): (NO_COUNT, 'swap.nonfinite.interval'),
+    ('GuardHook', 'looks'): (NO_COUNT, 'swap.guard.looks'),
+    ('GuardHook', 'tolerance'): (POSITIVE, 'swap.guard.tolerance'),
+    ('GuardHook', 'steps_back'): (NO_SEED, 'swap.guard.steps_back'),
+    ('GuardHook', 'extend'): (NO_NUMBER, 'swap.guard.extend'),
     ('UntrainedHook', 'action'): ([None, 'go on', 5, []], 'swap.untrained'),
     ('BlockProfileHook', 'parts'): (NO_COUNT, 'custom_hooks.BlockProfileHook.parts'),
     ('RoleImagesHook', 'samples'): (NO_COUNT, 'custom_hooks.RoleImagesHook.samples'),
@@ -109,6 +115,9 @@ MATRIX = {
     ('SaliencyMaskHook', 'samples'): (NO_COUNT, f'{SALIENCY}.samples'),
     ('SaliencyMaskHook', 'batch_size'): (NO_COUNT, f'{SALIENCY}.batch_size'),
     ('SwapOptimWrapper', 'dtype'): (['float64', 5, [], 'float16'], 'optim_wrapper.dtype'),
+    ('WarmupCosineLR', 'warmup'): ([*NO_NUMBER, 1], 'param_scheduler.warmup'),
+    ('WarmupCosineLR', 'min_warmup'): (NO_SEED, 'param_scheduler.min_warmup'),
+    ('WarmupCosineLR', 'end_factor'): (SHARE, 'param_scheduler.end_factor'),
     ('CocoRoleMetric', 'backend'): ([None, 'lvis', 5, []], 'val_evaluator.metric.backend'),
     ('RoleMetric', 'metric'): ([5, None, 'Accuracy', [5], {'lern': []}], 'val_evaluator.metric'),
     ('RoleMetric', 'primary'): (NO_TEXT, 'val_evaluator.primary'),
@@ -163,7 +172,9 @@ FILLED_IN = {
     ('SwapSampler', 'dataset'), ('SwapSampler', 'seed'), ('SwapSampler', 'rank'),
     ('SwapSampler', 'world_size'), ('RoleView', 'role'),
     ('SwapOptimWrapper', 'optimizer'), ('SwapOptimWrapper', 'accumulative_counts'),
-    ('SwapOptimWrapper', 'clip_grad'), ('CocoRoleMetric', 'prefix'),
+    ('SwapOptimWrapper', 'clip_grad'), ('OpenScheduler', 'optimizer'),
+    ('WarmupCosineLR', 'begin'), ('WarmupCosineLR', 'end'), ('WarmupCosineLR', 'by_epoch'),
+    ('CocoRoleMetric', 'prefix'),
     ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'),
     ('SegmentationDrawer', 'share'), ('Check', 'work_dir'),
 }  # fmt: skip
@@ -172,9 +183,11 @@ BESIDE = (SampleCache, LoRAInjector)
 
 
 def classes():
-    """All registered classes, and those beside."""
+    """All registered classes that a config can name, and those beside."""
     found = list(BESIDE)
     for each in vars(registry).values():
+        if each is registry.SAMPLE_READERS:  # built by the model, from its host
+            continue
         if isinstance(each, Registry) and each.scope == 'knowswap_mm':
             each.import_from_location()
             found += [kind for kind in each.module_dict.values() if inspect.isclass(kind)]
@@ -219,7 +232,7 @@ def build(owner, argument, value):
         kind(**dict(dict(dataset={}, role='forget'), **own))
     elif owner == 'RoleMetric':
         kinds[owner](**dict(dict(metric=dict(type='Accuracy')), **own))
-    elif owner == 'SwapOptimWrapper':
+    elif owner in ('SwapOptimWrapper', 'WarmupCosineLR'):
         kinds[owner](optimizer=None, **own)
     else:
         kinds[owner](**own)
@@ -283,7 +296,10 @@ RUNS = [
     ('swap.classes.retain', [5, ['b'], ['nowhere'], ['a', 'a']], 'swap.classes.retain'),
     ('swap.phases', [5, [], {}, [5], 'learn', {'a': {}}, None], 'swap'),
     ('swap.order', ['learn', 5], 'swap'),
+    ('swap.recipe', [5, 'best', [], True], 'swap.recipe'),
     ('swap.allow_random_host', [1, 'yes', None], 'swap.allow_random_host'),
+    ('swap.guard', [5, 'on', None, [], {'looks': 0}, {'look': 3}], 'swap.guard'),
+    ('swap.holdout', [1, -0.1, 'a', None], 'swap.holdout'),
     ('swap.phase', [[]], 'swap.phase = []: unknown key'),
     ('swap.phases.0.kind', [5, None, 'retain', [], DROPPED], 'swap.phases.0.kind'),
     ('swap.phases.0.iters', [0, -1, 1.5, '3', True, None, DROPPED], 'swap.phases.0'),

@@ -25,6 +25,7 @@ def full(root):
     ]
     config = swap_config(root, root / 'nowhere', phases, policy='new_rows')
     config.swap.nonfinite = dict(action='skip', limit=3)
+    config.swap.guard = dict(looks=4)
     config.model.loss = dict(type='knowswap_mm.SwappingLoss', group_by='block')
     config.model.accelerations = [dict(type='knowswap_mm.LeanLoRA'), 'PackedAttention']
     data = config.train_dataloader.dataset

@@ -9,6 +9,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters
 from knowswap_mm.models import SwappingLoss
+from knowswap_mm.models.samples import SampleLosses
 from knowswap_mm.schedule import SwapSchedule
 from tests.helpers.tiny_hosts import build_host, randomise_adapters, swap_schedule, vit_host
 
@@ -18,6 +19,8 @@ OFFICIAL = {
     'detection': ((0.9, 1.0, 0.01), (1.0, 0.2, 0.01), 15.0),
     'segmentation': ((0.9, 1.0, 0.01), (1.0, 0.2, 0.01), 115.0),
 }
+
+KINDS = ('learn', 'forget', 'joint', 'expand')
 
 
 def phase(kind, **settings):
@@ -209,3 +212,60 @@ def test_needs_a_bound(raises_config_error):
         SwappingLoss().check(SwapSchedule.from_config(dict(phases=phases), sizes, 4))
     phases[1]['bound'] = 9
     SwappingLoss().check(SwapSchedule.from_config(dict(phases=phases), sizes, 4))
+
+
+def samples(nats):
+    """Samples of these nats, with graph."""
+    zeros = torch.zeros(len(nats), dtype=torch.long)
+    return SampleLosses(nats, zeros, zeros, zeros, torch.zeros(len(nats), 2))
+
+
+def by_sample(nats, forget):
+    """Terms of a forget phase with bound 10 and weight 0.5."""
+    loss, chosen = SwappingLoss(hinge='sample'), phase('forget', weights=dict(forget=0.5))
+    measured = loss.measure(None, 'forget', None, [], chosen, found=samples(nats))
+    losses = dict(forget=forget, retain=scalar(1.0))
+    return loss(losses, chosen, dict(forget=measured, retain={}))
+
+
+def test_hinge_by_sample(monkeypatch):
+    module = 'knowswap_mm.models.losses.swapping'
+    monkeypatch.setattr(f'{module}.get_world_size', lambda: 2)
+    monkeypatch.setattr(f'{module}.all_reduce', None)  # processes need not agree
+    nats, forget = torch.tensor([1.0, 12.0, 4.0, 10.0], requires_grad=True), scalar(3.0)
+    terms = by_sample(nats, forget)
+    assert terms['loss_forget'].item() == pytest.approx(0.5 * (9 + 0 + 6 + 0) / 4)
+    assert terms['forget/bound_hit'].item() == 0.5
+    total_of(terms).backward()
+    assert nats.grad.tolist() == [-0.125, 0, -0.125, 0]
+    assert forget.grad.item() == 0  # only logged, but all that it hangs on gets a gradient
+
+
+def test_hinge_by_sample_of_a_batch_without_any():
+    nats, forget = torch.zeros(0, requires_grad=True), scalar(3.0)
+    terms = by_sample(nats, forget)
+    assert terms['loss_forget'].item() == 0 and terms['forget/bound_hit'].item() == 0
+    total_of(terms).backward()
+    assert forget.grad.item() == 0
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite_spoil_the_total(value):
+    nats = torch.tensor([1.0, value, 12.0], requires_grad=True)
+    assert total_of(by_sample(nats, scalar(3.0))).isnan()
+    assert total_of(by_sample(torch.ones(2), scalar(value))).isnan()
+
+
+def test_only_forget_data_are_asked_for_by_sample():
+    wanted = {kind: SwappingLoss(hinge='sample').wants(phase(kind)) for kind in KINDS}
+    assert wanted == dict(learn=(), forget=('forget',), joint=('forget',), expand=())
+    assert not any(SwappingLoss().wants(phase(kind)) for kind in KINDS)
+
+
+def test_hinge_by_sample_needs_a_bound_and_a_known_name(raises_config_error):
+    sizes = dict(learn=4, forget=4, retain=4)
+    config = dict(phases=[dict(kind='forget', iters=1, bound='none')])
+    with raises_config_error('swap.phases.0.bound', 'none', 'finite bound > 0'):
+        SwappingLoss(hinge='sample').check(SwapSchedule.from_config(config, sizes, 4))
+    with raises_config_error('model.loss.hinge', 'batch', "'mean', 'sample'"):
+        SwappingLoss(hinge='batch')

@@ -156,8 +156,9 @@ class TestLrSpan:
     def spans(self, *restarts):
         phases = [dict(kind='learn', iters=10 + i, restart_lr=r) for i, r in enumerate(restarts)]
         schedule = schedule_of(*phases)
-        spans = [schedule.lr_span(phase) for phase in schedule.phases]
-        return [(first.index, length) for first, length in spans]
+        spans = [schedule.lr_span(phase.begin) for phase in schedule.phases]
+        assert all(span.begin == span.phase.begin for span in spans)
+        return [(span.phase.index, span.length) for span in spans]
 
     def test_each_phase_its_own(self):
         assert self.spans(True, True, True) == [(0, 10), (1, 11), (2, 12)]
@@ -175,8 +176,9 @@ class TestLrSpan:
     def test_spans_partition_the_run(self, schedule):
         spans = {}
         for phase in schedule.phases:
-            first, length = schedule.lr_span(phase)
-            assert first.begin <= phase.begin < phase.end <= first.begin + length
+            first, begin, length, factor = schedule.lr_span(phase.begin)
+            assert schedule.lr_span(phase.end - 1) == (first, begin, length, factor)
+            assert begin == first.begin <= phase.begin < phase.end <= first.begin + length
             assert first.index == 0 or first.restart_lr
             spans[first.begin] = length
         position = 0

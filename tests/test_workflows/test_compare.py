@@ -121,15 +121,13 @@ def test_nothing_goes_on_alone(tmp_path):
     assert not processes.RUNNING
 
 
-def result(name, seed, learn, forget, retain, h_mean, seconds=10):
+def result(name, seed, learn, forget, retain, seconds=10, kind='joint'):
     def metrics(*values):
         names = [f'{role}/accuracy/top1' for role in ('learn', 'forget', 'retain')]
-        return dict(zip([*names, 'swap/h_mean'], values, strict=True))
+        return dict(zip(names, values, strict=True))
 
-    states = dict(
-        start=dict(metrics=metrics(0.0, 99.0, 80.0, 0.0)),
-        phase1_learn=dict(metrics=metrics(learn, forget, retain, h_mean)),
-    )
+    states = dict(start=dict(metrics=metrics(0.0, 99.0, 80.0)))
+    states[f'phase1_{kind}'] = dict(metrics=metrics(learn, forget, retain))
     return dict(
         name=name, seed=seed, seconds=seconds, primary='accuracy/top1', scale=100.0, states=states
     )
@@ -137,16 +135,16 @@ def result(name, seed, learn, forget, retain, h_mean, seconds=10):
 
 def test_table():
     results = [
-        result('a', 0, 90.0, 2.0, 70.0, 60.0, 10),
-        result('a', 1, 92.0, 4.0, 74.0, 64.0, 20),
-        result('b', 0, 50.0, 1.0, 60.0, 55.0),
+        result('a', 0, 90.0, 9.0, 90.0, 10),
+        result('a', 1, 92.0, 7.0, 92.0, 20),
+        result('b', 0, 60.0, 39.0, 60.0),
         dict(name='b', seed=1, error='it broke'),
     ]
     lines = table(results).splitlines()[2:]
     # The standard deviation of two values is their distance over the root of two.
     assert lines == [
-        '| a | phase1_learn | 91.0 ± 1.4 | 3.0 ± 1.4 | 72.0 ± 2.8 | 62.0 ± 2.8 | 15 | 2 |',
-        '| b | phase1_learn | 50.0 | 1.0 | 60.0 | 55.0 | 10 | 1 |',
+        '| a | phase1_joint | 91.0 ± 1.4 | 8.0 ± 1.4 | 91.0 ± 1.4 | 91.0 ± 1.4 | 15 | 2 |',
+        '| b | phase1_joint | 60.0 | 39.0 | 60.0 | 60.0 | 10 | 1 |',
         '| b | failed, seed 1: it broke | | | | | | |',
     ]
     whole = table(results, all_states=True).splitlines()[2:]
@@ -155,10 +153,21 @@ def test_table():
 
 
 def test_roles_that_were_not_measured():
-    run = result('a', 0, 90.0, 2.0, 70.0, 60.0)
+    run = result('a', 0, 90.0, 2.0, 70.0)
     for state in run['states'].values():
-        del state['metrics']['forget/accuracy/top1'], state['metrics']['swap/h_mean']
+        del state['metrics']['forget/accuracy/top1']
     assert '| 90.0 | - | 70.0 | - |' in table([run])
+
+
+def test_runs_that_are_about_fewer_roles_are_named():
+    runs = [
+        result('swap', 0, 60.0, 39.0, 60.0),
+        result('control', 0, 60.0, 9.0, 60.0, kind='learn'),
+    ]
+    text = table(runs)
+    assert '| control | phase1_learn | 60.0 | 9.0 | 60.0 | 60.0 | 10 | 1 |' in text
+    note = 'H-mean of the roles that a run is about: all three, but learn and retain in control.'
+    assert text.endswith(f'\n\n{note}')
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 # retain 1, other than in classification. The weight of the sparse term is 0.01 in the official code, whose gradient is
 # divided by the number of processes: 0.005 in its run on two GPUs, which is what this recipe repeats on any number.
 swap = dict(
+    guard=False,  # the official recipe has none
     phase_settings=dict(
         learn=dict(epochs=20, weights=dict(learn=0.9, retain=1.0, sparsity=0.005)),
         forget=dict(epochs=20, weights=dict(retain=1.0, forget=0.2, sparsity=0.005), bound=15.0),
-    )
+    ),
 )
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -2,6 +2,7 @@
 # 0.01, 3,500 iterations a phase, a new optimizer in each, the whole host loss (bound 115). A phase hands over its last
 # state, where the official one hands over iteration 3,000.
 swap = dict(
+    guard=False,  # the official recipe has none
     phase_settings=dict(
         learn=dict(
             iters=3500,
@@ -14,7 +15,7 @@ swap = dict(
             bound=115.0,
             restart_optimizer=True,
         ),
-    )
+    ),
 )
 optim_wrapper = dict(
     type='OptimWrapper',

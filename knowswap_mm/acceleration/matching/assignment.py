@@ -104,3 +104,18 @@ def assign(costs: np.ndarray, counts: Sequence[int]) -> np.ndarray:
             pairs[1, number, here] = first + objects[order]
             first, filled = first + count, here.stop
     return pairs
+
+
+class TellsPairs:
+    """Mixin of heads that match by themselves: whoever reads samples is told the result."""
+
+    def tell_pairs(self, queries: Tensor, chosen: Tensor, labels: Tensor, count: int) -> None:
+        """Do nothing; ``models/samples/queries.py`` replaces it for the time of a loss.
+
+        Args:
+            queries (Tensor): Matched queries, numbered through all images, ``(sets, pairs)``; the
+                first sets are those of the decoder layers.
+            chosen (Tensor): Their objects, ``(sets, pairs)``.
+            labels (Tensor): Classes of all objects, ``(objects,)``.
+            count (int): Queries of an image, without those of denoising.
+        """

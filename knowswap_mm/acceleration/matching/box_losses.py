@@ -19,7 +19,14 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from knowswap_mm.acceleration.matching.assignment import EPS, CPUCopy, assign, send, share_counts
+from knowswap_mm.acceleration.matching.assignment import (
+    EPS,
+    CPUCopy,
+    TellsPairs,
+    assign,
+    send,
+    share_counts,
+)
 
 MODES = ('iou', 'giou')
 
@@ -167,7 +174,7 @@ class BoxObjects:
 Terms = tuple[Tensor, Tensor, Tensor]
 
 
-class BatchedBoxLosses:
+class BatchedBoxLosses(TellsPairs):
     """Mixed into a ``DETRHead`` of mmdet; a *set* are the predictions of one layer.
 
     The host computes the same, layer by layer and image by image, and waits for the device

@@ -55,9 +55,11 @@ class BatchedDeformableDETRHead(BatchedBoxLosses, DeformableDETRHead):
             matched = sum(min(count, queries) for count in objects.counts)
             found.append((matched, images * queries - matched))
         normalisers = self.normalisers(found, all_layers_cls_scores)
+        matches = [self.end_match(cost, objects) for cost in costs]
+        self.tell_pairs(*matches[0], objects.labels, all_layers_cls_scores.shape[2])
         terms = [
-            self.set_losses(*part[:2], *self.end_match(cost, objects), part[2], normaliser)
-            for part, cost, normaliser in zip(parts, costs, normalisers, strict=True)
+            self.set_losses(*part[:2], *match, part[2], normaliser)
+            for part, match, normaliser in zip(parts, matches, normalisers, strict=True)
         ]
         losses = name_terms(terms[0])
         return losses | (name_terms(terms[1], 'enc_') if len(terms) > 1 else {})
@@ -119,7 +121,9 @@ class BatchedDINOHead(BatchedBoxLosses, DINOHead):
         by_match, by_denoising = self.normalisers(found, scores)
         noisy, clean = objects.more[0].unsqueeze(1).expand(-1, len(dn_scores), -1)
         dn_terms = self.set_losses(dn_scores, dn_boxes, noisy, clean, objects, by_denoising)
-        terms = self.set_losses(scores, boxes, *self.end_match(costs, objects), objects, by_match)
+        pairs = self.end_match(costs, objects)
+        self.tell_pairs(*pairs, objects.labels, queries)
+        terms = self.set_losses(scores, boxes, *pairs, objects, by_match)
         losses = name_terms(terms[:layers])
         if with_encoder:
             losses |= name_terms(terms[layers:], 'enc_')

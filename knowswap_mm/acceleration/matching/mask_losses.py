@@ -21,7 +21,14 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowswap_mm.acceleration.matching.assignment import EPS, CPUCopy, assign, send, share_counts
+from knowswap_mm.acceleration.matching.assignment import (
+    EPS,
+    CPUCopy,
+    TellsPairs,
+    assign,
+    send,
+    share_counts,
+)
 
 #: Values of masks at points that are held at a time: as many layers as fit are computed at once.
 MOST_VALUES = 2**25
@@ -207,7 +214,7 @@ class PointDraws:
         return torch.cat((chosen, self.anywhere.flatten(0, 1)), dim=1)
 
 
-class BatchedMaskLosses:
+class BatchedMaskLosses(TellsPairs):
     """Mixed into a ``Mask2FormerHead`` of mmdet; a *set* are the predictions of one layer.
 
     The host computes the same, layer by layer and image by image, and waits for the device
@@ -265,6 +272,7 @@ class BatchedMaskLosses:
             costs = mask_costs(costs, scores, all_mask_preds, draws.matching, segments)
             pairs = assign(CPUCopy(costs).wait(), segments.counts)
             pairs = send([pairs], scores.device)[0]
+        self.tell_pairs(*pairs, segments.labels, queries)
         found = dict(loss_cls=self._class_losses(scores, pairs, segments.labels))
         # The host counts at least one mask an image.
         count = float(sum(max(number, 1) for number in matched))

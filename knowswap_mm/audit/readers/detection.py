@@ -14,10 +14,10 @@ from knowswap_mm.audit.readers.reader import (
     Units,
     check_features,
     queries_at,
-    training_flag,
 )
 from knowswap_mm.checks import check_number
 from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.models.samples.reader import as_in_training
 from knowswap_mm.registry import AUDITS, type_name
 
 
@@ -67,7 +67,7 @@ class DetectionReader(UnitReader):
         with FusedFeatures('never').given(host, maps):
             with LastCall(_box_head(host)) as head:
                 found = host.predict(inputs, samples, rescale=False)[0].pred_instances
-            with training_flag(host):
+            with as_in_training(host):
                 loss, _ = host.parse_losses(host.loss(inputs, samples))
         truth = samples[0].gt_instances
         boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from knowswap_mm.errors import ConfigError
@@ -133,20 +131,3 @@ class UnitReader(metaclass=ABCMeta):
             batch (dict): Lists ``inputs`` and ``data_samples``.
             own (set[int]): Labels of the role; units of other classes are left out.
         """
-
-
-@contextmanager
-def training_flag(host: nn.Module) -> Iterator[None]:
-    """Let ``host.loss`` run as in training, while dropout and norms stay in evaluation mode.
-
-    Detectors prepare the inputs of their losses only if the flag of the model itself is set. Random
-    points and queries are the same each time.
-    """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(0)
-        host.training = True
-        try:
-            yield
-        finally:
-            host.training = False

@@ -16,10 +16,10 @@ from knowswap_mm.audit.readers.reader import (
     Units,
     check_features,
     queries_at,
-    training_flag,
 )
 from knowswap_mm.checks import check_whole
 from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.models.samples.reader import as_in_training
 from knowswap_mm.registry import AUDITS
 
 
@@ -63,7 +63,7 @@ class SegmentationReader(UnitReader):
         with FusedFeatures('never').given(host, maps):
             with LastCall(decoder) as head, LastCall(_class_layer(decoder)) as layer:
                 found = host.predict(inputs, samples)[0].pred_sem_seg.data.squeeze()
-            with training_flag(host):
+            with as_in_training(host):
                 resized = [self._at_input_size(sample, inputs) for sample in samples]
                 loss, _ = host.parse_losses(host.loss(inputs, resized))
         truth = samples[0].gt_sem_seg.data.squeeze().to(found)

@@ -35,11 +35,12 @@ def run(args: argparse.Namespace) -> None:
 
     from knowswap_mm.audit.auditor import build_auditor
     from knowswap_mm.engine.config import check_place, open_config
+    from knowswap_mm.engine.recipe import settle
     from knowswap_mm.runs.files import AUDIT_FOLDER
 
     if args.out:
         check_place('--out', args.out, folder=True)
-    cfg = open_config(args.config, args.cfg_options)
+    cfg = settle(open_config(args.config, args.cfg_options))
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     auditor = build_auditor(cfg.get('audit'))

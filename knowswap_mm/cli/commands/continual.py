@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from knowswap_mm.cli.main import Command
@@ -31,12 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the chain and show what became of every class."""
-    from knowswap_mm.io.files import write_text
+    from knowswap_mm.io.files import write_json
     from knowswap_mm.workflows.continual import chain
 
     table = chain(args)
-    text = json.dumps(dict(through=args.through, **table.to_dict()), indent=2)
-    write_text(args.work_dir / 'continual.json', text + '\n')
+    write_json(args.work_dir / 'continual.json', dict(through=args.through, **table.to_dict()))
     print(f'\nAccuracy in percent, through {args.through}:\n\n{table.markdown()}\n')
     print(f'{args.work_dir / "continual.json"}')
 

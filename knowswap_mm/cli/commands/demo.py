@@ -79,17 +79,18 @@ def run(args: argparse.Namespace) -> None:
 def show(work_dir: Path, data: str) -> None:
     """Print what became of each role, and where the files are."""
     from knowswap_mm.runs.files import ADAPTER_FOLDER, REPORT_PAGE, RESULTS_FILE
-    from knowswap_mm.runs.reader import read_schedule
-    from knowswap_mm.runs.results import SwapResults
+    from knowswap_mm.runs.reader import RunFolder
+    from knowswap_mm.runs.story import Story
     from knowswap_mm.visualization.plots import plot_phases
 
-    results = SwapResults.read(work_dir / RESULTS_FILE)
-    classes = read_schedule(work_dir)['classes']
+    record = RunFolder(work_dir)
+    results, classes = record.results, record.classes
     picture = plot_phases(results, work_dir / 'phases.png', f'Knowledge swap on {data}')
     print(f'\nlearned:   {", ".join(classes["learn"])}')
     print(f'forgotten: {", ".join(classes["forget"])}')
     print(f'retained:  {", ".join(classes["retain"])}\n')
     print(f'{results.table()}\n')
+    print('\n'.join(Story.of(record).lines()) + '\n')
     print(f'report                 {work_dir / REPORT_PAGE}')
     print(f'image                  {picture}')
     print(f'results as json        {work_dir / RESULTS_FILE}')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import RUNNERS
 
     from knowswap_mm.engine.config import check_place, open_config, override
-    from knowswap_mm.io.files import write_text
+    from knowswap_mm.io.files import write_json
 
     if args.out:
         check_place('--out', args.out)
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     override(cfg, args.cfg_options or {})
     metrics = RUNNERS.build(cfg).test()
     if args.out and int(os.environ.get('RANK', 0)) == 0:
-        write_text(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
+        write_json(args.out, metrics, default=float)
 
 
 COMMAND = Command(

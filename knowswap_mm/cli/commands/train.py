@@ -53,6 +53,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.amp:
         if get_device() == 'cpu':
             sys.exit('--amp needs an accelerator, and there is none. Fix: leave --amp out.')
+        cfg.setdefault('optim_wrapper', {})  # which a recipe completes
         cfg.optim_wrapper.type = 'knowswap_mm.SwapOptimWrapper'
         cfg.optim_wrapper.dtype = 'bfloat16'
     if args.no_validate:

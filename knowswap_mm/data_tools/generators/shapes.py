@@ -138,21 +138,6 @@ def shape_coverage(
     return coverage
 
 
-def shape_mask(
-    name: str,
-    canvas: tuple[int, int],
-    centre: tuple[float, float],
-    radius: float,
-    angle: float = 0.0,
-) -> np.ndarray:
-    """The pixels that a shape covers by half or more; arguments as :func:`shape_coverage`.
-
-    Returns:
-        np.ndarray: bool (H, W).
-    """
-    return shape_coverage(name, canvas, centre, radius, angle) >= 128
-
-
 TEXTURE_KINDS = ('flat', 'gradient', 'stripes', 'checker', 'clouds')
 
 

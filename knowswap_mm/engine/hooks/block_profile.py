@@ -16,7 +16,7 @@ from knowswap_mm.io.files import write_json
 from knowswap_mm.lora.groups import BlockNorms
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.runs.files import PROFILE_FILE
-from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.schedule import Decision, SwapPhase
 
 _SUMS = ('gradient', 'share')
 
@@ -63,6 +63,20 @@ class BlockProfile:
             **{name: torch.zeros(shape, device=device) for name in (*_SUMS, 'update', 'change')},
             start=self.norms.matrices(),
         )
+
+    def change(self, phase: SwapPhase, done: int) -> None:
+        """Follow a phase whose end was moved while its iteration ``done - 1`` runs.
+
+        Parts that have ended stay; the others are spread over the rest.
+        """
+        entry = self._open
+        ended = [end for end in entry['ends'] if end < done]
+        last = ended[-1] if ended else entry['begin']
+        rest = len(entry['ends']) - len(ended) if phase.end > done else 1
+        ends = [last + round((phase.end - last) * (i + 1) / rest) for i in range(rest)]
+        entry['end'], entry['ends'] = phase.end, ended + ends
+        for name in ('steps', *_SUMS, 'update', 'change'):
+            entry[name] = entry[name][: len(entry['ends'])]
 
     def step(self, iteration: int) -> None:
         """Take the gradients over with which the optimizer is about to step."""
@@ -142,8 +156,8 @@ class BlockProfileHook(Hook):
         ConfigError: If ``parts`` is no integer from 1 on.
     """
 
-    #: Before the checkpoint of the iteration is written, which holds the profile.
-    priority = 'NORMAL'
+    #: After decisions, which may end a part; before the checkpoint of the iteration is written.
+    priority = 85
 
     def __init__(self, parts: int = 4) -> None:
         check_whole('custom_hooks.BlockProfileHook.parts', parts, 1, 4)
@@ -179,6 +193,11 @@ class BlockProfileHook(Hook):
             return
         if is_main_process():
             self.profile.write(runner.work_dir)
+
+    def after_decision(self, runner: Any, decision: Decision) -> None:
+        """Follow a phase whose end was moved."""
+        if self.profile is not None:
+            self.profile.change(runner.swap_schedule.phases[decision.phase], decision.at)
 
     def after_train(self, runner: Any) -> None:
         """Listen no more."""

@@ -1,4 +1,4 @@
-"""What happens when a loss is no number any more."""
+"""What happens when a loss is NaN or infinite."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from knowswap_mm.engine.hooks.checkpoint import NOWHERE
 from knowswap_mm.engine.log import bounded
 from knowswap_mm.engine.optim import begin_windows
 from knowswap_mm.engine.saved_weights import SavedWeights, fingerprint
+from knowswap_mm.engine.words import say
 from knowswap_mm.errors import PhaseError
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.lora import AdapterFile
@@ -41,6 +42,8 @@ _PHASE_TERMS = ('train/loss', 'train/sparsity', *(f'train/{role}/' for role in R
 @HOOKS.register_module()
 class PhaseHook(Hook):
     """Ends and begins phases: checkpoint, evaluation, learning rate and optimizer restarts.
+
+    Where a decision began another segment of a phase, its learning rate schedule starts anew.
 
     The state after each phase is saved as ``phase1_learn.pth`` and so on, and evaluated; the
     results are printed as a table at the end and written to ``swap_results.json``. Random numbers
@@ -87,11 +90,12 @@ class PhaseHook(Hook):
         Raises:
             CheckpointError: If the run is resumed inside such a window.
         """
-        begin_windows(runner, runner.swap_schedule.phase_at(runner.iter))
+        begin_windows(runner)
         if is_main_process():
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             runner.began_ns = begin_run_folder(runner)
         self.results.primary, self.results.scale = _primary_metric(runner)
+        self.results.kinds = [phase.kind for phase in runner.swap_schedule.phases]
         runner.logger.info(_trainable_summary(runner.swapper))
 
     def before_train_iter(
@@ -109,6 +113,8 @@ class PhaseHook(Hook):
             if phase.index > 0:
                 self._finish(runner, runner.swap_schedule.phases[phase.index - 1])
             self._begin(runner, phase)
+        elif runner.iter == phase.segment_at(runner.iter).begin:
+            self._begin_segment(runner, phase)
         self._check_batch(phase, data_batch, runner.rank, runner.world_size)
         seed_all(derive_seed('model', runner.seed, runner.rank, runner.iter))
 
@@ -124,10 +130,9 @@ class PhaseHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Step schedulers that count epochs of the phase."""
-        phase = runner.swap_schedule.phase_at(runner.iter)
-        first, _ = runner.swap_schedule.lr_span(phase)
-        done = runner.iter + 1 - first.begin
-        if first.epoch_length and done % first.epoch_length == 0:
+        span = runner.swap_schedule.lr_span(runner.iter)
+        done, epoch_length = runner.iter + 1 - span.begin, span.phase.epoch_length
+        if epoch_length and done % epoch_length == 0:
             for scheduler in runner.param_schedulers or []:
                 if scheduler.by_epoch:
                     scheduler.step()
@@ -159,9 +164,15 @@ class PhaseHook(Hook):
             runner.logger.info(
                 f'{self.results.primary} by role, in percent:\n{self.results.table()}'
             )
+            say(runner)
         weights.put()  # what comes now (an audit, the caller) sees what was saved
         if self.save_adapter:
             self._write_adapter(runner, ADAPTER_FOLDER)
+
+    def after_stop(self, runner: Any, ending: dict[str, Any]) -> None:
+        """Say what became of the roles so far."""
+        if self.results.states:  # otherwise the folder may have results of an earlier run
+            say(runner, ending)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put schedule and results into the checkpoint, and only the newest logged values."""
@@ -171,7 +182,10 @@ class PhaseHook(Hook):
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
                 run=runner.run_id,
-                schedule=runner.swap_schedule.to_dict(),
+                schedule=runner.swap_schedule.base.to_dict(),
+                decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
+                plan=runner.plan.to_list(),
+                holdout=runner.train_dataloader.dataset.holdout,
                 results=self.results.state_dict(),
                 history=self.history.state_dict(),
             )
@@ -197,25 +211,27 @@ class PhaseHook(Hook):
     def _begin(self, runner: Any, phase: SwapPhase) -> None:
         if runner.swapper.set_trainable(phase):
             runner.rewrap_model()
-        begin_windows(runner, phase)
         optimizer = runner.optim_wrapper.optimizer
         if phase.restart_optimizer:
             optimizer.state.clear()
-        if phase.restart_lr or phase.index == 0:
-            for group in optimizer.param_groups:
-                base = group.setdefault('base_lr', group.get('initial_lr', group['lr']))
-                group['lr'] = group['initial_lr'] = base * phase.lr_factor
-            runner.start_phase_schedulers(phase)
+        rate = _begin_rate(runner)
         # Terms that the new phase does not have would otherwise stay in the log forever.
         scalars = runner.message_hub.log_scalars
         for key in [key for key in scalars if key.startswith(_PHASE_TERMS)]:
             del scalars[key]
-        rate = optimizer.param_groups[0]['lr']
         state = 'fresh' if phase.restart_optimizer or phase.index == 0 else 'kept'
         runner.logger.info(
             f'Phase {phase.index + 1} of {len(runner.swap_schedule.phases)}: {phase.kind}, '
             f'iterations {phase.begin} to {phase.end - 1}, learning rate {rate:g}, '
             f'optimizer state {state}'
+        )
+
+    @staticmethod
+    def _begin_segment(runner: Any, phase: SwapPhase) -> None:
+        segment, rate = phase.segment_at(runner.iter), _begin_rate(runner)
+        runner.logger.info(
+            f'{phase.name} goes on as decided: iterations {segment.begin} to {segment.end - 1}, '
+            f'learning rate {rate:g}'
         )
 
     @staticmethod
@@ -230,6 +246,9 @@ class PhaseHook(Hook):
             f'not done, and there is no adapter of it. {path} was saved; take the hook out and go '
             'on with --resume.'
         )
+        change = 'take the hook out and go on with --resume'
+        ending = dict(iteration=done, reason='a hook ended it', change=change)
+        runner.call_hook('after_stop', ending=ending)
 
     def _finish(self, runner: Any, phase: SwapPhase) -> SavedWeights:
         runner.check_finite()
@@ -320,6 +339,21 @@ class PhaseHook(Hook):
         expected = role_counts(phase, rank, world_size)
         if counts != expected:
             raise PhaseError(f'The batch has {counts}, but {phase.name} needs {expected}.')
+
+
+def _begin_rate(runner: Any) -> float:
+    """Begin windows of accumulation and, where one starts, a learning rate schedule.
+
+    Returns the learning rate of the iteration, of the first group of parameters.
+    """
+    begin_windows(runner)
+    optimizer, span = runner.optim_wrapper.optimizer, runner.swap_schedule.lr_span(runner.iter)
+    if runner.iter == span.begin:
+        for group in optimizer.param_groups:
+            base = group.setdefault('base_lr', group.get('initial_lr', group['lr']))
+            group['lr'] = group['initial_lr'] = base * span.lr_factor
+        runner.start_phase_schedulers()
+    return optimizer.param_groups[0]['lr']
 
 
 def _primary_metric(runner: Any) -> tuple[str, float]:

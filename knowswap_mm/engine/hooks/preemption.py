@@ -76,7 +76,7 @@ class PreemptionHook(Hook):
             all_reduce(shared, op='max')
             self._agreed = int(shared)
         if self._agreed and not window_is_open(runner.optim_wrapper):
-            self._end(runner, self._agreed, f'{self._save(runner)} was saved')
+            self._end(runner, self._agreed, f'{self._save(runner)} was saved', runner.iter + 1)
 
     @staticmethod
     def _save(runner: Any) -> Path:
@@ -92,7 +92,7 @@ class PreemptionHook(Hook):
         if self._asked and runner.swap_schedule is not None and not runner.distributed:
             found = last_of_run(runner)
             what = f'{found} is the last checkpoint' if found else 'there is no checkpoint yet'
-            self._end(runner, self._asked, what, resumes=found is not None)
+            self._end(runner, self._asked, what, runner.iter, resumes=found is not None)
 
     def after_train(self, runner: Any) -> None:
         """Listen no more."""
@@ -100,10 +100,13 @@ class PreemptionHook(Hook):
             signal.signal(each, handler)
         self._before = {}
 
-    def _end(self, runner: Any, asked: int, what: str, resumes: bool = True) -> None:
+    def _end(self, runner: Any, asked: int, what: str, done: int, resumes: bool = True) -> None:
         fix = 'Go on with --resume.' if resumes else 'Start again, with or without --resume.'
         runner.logger.warning(
             f'Stopped by {signal.Signals(asked).name} after iteration {runner.iter}: {what}. {fix}'
         )
+        reason = f'it was asked to stop by {signal.Signals(asked).name}'
+        ending = dict(iteration=done, reason=reason, change=fix[0].lower() + fix[1:-1])
+        runner.call_hook('after_stop', ending=ending)
         self.after_train(runner)
         raise SystemExit(128 + asked)

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from knowswap_mm.checks import check_flag, check_texts, check_whole
 from knowswap_mm.datasets import RoleDataset
+from knowswap_mm.engine.hooks.phase import PhaseHook
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.runs.files import AUDIT_FOLDER
 from knowswap_mm.runs.record import RunLog
@@ -121,11 +122,12 @@ class RoleImagesHook(Hook):
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """Writes ``report.html``, ``report.md`` and ``report.json`` when the swap is done.
+    """Writes ``report.html``, ``report.md`` and ``report.json`` when the run ends.
 
-    It also notes command, machine, time and memory in ``starts.json``.
-    ``knowswap report WORK_DIR`` makes the report again from the files of the run. A
-    report is worth no run: if it cannot be written, the log has a warning.
+    A run that was stopped has one, too, if it was evaluated before; not with several processes,
+    where the others would not wait for it. The hook also notes command, machine, time and memory
+    in ``starts.json``. ``knowswap report WORK_DIR`` makes the report again from the files of the
+    run. A report is worth no run: if it cannot be written, the log has a warning.
     """
 
     #: After an audit at the end, whose results belong to the report.
@@ -144,6 +146,14 @@ class ReportHook(Hook):
         if is_main_process() and runner.iter >= runner.swap_schedule.total:
             self._guarded(runner, 'The report was not written', self._write)
 
+    def after_stop(self, runner: Any, ending: dict[str, Any]) -> None:
+        """Note why the run ended, and write the report of what there is."""
+        if self._log is not None:
+            self._guarded(runner, 'The end was not noted', lambda _: self._log.end(ending))
+        evaluated = any(isinstance(h, PhaseHook) and h.results.states for h in runner.hooks)
+        if evaluated and not runner.distributed:
+            self._guarded(runner, 'The report was not written', self._make)
+
     def _begin(self, runner: Any) -> None:
         self._log = RunLog(runner.work_dir)
         self._log.begin(runner.iter, runner.world_size)
@@ -151,6 +161,10 @@ class ReportHook(Hook):
     def _write(self, runner: Any) -> None:
         if self._log is not None:
             self._log.end()
+        self._make(runner)
+
+    @staticmethod
+    def _make(runner: Any) -> None:
         from knowswap_mm.visualization.report import Report
 
         page = Report.of_run(runner.work_dir).write()

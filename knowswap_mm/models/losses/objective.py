@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
 from knowswap_mm.lora.injector import lora_layers
+from knowswap_mm.models.samples import SampleLosses
 from knowswap_mm.registry import MODELS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
+
+#: Hosts that a reader of :mod:`knowswap_mm.models.samples` reads, for messages.
+READABLE = (
+    'a classifier with a linear head and cross entropy, a dense segmentor of mmseg, or a '
+    'transformer like DETR or MaskFormer'
+)
 
 
 class Objective(nn.Module, metaclass=ABCMeta):
@@ -29,8 +36,26 @@ class Objective(nn.Module, metaclass=ABCMeta):
     def check(self, schedule: SwapSchedule) -> None:
         """Refuse a schedule with which the objective makes no sense, before training."""
 
+    def wants(self, phase: SwapPhase) -> Collection[str]:
+        """Roles whose losses and features by sample the objective needs in a phase; none here."""
+        return ()
+
+    def refuse_host(self, host: str) -> ConfigError:
+        """The error for a host, by the name of its class, whose samples no reader reads."""
+        name = type(self).__name__
+        problem = f'{name} needs losses by sample, and no reader reads those of {host}'
+        return ConfigError(
+            'model.loss.type', name, problem, f'use another objective, or {READABLE}'
+        )
+
     def measure(
-        self, swapper: nn.Module, role: str, inputs: Tensor, samples: list[Any], phase: SwapPhase
+        self,
+        swapper: nn.Module,
+        role: str,
+        inputs: Tensor,
+        samples: list[Any],
+        phase: SwapPhase,
+        found: SampleLosses | None = None,
     ) -> dict[str, Tensor]:
         """Measure what the host's own loss does not hold, e.g. a distance to another model.
 
@@ -43,9 +68,11 @@ class Objective(nn.Module, metaclass=ABCMeta):
             inputs (Tensor): Its images, ``(N, C, H, W)``.
             samples (list): Its samples.
             phase (SwapPhase): The phase of the batch.
+            found (SampleLosses): Its samples as the host's loss saw them; given only for roles
+                that :meth:`wants` names.
 
         Returns:
-            dict[str, Tensor]: Scalars by name.
+            dict[str, Tensor]: By name, for :meth:`forward`; scalars, unless that one wants others.
         """
         return {}
 
@@ -61,7 +88,7 @@ class Objective(nn.Module, metaclass=ABCMeta):
         Args:
             role_losses (Mapping[str, Tensor]): The host's loss by role, scalars.
             phase (SwapPhase): The phase of the batch.
-            measured (Mapping | None): What :meth:`measure` gave, by role; scalars.
+            measured (Mapping | None): What :meth:`measure` gave, by role.
 
         Returns:
             dict[str, Tensor]: Scalars: terms to be summed, under keys with ``loss``; what is only

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from knowswap_mm.io.files import write_atomic, write_text
+from knowswap_mm.io.files import write_atomic, write_json
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.runs.files import IMAGES_FILE, IMAGES_FOLDER
 from knowswap_mm.visualization.images.drawer import Drawer, Drawing
@@ -76,8 +76,8 @@ class SampleImages:
             index = dict(states=[])  # those of another run
         states = [each for each in index['states'] if each['iteration'] < iteration]
         states.append(dict(state=state, iteration=iteration, predictions=predictions))
-        text = json.dumps(dict(samples=samples, states=states), indent=1) + '\n'
-        write_text(self.folder / IMAGES_FILE, text)
+        index = dict(samples=samples, states=states)
+        write_json(self.folder / IMAGES_FILE, index, indent=1)
 
     def _read_index(self) -> dict[str, Any]:
         try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from knowswap_mm.io.files import write_atomic
+from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.files import REPORT_FILE, REPORT_PAGE, REPORT_TEXT
 from knowswap_mm.runs.reader import RunFolder
@@ -76,8 +75,8 @@ class Report:
         The folder is that of the run by default.
         """
         folder = Path(folder or self.record.folder)
-        numbers = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=float) + '\n'
-        texts = {REPORT_FILE: numbers, REPORT_TEXT: self.markdown(), REPORT_PAGE: self.html()}
-        for name, text in texts.items():
-            write_atomic(folder / name, lambda file, text=text: file.write(text.encode()))
+        data, text, page = self.to_dict(), self.markdown(), self.html()
+        write_json(folder / REPORT_FILE, data, indent=1, ensure_ascii=False, default=float)
+        write_text(folder / REPORT_TEXT, text)
+        write_text(folder / REPORT_PAGE, page)
         return folder / REPORT_PAGE

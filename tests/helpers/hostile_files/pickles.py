@@ -167,7 +167,7 @@ def array_by_its_class_pth(path, flag):
 
 @case('memo.pkl')
 def memo(path, flag):
-    """Eight bytes for which Python makes room for four thousand million references."""
+    """Eight bytes for which Python makes room for four billion references."""
     path.write_bytes(b'\x80\x02}r' + struct.pack('<I', 0xFFFFFFFE) + b'.')
     return path
 
@@ -184,7 +184,7 @@ def extension(path, flag):
 
 
 def laughs():
-    """Ten thousand million values in some hundred bytes."""
+    """Ten billion values in some hundred bytes."""
     value = [1.0] * 10
     for _ in range(9):
         value = [value] * 10

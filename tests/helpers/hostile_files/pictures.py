@@ -40,7 +40,7 @@ def bomb(path):
 
 @case('more_than_the_limit.png')
 def more_than_the_limit(path):
-    """Below OpenCV's limit of a thousand million pixels."""
+    """Below OpenCV's limit of 2^30 pixels."""
     path.write_bytes(png(30_000, 30_000, bytes(1 << 16)))
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.outcome import CAVEAT, RULES
 from knowswap_mm.runs.reader import RunFolder
+from knowswap_mm.runs.story import Story
 from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph, Section
-from knowswap_mm.visualization.report.outcome import CAVEAT, RULES, Outcome
 
 
 @REPORT_SECTIONS.register_module()
 class Answer(Section):
-    """The verdict with the rules that it follows."""
+    """The verdict, what happened and what to change, and the rules of the verdict."""
 
     name, title, order = 'answer', 'Did it work?', 10
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
-        """Verdict, classes and rules."""
-        outcome = Outcome.of(record)
-        items = [*outcome.roles.values()]
+        """Verdict with the words of the run, classes, rules."""
+        story = Story.of(record)
+        outcome = story.outcome
+        items: list[tuple[str | None, str]] = [*outcome.roles.values()]
+        items += [(None, sentence) for sentence in story.sentences()]
         items += [(None, f'Audit: {audit["headline"]}') for audit in record.audits.values()]
         blocks: list[Block] = [Banner(outcome.word, outcome.headline, items)]
         for role, names in record.classes.items():

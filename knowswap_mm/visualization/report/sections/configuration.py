@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
+from knowswap_mm.runs.plan import Plan
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragraph, Section, Table
 
 
 @REPORT_SECTIONS.register_module()
 class Configuration(Section):
-    """Command, versions, phases and config."""
+    """Command, versions, phases, plan and config."""
 
     name, title, order = 'configuration', 'Repeat it', 90
 
@@ -30,6 +31,9 @@ class Configuration(Section):
             rows.append([phase['name'], phase['length'], split, weights, phase.get('bound')])
         header = ['phase', 'iterations', 'batch of a process', 'weights', 'bound']
         blocks.append(Table('Phases', header, rows))
+        if record.plan.entries:
+            rows = [entry.row for entry in record.plan.entries]
+            blocks.append(Table('The plan: numbers of the recipe', Plan.HEADER, rows))
         if record.config is not None:
             blocks.append(Details('The whole config', [Code(record.config, 'config')]))
         blocks += [Paragraph(f'Left out: {problem}.', 'note') for problem in record.problems]

@@ -29,10 +29,12 @@ class Data(Section):
         roles, reasons, classes = [], [], []
         for role, found in counts.items():
             objects, unit = found.get('objects', {}), found.get('unit', '')
-            held = sum(1 for n in found['classes'].values() if n)
+            present = sum(1 for n in found['classes'].values() if n)
             total = f'{sum(objects.values())} {unit}' if objects else ''
             gone = sum(found['left_out'].values())
-            roles.append([role, found['samples'], held, gone, total])
+            roles.append([role, found['samples'], present, gone, total])
+            if held := found.get('held_out'):
+                reasons.append([role, 'samples held out of training, for the guard', held])
             reasons += [[role, f'images {why}', n] for why, n in found['left_out'].items()]
             reasons += [[role, why, n] for why, n in found.get('other', {}).items()]
             for name, drawn in found['classes'].items():

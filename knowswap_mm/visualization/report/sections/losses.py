@@ -76,8 +76,11 @@ class Losses(Section):
                 continue
             share = 100 * sum(inside[0]) / len(inside[0])
             rows.append([phase['name'], float(phase['bound']), inside[1][-1], share])
-        header = ['phase', 'bound', 'forget loss at last', 'logged steps at the bound, %']
-        caption = 'Bound of the forget loss: the forget term is zero once the loss has reached it'
+        header = ['phase', 'bound', 'forget loss at last', 'at the bound, %']
+        caption = (
+            'Bound of the forget loss: the forget term is zero once the loss has reached it. Share '
+            "of logged steps in which it has, or of their samples with hinge='sample'"
+        )
         return Table(caption, header, rows) if rows else None
 
 

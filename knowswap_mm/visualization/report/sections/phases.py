@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
-from knowswap_mm.roles import ROLES
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.runs.outcome import class_values
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import (
@@ -16,12 +17,17 @@ from knowswap_mm.visualization.report.blocks import (
     Section,
     Table,
 )
-from knowswap_mm.visualization.report.outcome import class_values
 
 _HINT = (
     'Values of single classes were not measured. They are there if val_evaluator gives them: '
     'knowswap_mm.PerClassAccuracy for a classifier, classwise=True for a detector or a segmentor.'
 )
+_PARTS = {LEARN: 'learn', FORGET: 'what forget has lost since the start', RETAIN: 'retain'}
+
+
+def _joined(roles: Sequence[str]) -> str:
+    *others, last = (_PARTS[role] for role in roles)
+    return f'{", ".join(others)} and {last}' if others else last
 
 
 @REPORT_SECTIONS.register_module()
@@ -50,8 +56,9 @@ class Phases(Section):
             for state, entry in results.states.items()
         ]
         table = Table(
-            f'{results.primary} by role in percent; H-mean joins what was forgotten and retained',
-            ['state', 'iteration', *ROLES, 'H-mean'],
+            f'{results.primary} by role in percent; {results.h_mean_title} is the harmonic mean of '
+            f'{_joined(results.asked)}',
+            ['state', 'iteration', *ROLES, results.h_mean_title],
             rows,
         )
         return [Figure('roles', plot, alt, values=curves), table, self._by_class(record)]

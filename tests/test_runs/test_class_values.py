@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from knowswap_mm.runs.outcome import class_values
 from knowswap_mm.runs.results import SwapResults
-from knowswap_mm.visualization.report.outcome import class_values
 
 
 def record(metrics, names, scale=100.0):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowswap_mm.runs.outcome import Outcome
 from knowswap_mm.runs.results import SwapResults
-from knowswap_mm.visualization.report.outcome import Outcome
 
 ORDER = {'yes': 0, 'in part': 1, 'no': 2}
 ALL = 'It worked, as far as the answers tell.'
@@ -22,6 +22,7 @@ def outcome(before, after, kinds=('learn', 'forget'), finished=True, audits=None
         results.add('start', 0, {f'{role}/m': v for role, v in before.items()})
     results.add(phases[-1]['name'], 7, {f'{role}/m': v for role, v in after.items()})
     run = dict(results=results, phases=phases, finished=finished, total=9, audits=audits or {})
+    run |= dict(decisions=[])
     return Outcome.of(SimpleNamespace(**run))
 
 

@@ -66,21 +66,24 @@ class Outcome:
         word (str): ``yes``, ``in part``, ``no``, or ``unknown``.
         headline (str): The answer in one line.
         roles (dict[str, tuple[str, str]]): By role the word, and a sentence with the numbers.
+        end (str): The state that was judged; empty if none was.
     """
 
     word: str
     headline: str
     roles: dict[str, tuple[str, str]]
+    end: str = ''
 
     @classmethod
     def of(cls, record: RunFolder) -> Outcome:
-        """Judge a run by its last state."""
-        if not record.finished:
+        """Judge a run by its last state; one that a decision stopped counts as finished."""
+        stopped = any(decision['kind'] == 'stop' for decision in record.decisions)
+        if not record.finished and not (stopped and len(record.results.states) > 1):
             done = max((each['iteration'] for each in record.results.states.values()), default=0)
             headline = f'Not finished: evaluated last at iteration {done} of {record.total}.'
             return cls('unknown', headline, {})
-        end = record.phases[-1]['name']
-        kinds = {phase['kind'] for phase in record.phases}
+        end = list(record.results.states)[-1] if stopped else record.phases[-1]['name']
+        kinds = set(record.results.kinds) or {phase['kind'] for phase in record.phases}
         before = {r: record.results.value(START, r) for r in (LEARN, FORGET, RETAIN)}
         after = {r: record.results.value(end, r) for r in (LEARN, FORGET, RETAIN)}
         roles: dict[str, tuple[str, str]] = {}
@@ -96,15 +99,15 @@ class Outcome:
             roles[RETAIN] = (word, _sentence('Retained', before[RETAIN], after[RETAIN]))
         words = [word for word, _ in roles.values()]
         if not words or None in words:
-            return cls('unknown', 'Not judged: there is no evaluation before the swap.', roles)
+            return cls('unknown', 'Not judged: there is no evaluation before the swap.', roles, end)
         if NO in words:
-            return cls(NO, 'It did not work.', roles)
+            return cls(NO, 'It did not work.', roles, end)
         if PARTLY in words:
-            return cls(PARTLY, 'It worked in part.', roles)
+            return cls(PARTLY, 'It worked in part.', roles, end)
         if FORGET in roles and _recovered(record):
             headline = 'The answers are as asked, but an audit recovers what was to be forgotten.'
-            return cls(PARTLY, headline, roles)
-        return cls(YES, 'It worked, as far as the answers tell.', roles)
+            return cls(PARTLY, headline, roles, end)
+        return cls(YES, 'It worked, as far as the answers tell.', roles, end)
 
 
 def _recovered(record: RunFolder) -> bool:

@@ -1,0 +1,70 @@
+"""Samples of a classifier: images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.samples.reader import (
+    Calls,
+    SampleLosses,
+    SampleReader,
+    class_layers,
+    columns_of,
+    nats_of,
+    predicts_by_sigmoid,
+    unreadable,
+)
+from knowswap_mm.registry import SAMPLE_READERS
+
+
+@SAMPLE_READERS.register_module()
+class ClassifierReader(SampleReader):
+    """Reads heads of mmpretrain whose last layer is linear and has a row a class.
+
+    Of an image with a mixed label the class is the larger part. Heads with margins, of several
+    labels or of several outputs are none of these.
+    """
+
+    def __init__(self, loss: str, layer: str, sigmoid: bool, columns: int) -> None:
+        super().__init__(columns)
+        self.loss, self.layer, self.sigmoid = loss, layer, sigmoid
+
+    @classmethod
+    def of(cls, host: nn.Module, rows: ClassRows) -> ClassifierReader | None:
+        """Looks for ``loss_module``, which is the head's, or the host's without a head."""
+        part = 'head' if isinstance(getattr(host, 'head', None), nn.Module) else ''
+        owner = host.get_submodule(part)
+        sigmoid = predicts_by_sigmoid(getattr(owner, 'loss_module', None))
+        layers = class_layers(host, rows, part, nn.Linear)
+        several = any(hasattr(owner, name) for name in ('margins', 'thr'))
+        if sigmoid is None or several or len(layers) != 1:
+            return None
+        if type(host.get_submodule(layers[0])).forward is not nn.Linear.forward:
+            return None  # e.g. the product of normed vectors
+        name = f'{part}.loss_module' if part else 'loss_module'
+        return cls(name, layers[0], sigmoid, columns_of(host, layers[0]))
+
+    @contextmanager
+    def listen(self, host: nn.Module) -> Iterator[Callable[[], SampleLosses]]:
+        """Keep logits and labels of the loss module, and the input of the last layer."""
+        losses, layers = host.get_submodule(self.loss), host.get_submodule(self.layer)
+        with Calls([losses]) as losses, Calls([layers]) as layers:
+            yield lambda: self._read(host, losses, layers)
+
+    def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
+        if len(losses.made) != 1 or len(layers.made) != 1:
+            raise unreadable(host, f'it calls its loss {len(losses.made)} times')
+        (logits, target, *_), _, _ = losses.made[0]
+        labels = target.argmax(1) if target.numel() > len(logits) else target.flatten().long()
+        return SampleLosses(
+            nats=nats_of(logits, labels, self.sigmoid),
+            images=torch.arange(len(logits), device=logits.device),
+            labels=labels,
+            layers=torch.zeros_like(labels),
+            features=layers.made[0][0][0].flatten(1),
+        )

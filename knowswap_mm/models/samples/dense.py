@@ -1,0 +1,125 @@
+"""Samples of a dense segmentor: the regions of classes in images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.samples.reader import (
+    Calls,
+    SampleLosses,
+    SampleReader,
+    class_layers,
+    columns_of,
+    nats_of,
+    predicts_by_sigmoid,
+    unreadable,
+)
+from knowswap_mm.registry import SAMPLE_READERS
+
+
+@SAMPLE_READERS.register_module()
+class DenseReader(SampleReader):
+    """Reads mmseg's ``EncoderDecoder`` with a decode head that classifies pixels, e.g. UPerNet.
+
+    Of several losses the first cross entropy counts, of a cascade the last head; auxiliary heads
+    never do.
+    """
+
+    def __init__(self, loss: str, layer: str, sigmoid: bool, ignored: int, columns: int) -> None:
+        super().__init__(columns)
+        self.loss, self.layer, self.sigmoid, self.ignored = loss, layer, sigmoid, ignored
+
+    @classmethod
+    def of(cls, host: nn.Module, rows: ClassRows) -> DenseReader | None:
+        """Looks for ``decode_head.loss_decode`` and one convolution with a row a class."""
+        part, head = 'decode_head', getattr(host, 'decode_head', None)
+        if isinstance(head, nn.ModuleList):
+            part, head = f'{part}.{len(head) - 1}', head[-1]
+        losses = getattr(head, 'loss_decode', None)
+        if not isinstance(losses, nn.Module):
+            return None
+        named = {'': losses}
+        if isinstance(losses, nn.ModuleList):
+            named = {f'.{number}': loss for number, loss in enumerate(losses)}
+        layers = class_layers(host, rows, part, nn.Conv2d)
+        for suffix, loss in named.items():
+            sigmoid = predicts_by_sigmoid(loss)
+            if sigmoid is not None and len(layers) == 1:
+                columns = columns_of(host, layers[0])
+                name = f'{part}.loss_decode{suffix}'
+                return cls(name, layers[0], sigmoid, head.ignore_index, columns)
+        return None
+
+    @contextmanager
+    def listen(self, host: nn.Module) -> Iterator[Callable[[], SampleLosses]]:
+        """Keep logits and maps of the loss, and the input of the class layer."""
+        losses, layers = host.get_submodule(self.loss), host.get_submodule(self.layer)
+        with Calls([losses]) as losses, Calls([layers]) as layers:
+            yield lambda: self._read(host, losses, layers)
+
+    def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
+        if len(losses.made) != 1 or len(layers.made) != 1:
+            raise unreadable(host, f'it calls its loss {len(losses.made)} times')
+        (logits, maps, *_), _, _ = losses.made[0]
+        maps = maps.long()
+        labelled = maps != self.ignored
+        maps = maps.where(labelled, 0)
+        nats = nats_of(logits, maps, self.sigmoid)
+        images, classes = logits.shape[:2]
+        number = torch.arange(images, device=maps.device)[:, None, None]
+        # Pixels without a label are counted in one more place, which nobody reads.
+        region = (number * classes + maps).where(labelled, images * classes).flatten()
+        counts = _sums(region, torch.ones_like(nats), images * classes)
+        sums = _sums(region, nats, images * classes)
+        present = (counts > 0).view(images, classes)
+        image, label = present.nonzero().unbind(1)
+        return SampleLosses(
+            nats=(sums / counts.clamp(min=1)).view(images, classes)[image, label],
+            images=image,
+            labels=label,
+            layers=torch.zeros_like(label),
+            features=_means(layers.made[0][0][0], maps, labelled, present),
+        )
+
+
+def _means(seen: Tensor, maps: Tensor, labelled: Tensor, present: Tensor) -> Tensor:
+    """Means of what the class layer saw over the regions of classes, at its resolution.
+
+    Each labelled pixel counts for the cell in which its centre lies, so that no region is lost.
+
+    Args:
+        seen (Tensor): ``(N, D, h, w)``.
+        maps (Tensor): Classes of pixels, ``(N, H, W)``.
+        labelled (Tensor): Which of them count, bool, ``(N, H, W)``.
+        present (Tensor): Which images have pixels of which class, bool, ``(N, K)``.
+
+    Returns:
+        Tensor: ``(regions, D)``, float32, by image and class.
+    """
+    (images, _, rows, columns), (height, width) = seen.shape, maps.shape[1:]
+    row = (2 * torch.arange(height, device=maps.device) + 1) * rows // (2 * height)
+    column = (2 * torch.arange(width, device=maps.device) + 1) * columns // (2 * width)
+    cell = row[:, None] * columns + column
+    # Only classes that are there have a place: an image shows few of many.
+    places, cells = int(present.sum(1).max()), rows * columns
+    place = (present.cumsum(1) - 1).clamp(min=0)
+    number = torch.arange(images, device=maps.device)[:, None, None]
+    index = (number * places + place[number, maps]) * cells + cell
+    end = images * places * cells
+    shares = _sums(index.where(labelled, end).flatten(), torch.ones_like(maps.float()), end)
+    shares = shares.view(images, places, cells)
+    shares = shares / shares.sum(2, keepdim=True).clamp(min=1)
+    with torch.autocast(seen.device.type, enabled=False):
+        means = shares @ seen.float().flatten(2).transpose(1, 2)
+    image, label = present.nonzero().unbind(1)
+    return means[image, place[image, label]]
+
+
+def _sums(places: Tensor, values: Tensor, count: int) -> Tensor:
+    """Sum values by place, of which the one at the end is left out: ``(count,)``."""
+    return values.new_zeros(count + 1).index_add(0, places, values.flatten())[:count]
