@@ -126,7 +126,7 @@ SWAPS = {
 AUTO, README, OFFICIAL = 'auto', 'readme', 'official'
 RECIPES = (AUTO, README, OFFICIAL)
 #: What keeps a run to its recipe and length, whatever is seen while it runs.
-FIXED: dict[str, Any] = {}
+FIXED: dict[str, Any] = dict(guard=False)
 
 
 def _cosine(lr: float, **clip: float) -> dict[str, Any]:
