@@ -19,6 +19,7 @@ from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.registry import name_types
 from knowswap_mm.schedule import SwapSchedule
+from tests.helpers.swap_configs import schedule_of
 
 REPOSITORY = Path(__file__).parents[1]
 FILES = sorted((REPOSITORY / 'configs').rglob('*.py'))
@@ -56,6 +57,22 @@ def walk(value, key=''):
             yield from walk(inner, key)
     else:
         yield key, value
+
+
+def shrink_dinov2(host):
+    """Give a host narrow blocks in place of DINOv2's; the number of blocks stays."""
+    width, backbone = TINY['embed_dims'], host.backbone
+    if not str(backbone.get('arch')).startswith('dinov2'):
+        return False
+    backbone.update(arch=dict(TINY, num_layers=12), img_size=28, init_cfg=None)
+    if 'head' in host:
+        host.head.in_channels = width
+        return True
+    pyramid, *behind = host.neck if isinstance(host.neck, list) else [host.neck]
+    pyramid.embed_dim = width
+    for part in [*behind, host.get('decode_head') or {}]:
+        part['in_channels'] = [width] * 4
+    return True
 
 
 def build(cfg):
@@ -108,7 +125,7 @@ def test_swap_schedule_resolves(path):
     assert cfg.default_hooks.runtime_info == dict(type='knowswap_mm.DeviceScalarsHook')
     check_config(name_types(cfg))
     batch = cfg.train_dataloader.batch_size
-    schedule = SwapSchedule.from_config(cfg.swap, SIZES, batch)
+    schedule = schedule_of(cfg, SIZES)
     PhaseSchedulers(cfg.get('param_scheduler'), schedule)
     assert all(phase.batch_size == batch for phase in schedule.phases)
     if path.parent.name == 'baselines':  # named after what they do
@@ -134,7 +151,7 @@ def test_swap_classes_fit_the_head(path):
     else:
         assert classes.old in ORDERS and counts.pop() > old
     if path.stem.endswith('_parity'):
-        assert cfg.model.head.policy == 'frozen'
+        assert cfg.model.head.get('policy') == 'frozen'
 
 
 def of(scope):
@@ -149,7 +166,7 @@ def test_classifier_builds(path):
     cfg = load(path)
     backbone, head = cfg.model.host.backbone, cfg.model.host.head
     shrunk = isinstance(backbone.get('arch'), str)
-    if shrunk:
+    if shrunk and not shrink_dinov2(cfg.model.host):
         backbone.arch = dict(TINY)
         head.in_channels = TINY['embed_dims']
     model = build(cfg)
@@ -161,7 +178,7 @@ def test_classifier_builds(path):
     assert len(logits) == 2 and torch.isfinite(logits).all()
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trainable and any('lora_' in name for name in trainable)
-    if cfg.model.head.policy == 'frozen':
+    if cfg.model.head.get('policy') == 'frozen':
         assert all('lora_' in name for name in trainable)
     weights = REPOSITORY / cfg.load_from
     if weights.is_file() and not shrunk:
@@ -173,11 +190,12 @@ def test_detector_builds(path):
     """Large ones without memory: only their structure is looked at."""
     cfg = load(path)
     cfg.model.host.backbone.init_cfg = None
-    small = cfg.model.host.backbone.embed_dims < 96
-    model = build(cfg) if small else shrink_and_build(cfg)
+    small = cfg.model.host.backbone.get('embed_dims', 96) < 96
+    whole = small or shrink_dinov2(cfg.model.host)
+    model = build(cfg) if whole else shrink_and_build(cfg)
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     assert any('lora_' in name for name in trainable)
-    if cfg.model.head.policy == 'frozen':
+    if cfg.model.head.get('policy') == 'frozen':
         assert all('lora_' in name for name in trainable)
     weights = REPOSITORY / cfg.load_from
     if weights.is_file() and small:
@@ -189,8 +207,8 @@ def test_segmentor_builds(path):
     """Large ones with one Swin block a stage."""
     cfg = load(path)
     host = cfg.model.host
-    small = host.backbone.embed_dims < 96
-    if not small:
+    small = host.backbone.get('embed_dims', 96) < 96
+    if not small and not shrink_dinov2(host):
         host.backbone.update(depths=(1, 1, 1, 1), embed_dims=24, num_heads=(1, 2, 4, 8))
         host.decode_head.in_channels = [24, 48, 96, 192]
         if 'auxiliary_head' in host:
@@ -199,7 +217,7 @@ def test_segmentor_builds(path):
     model = build(cfg)
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     assert any('lora_' in name for name in trainable)
-    if cfg.model.head.policy == 'frozen':
+    if cfg.model.head.get('policy') == 'frozen':
         assert all('lora_' in name for name in trainable)
     weights = REPOSITORY / cfg.load_from
     if weights.is_file() and small:
@@ -304,11 +322,31 @@ def test_retraining_by_roles_never_sees_a_forgotten_class(task):
 def test_pretraining_model_builds(path):
     cfg = load(path)
     counts = {value for key, value in walk(cfg.model.to_dict()) if key == 'num_classes'}
+    shrunk = shrink_dinov2(cfg.model)
     if 'metainfo' in cfg.train_dataloader.dataset:
         assert counts == {len(cfg.train_dataloader.dataset.metainfo.classes)}
-    else:  # the swap that starts from it has as many, and the same images at 224 px
+    elif not shrunk:  # the swap that starts from it has as many, and the same images at 224 px
         swap = load(REPOSITORY / 'configs/classification/vit-b16_imagenet100_learn-forget.py')
         assert counts == {swap.model.head.old_classes}
         assert cfg.model.backbone.arch == swap.model.host.backbone.arch == 'b'
         cfg.model.backbone.arch, cfg.model.head.in_channels = dict(TINY), TINY['embed_dims']
-    assert sum(p.numel() for p in build(cfg).parameters()) < 5e6
+    assert sum(p.numel() for p in build(cfg).parameters()) < (2e7 if shrunk else 5e6)
+
+
+@pytest.mark.parametrize('path', [p for p in swaps() if p.parent.name == 'real'], ids=name_of)
+def test_a_swap_of_real_images_begins_where_its_host_ends(path):
+    cfg = load(path)
+    if cfg.load_from.startswith('weights/'):
+        assert (REPOSITORY / cfg.load_from).is_file()
+        return
+    folder, file = Path(cfg.load_from).parts[-2:]
+    host = load(path.parent / 'pretrain' / f'{folder}.py')
+    assert file == f'iter_{host.train_cfg.max_iters}.pth' and host.runner_type == 'Runner'
+    assert host.param_scheduler[-1].end == host.train_cfg.max_iters
+    counts = {value for key, value in walk(host.model.to_dict()) if key == 'num_classes'}
+    assert counts == {cfg.model.head.old_classes}
+    trained, swapped = host.model.backbone.to_dict(), cfg.model.host.backbone.to_dict()
+    assert {k: v for k, v in trained.items() if k not in ('frozen_stages', 'init_cfg')} == swapped
+    assert host.model.data_preprocessor == cfg.model.host.data_preprocessor
+    if 'metainfo' in host.train_dataloader.dataset:
+        assert host.train_dataloader.dataset.metainfo.classes == cfg.swap.classes.old

@@ -7,6 +7,7 @@ seconds and accuracies say something.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, RUNNERS, DefaultScope
+
+from knowswap_mm.schedule import SwapSchedule
 
 OLD, NEW, FORGOTTEN = ('a', 'b', 'c', 'd', 'e'), ('x', 'y'), 'b'
 _counter = itertools.count()
@@ -189,6 +192,17 @@ def swap_config(
     )
     config.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
     return config
+
+
+def schedule_of(config: Config, sizes: dict[str, int]) -> SwapSchedule:
+    """The schedule of a config; what a recipe would choose has any value."""
+    swap = copy.deepcopy(config.swap)
+    if swap.get('recipe'):
+        any_value = dict(learn=dict(iters=1), forget=dict(iters=1, bound=1.0))
+        given = swap.get('phase_settings') or {}
+        kinds = [kind for kind in any_value if kind in swap.order.split('-')]
+        swap.phase_settings = {kind: any_value[kind] | dict(given.get(kind, {})) for kind in kinds}
+    return SwapSchedule.from_config(swap, sizes, config.train_dataloader.batch_size)
 
 
 def plain_config(root: Path, work_dir: Path) -> Config:

@@ -19,6 +19,7 @@ TASKS = dict(
     detection='Object Detection',
     segmentation='Semantic Segmentation',
     continual='Image Classification',
+    real='Image Classification, Object Detection, Semantic Segmentation',
 )
 
 

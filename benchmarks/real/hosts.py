@@ -1,0 +1,113 @@
+"""Trains hosts, says whether they are converged, and keeps them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from knowswap_mm.engine.config import open_config
+from knowswap_mm.io.files import write_json, write_text
+from knowswap_mm.io.text_files import read_json
+from knowswap_mm.workflows import processes
+from knowswap_mm.workflows.compare import CONFIGS
+from knowswap_mm.workflows.processes import RunFailed, call
+from real.data import fit_endings
+from real.plan import HOSTS, ROOT, Host
+
+#: A host is converged if the last quarter of its training gained no more points on validation.
+PLATEAU = 1.0
+
+
+def weights_of(out: Path, name: str) -> Path:
+    """Where a finished host is kept, in fp16; beside it is what was measured."""
+    return out / 'hosts' / f'{name}.safetensors'
+
+
+def card_of(out: Path, name: str) -> Path:
+    """What was measured of a finished host."""
+    return out / 'hosts' / f'{name}.measured.json'
+
+
+def train_host(name: str, args: argparse.Namespace) -> None:
+    """Train a host, unless it is there; then read its test images once.
+
+    Raises:
+        RunFailed: If a command fails.
+    """
+    host, weights = HOSTS[name], weights_of(args.work_dir, name)
+    if weights.is_file():
+        return
+    folder = args.work_dir / 'hosts' / name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / 'config.py'
+    with CONFIGS:
+        cfg = open_config(host.path, args.host_options)
+        fit_endings(cfg)
+        write_text(config, cfg.pretty_text)
+        last = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
+    if not last.is_file():
+        call(folder, 'train', config, '--work-dir', folder, '--resume')
+    measured = folder / 'test.json'
+    call(folder, 'test', config, last, '--work-dir', folder / 'test', '--out', measured)
+    value = 100 * read_json(measured)[host.metric] / host.scale
+    card = dict(convergence(curve_of(folder, host)), test=round(value, 2), least=host.least)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    publish(last, config, weights)
+    write_json(card_of(args.work_dir, name), card)
+    for path in folder.glob('*.pth'):
+        path.unlink()
+
+
+def publish(checkpoint: Path, config: Path, out: Path) -> None:
+    """Keep the weights in fp16, with a card."""
+    script = ROOT / 'tools/model_converters/publish_weights.py'
+    with (config.parent / 'output.log').open('a') as output:
+        words = [sys.executable, script, checkpoint, '--config', config, '--out', out]
+        if processes.execute([str(word) for word in words], output):
+            raise RunFailed(f'{checkpoint} cannot be published, see {config.parent}/output.log')
+
+
+def curve_of(folder: Path, host: Host) -> dict[int, float]:
+    """Validation by iteration, in percent."""
+    curve = {}
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        if path.is_relative_to(folder / 'test'):
+            continue
+        for line in path.read_text().splitlines():
+            values = json.loads(line)
+            if host.metric in values and 'step' in values:
+                curve[values['step']] = round(100 * values[host.metric] / host.scale, 2)
+    return dict(sorted(curve.items()))
+
+
+def convergence(curve: Mapping[int, float]) -> dict[str, Any]:
+    """Whether a curve of validations has a plateau at its end."""
+    values = list(curve.values())
+    late = max(len(values) // 4, 1)
+    gained = None
+    if len(values) > late:
+        gained = round(max(values[-late:]) - max(values[:-late]), 2)
+    converged = gained is not None and gained <= PLATEAU
+    return dict(curve=dict(curve), gained_at_the_end=gained, converged=converged)
+
+
+def describe(out: Path, names: list[str]) -> list[list[Any]]:
+    """A row a host: test, last validation, and what it gained in the last quarter."""
+    rows = []
+    for name in names:
+        path = card_of(out, name)
+        if not path.is_file():
+            rows.append([name, '-', '-', '-', 'not trained'])
+            continue
+        card = read_json(path)
+        remarks = [] if card['converged'] else ['no plateau']
+        if card['least'] and card['test'] < card['least']:
+            remarks.append(f'below {card["least"]:g}')
+        last = list(card['curve'].values())[-1:] or [None]
+        gained = card['gained_at_the_end']
+        rows.append([name, card['test'], last[0], gained, ', '.join(remarks)])
+    return rows

@@ -1,0 +1,115 @@
+"""Rows of what was measured, and the table of it."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from typing import Any
+
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
+from knowswap_mm.visualization.tables import markdown_table
+from real.plan import AUTO, CLASSIFICATION, JOINT, RECIPES, REFERENCES, SWAPS, WITHOUT
+from real.runs import finished
+
+
+def rows_of(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row a finished swap, recipe and seed; all values in percent of the test images.
+
+    References are those of the recipe ``auto`` and of the row's seed, else the mean of the seeds
+    that there are. That of learn is the higher of both runs, that of retain the run without the
+    forget set.
+    """
+    rows = []
+    for name, swap in SWAPS.items():
+        known = {seed: each for seed in args.seeds if (each := _references(name, seed, args))}
+        for recipe in RECIPES:
+            for seed in args.seeds:
+                found = finished(name, recipe, seed, args)
+                if found is None:
+                    continue
+                row = dict(swap=name, task=swap.task, recipe=recipe, seed=seed, **found)
+                used = [known[seed]] if seed in known else list(known.values())
+                row['learn_reference'] = _mean([each[LEARN] for each in used])
+                row['retain_reference'] = _mean([each[RETAIN] for each in used])
+                row['references'] = {str(each): values for each, values in known.items()}
+                rows.append(row)
+    return rows
+
+
+def _references(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any] | None:
+    runs = {each: finished(name, f'{AUTO}_{each}', seed, args) for each in REFERENCES}
+    if None in runs.values():
+        return None
+    ends = {each: run['end'] for each, run in runs.items()}
+    learn = max(end[LEARN] for end in ends.values())
+    return {LEARN: learn, RETAIN: ends[WITHOUT][RETAIN], JOINT: ends[JOINT], WITHOUT: ends[WITHOUT]}
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(statistics.mean(values), 2) if values else None
+
+
+def misses(rows: list[dict[str, Any]]) -> list[str]:
+    """Which bars the mean of the seeds of a swap and recipe does not reach (issue 26)."""
+    end = {role: statistics.mean(row['end'][role] for row in rows) for role in ROLES}
+    start = statistics.mean(row['start'][RETAIN] for row in rows)
+    learn, retain = rows[0]['learn_reference'], rows[0]['retain_reference']
+    if len({row['learn_reference'] for row in rows}) > 1:
+        learn = statistics.mean(row['learn_reference'] for row in rows)
+        retain = statistics.mean(row['retain_reference'] for row in rows)
+    most = 1.0 if rows[0]['task'] == CLASSIFICATION else 2.0
+    found = [f'forget {end[FORGET]:.1f} > {most:g}'] if end[FORGET] > most else []
+    if learn is None or retain is None:
+        return [*found, 'no reference']
+    if end[LEARN] < 0.9 * learn:
+        found.append(f'learn {end[LEARN]:.1f} < {0.9 * learn:.1f}')
+    if end[RETAIN] < (least := max(min(start, retain) - 1, retain - 3)):
+        found.append(f'retain {end[RETAIN]:.1f} < {least:.1f}')
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Mean, and each seed, of every swap and recipe, beside references, bars and costs."""
+    lines = []
+    for name in dict.fromkeys(row['swap'] for row in rows):
+        own = [row for row in rows if row['swap'] == name]
+        base = [row for row in own if row['recipe'] == 'readme']
+        for recipe in dict.fromkeys(row['recipe'] for row in own):
+            group = [row for row in own if row['recipe'] == recipe]
+            start = ' / '.join(_shown(group, 'start', role, seeds=False) for role in ROLES)
+            lines.append(
+                [
+                    name,
+                    recipe,
+                    start,
+                    *(_shown(group, 'end', role) for role in ROLES),
+                    _number(group[0]['learn_reference']),
+                    _number(group[0]['retain_reference']),
+                    _cost(group, base, 'images'),
+                    _cost(group, base, 'seconds'),
+                    '; '.join(misses(group)),
+                ]
+            )
+    head = [
+        'swap', 'recipe', 'start', *ROLES, 'learn reference', 'retain reference', 'images',
+        'seconds', 'misses',
+    ]  # fmt: skip
+    return markdown_table(head, lines)
+
+
+def _shown(rows: list[dict[str, Any]], state: str, role: str, seeds: bool = True) -> str:
+    values = [row[state][role] for row in rows]
+    mean = f'{statistics.mean(values):.1f}'
+    each = ', '.join(f'{value:.1f}' for value in values)
+    return f'{mean} ({each})' if seeds and len(values) > 1 else mean
+
+
+def _number(value: float | None) -> str:
+    return '-' if value is None else f'{value:.1f}'
+
+
+def _cost(rows: list[dict[str, Any]], base: list[dict[str, Any]], key: str) -> str:
+    """Mean, and its ratio to README's recipe."""
+    mean = statistics.mean(row[key] for row in rows)
+    ratio = mean / statistics.mean(row[key] for row in base) if base else None
+    return f'{mean:.0f}' + (f' ({ratio:.2f}x)' if ratio and rows is not base else '')

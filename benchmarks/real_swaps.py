@@ -1,0 +1,157 @@
+"""Swaps on real images: hosts, swaps, references, and one table.
+
+    python benchmarks/real_swaps.py --data PATH --work-dir work_dirs/real --processes 6
+    python benchmarks/real_swaps.py --work-dir work_dirs/real --swaps grocery --recipes auto readme
+    python benchmarks/real_swaps.py --work-dir work_dirs/real --stages report
+
+Run it where `data/` and `weights/` are to lie: configs name them by relative paths. `--data` is a
+folder with the publishers' images and weights (docs/real.md); what is missing of them in
+`data/real` is converted first. Stages: `host` trains hosts, `swap` runs each swap with each
+recipe and seed (`official` with the first seed alone), `references` runs the same without anything
+to forget, as long as the swap of that seed, `report` writes the rows and prints the table. Each run
+is a process of its own, `--processes` at a time. Finished runs are not repeated: the same command
+goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from real.data import missing, prepare
+from real.hosts import describe, train_host, weights_of
+from real.plan import AUTO, OFFICIAL, RECIPES, REFERENCES, SWAPS
+from real.runs import run_reference, run_swap
+from real.table import rows_of, table
+
+from knowswap_mm.cli.options import OptionAction
+from knowswap_mm.errors import SwapError
+from knowswap_mm.io.files import write_json, write_text
+from knowswap_mm.visualization.tables import markdown_table
+from knowswap_mm.workflows.processes import RunFailed, stop_all
+
+STAGES = ('host', 'swap', 'references', 'report')
+Job = tuple[str, Callable[[], Any]]
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--data', type=Path, help='folder with the downloads; needed once')
+    add('--work-dir', type=Path, default=Path('work_dirs/real'), help='hosts and runs')
+    add('--swaps', nargs='+', metavar='NAME', choices=list(SWAPS), default=list(SWAPS))
+    add('--recipes', nargs='+', choices=RECIPES, default=list(RECIPES))
+    add('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    add('--reference-seeds', nargs='+', type=int, help='all seeds by default')
+    add('--stages', nargs='+', choices=STAGES, default=list(STAGES))
+    add('--device', help="'cpu', or numbers of GPUs as CUDA_VISIBLE_DEVICES has them")
+    add('--processes', type=int, default=1, help='runs at a time')
+    add('--keep', action='store_true', help='keep the checkpoints of runs')
+    add('--out', type=Path, help='json of the rows; benchmarks/results/real_swaps.json by default')
+    for kind in ('host', 'swap'):
+        text = f'overrides of the configs of {kind}s, to try the commands'
+        add(f'--{kind}-options', nargs='+', action=OptionAction, default={}, help=text)
+    return parser.parse_args()
+
+
+def jobs_of(stage: str, args: argparse.Namespace) -> list[Job]:
+    """What a stage has to do, the longest first."""
+    if stage == 'host':
+        hosts = dict.fromkeys(SWAPS[name].host for name in reversed(args.swaps))
+        return [(f'host {name}', partial(train_host, name, args)) for name in hosts if name]
+    seeds = args.seeds
+    if stage == 'swap':
+        return [
+            (f'{name}, {recipe}, seed {seed}', partial(run_swap, name, recipe, seed, args))
+            for recipe in args.recipes
+            for seed in (seeds[:1] if recipe == OFFICIAL else seeds)
+            for name in reversed(args.swaps)
+        ]
+    return [
+        (
+            f'{name}, {reference}, seed {seed}',
+            partial(run_reference, name, AUTO, reference, seed, args),
+        )
+        for seed in args.reference_seeds or seeds
+        for reference in REFERENCES
+        for name in reversed(args.swaps)
+    ]
+
+
+def run_all(jobs: list[Job], processes: int) -> list[str]:
+    """Runs jobs, so many at a time, and says what went wrong; the others go on."""
+    problems = []
+    with ThreadPoolExecutor(processes) as pool:
+        futures = {pool.submit(job): name for name, job in jobs}
+        try:
+            for future in as_completed(futures):
+                name, error = futures[future], future.exception()
+                if error:
+                    known = isinstance(error, (RunFailed, SwapError))
+                    problem = str(error) if known else repr(error)
+                else:
+                    problem = (future.result() or {}).get('error')
+                print(f'{name}: {f"failed: {problem}" if problem else "done"}', flush=True)
+                problems += [f'{name}: {problem}'] if problem else []
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            raise
+    return problems
+
+
+def report(args: argparse.Namespace) -> None:
+    """Writes the rows and prints the tables."""
+    rows = rows_of(args)
+    out = args.out or Path(__file__).parent / 'results' / 'real_swaps.json'
+    hosts = [name for name in dict.fromkeys(swap.host for swap in SWAPS.values()) if name]
+    head = ['host', 'test', 'validation at the end', 'gained in the last quarter', '']
+    text = f'{markdown_table(head, describe(args.work_dir, hosts))}\n\n{table(rows)}\n'
+    write_json(out, dict(rows=rows), indent=1)
+    write_text(out.with_suffix('.md'), text)
+    print(text)
+
+
+def main() -> None:
+    """Runs the stages."""
+    args = parse_args()
+    args.work_dir = args.work_dir.resolve()
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    if args.device:
+        os.environ['CUDA_VISIBLE_DEVICES'] = '' if args.device == 'cpu' else args.device
+    if args.data:
+        prepare(args.data, args.work_dir)
+    stages = [stage for stage in STAGES if stage in args.stages]
+    hosts = {SWAPS[name].host for name in args.swaps if not _has_host(name, args)}
+    if stages != ['report'] and (absent := missing(args.swaps, hosts)):
+        sys.exit(f'There is no {", ".join(absent)}. Fix: --data PATH, or see docs/real.md.')
+    problems = []
+    for stage in stages[:-1] if stages[-1] == 'report' else stages:
+        problems += run_all(jobs_of(stage, args), args.processes)
+        if stage == 'host':  # swaps without their host would only fail later
+            ready = {name for name in SWAPS if _has_host(name, args)}
+            args.swaps = [name for name in args.swaps if name in ready]
+    if stages[-1] == 'report':
+        report(args)
+    if problems:
+        sys.exit('\n'.join(['Some runs failed:', *problems]))
+
+
+def _has_host(name: str, args: argparse.Namespace) -> bool:
+    host = SWAPS[name].host
+    return host is None or weights_of(args.work_dir, host).is_file()
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('Stopped; the same command goes on.'))
+    main()
