@@ -111,5 +111,5 @@ def _number(value: float | None) -> str:
 def _cost(rows: list[dict[str, Any]], base: list[dict[str, Any]], key: str) -> str:
     """Mean, and its ratio to README's recipe."""
     mean = statistics.mean(row[key] for row in rows)
-    ratio = mean / statistics.mean(row[key] for row in base) if base else None
-    return f'{mean:.0f}' + (f' ({ratio:.2f}x)' if ratio and rows is not base else '')
+    whole = statistics.mean(row[key] for row in base) if base and rows is not base else 0
+    return f'{mean:.0f}' + (f' ({mean / whole:.2f}x)' if whole else '')

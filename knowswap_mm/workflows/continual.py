@@ -16,13 +16,14 @@ from mmengine.config import Config
 from knowswap_mm.cli.options import command_of
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.engine.config import check_place, open_config
-from knowswap_mm.errors import ConfigError, FileError
+from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.files import ADAPTER_FOLDER, phase_file
 from knowswap_mm.runs.reader import read_schedule
 from knowswap_mm.runs.results import START
+from knowswap_mm.schedule.decisions import replayed
 from knowswap_mm.schedule.phase import phase_name
 from knowswap_mm.visualization.tables import markdown_table
 
@@ -177,10 +178,27 @@ def measure(config: Path, checkpoint: str | Path, out: Path) -> dict:
     return metrics
 
 
+def check_done(folder: Path) -> None:
+    """Refuse to go on from a swap that a decision stopped: its later phases never ran.
+
+    Raises:
+        SwapError: Says why it stopped.
+    """
+    decisions = replayed(read_schedule(folder).get('decisions'))
+    if decisions and decisions[-1].kind == 'stop':
+        last = decisions[-1]
+        raise SwapError(
+            f'{folder}: this swap stopped after iteration {last.at} and was not done '
+            f'({last.reason or "no reason is known"}). Fix: change its config, remove the '
+            'folder, and run the same command again.'
+        )
+
+
 def swap(config: Path, folder: Path, export: bool) -> None:
     """Train, where that is not done, and export."""
     if not (folder / ADAPTER_FOLDER / 'manifest.json').is_file():
         run('train', config, '--work-dir', folder, '--resume')
+    check_done(folder)
     out = folder / EXPORT_FOLDER
     if export and not out.is_dir():
         partial = folder / f'{EXPORT_FOLDER}.partial'

@@ -6,7 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from knowswap_mm.errors import SwapError
 from knowswap_mm.lora import AdapterManifest
+from knowswap_mm.workflows.continual import check_done
 from tests.helpers.continual_runs import add_class, continual, write_configs
 from tests.helpers.swap_configs import pretrain_host, weights_of
 
@@ -120,3 +122,14 @@ def test_classes_must_follow_one_another(material, tmp_path):
     config.dump(str(tmp_path / 'config2.py'))
     with pytest.raises(SystemExit, match=r"swap\.classes\.retain.*\['b'\] were forgotten"):
         continual(configs[0], tmp_path / 'config2.py', '--work-dir', tmp_path / 'work')
+
+
+def test_a_swap_that_its_guard_stopped_ends_the_chain(chain, tmp_path):
+    _, work, _ = chain
+    schedule = json.loads((work / 'swap1' / 'schedule.json').read_text())
+    (tmp_path / 'schedule.json').write_text(json.dumps(schedule))
+    check_done(tmp_path)
+    stop = dict(at=5, phase=0, kind='stop', to=3, reason='retain rose by 2 nats')
+    (tmp_path / 'schedule.json').write_text(json.dumps(dict(schedule, decisions=[stop])))
+    with pytest.raises(SwapError, match='after iteration 5 .*retain rose by 2 nats.* Fix: '):
+        check_done(tmp_path)

@@ -366,13 +366,14 @@ def _primary_metric(runner: Any) -> tuple[str, float]:
 
 
 def _trainable_summary(swapper: Any) -> str:
-    adapters = sum(p.numel() for p in swapper.adapters.values())
+    matrices = [p for p in swapper.adapters.values() if p.requires_grad]
+    adapters = sum(p.numel() for p in matrices)
     trainable = sum(p.numel() for p in swapper.parameters() if p.requires_grad)
     total = sum(p.numel() for p in swapper.parameters())
-    layers = len(swapper.adapters) // 2
+    layers = len(matrices) // 2
     share = f'{trainable:,} of {total:,} parameters train ({100 * trainable / total:.2f} %)'
     if not layers:
-        return f'{share}; there are no adapters.'
+        return f'{share}; no adapter does.'
     return (
         f'{share}: {adapters:,} in the adapters of {layers} linear layers, '
         f'{trainable - adapters:,} in head rows (head policy {swapper.head_policy!r}).'
