@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json
+from knowswap_mm.runs.reader import ScalarLog
 from knowswap_mm.workflows import processes
 from knowswap_mm.workflows.compare import CONFIGS
 from knowswap_mm.workflows.processes import RunFailed, call
@@ -73,15 +73,8 @@ def publish(checkpoint: Path, config: Path, out: Path) -> None:
 
 def curve_of(folder: Path, host: Host) -> dict[int, float]:
     """Validation by iteration, in percent."""
-    curve = {}
-    for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        if path.is_relative_to(folder / 'test'):
-            continue
-        for line in path.read_text().splitlines():
-            values = json.loads(line)
-            if host.metric in values and 'step' in values:
-                curve[values['step']] = round(100 * values[host.metric] / host.scale, 2)
-    return dict(sorted(curve.items()))
+    points = ScalarLog.of_run(folder).evaluated(host.metric)
+    return {step: round(100 * value / host.scale, 2) for step, value in points}
 
 
 def convergence(curve: Mapping[int, float]) -> dict[str, Any]:

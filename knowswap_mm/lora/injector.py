@@ -20,6 +20,8 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.targets import TargetCheck, find_feed_forward
 
 _KEY = 'model.lora.targets'
+#: The rank by default (the paper's).
+RANK = 8
 #: The targets by default. No module can have this name, so no regular expression means it.
 FEED_FORWARD = 'feed-forward'
 
@@ -50,14 +52,14 @@ class LoRAInjector:
     def __init__(
         self,
         targets: str | Sequence[str] = FEED_FORWARD,
-        rank: int = 8,
+        rank: int = RANK,
         alpha: float = 1,
         dropout: float = 0.0,
         a_init: float = math.sqrt(50),
         adapter_name: str = 'default',
         exclude: Sequence[str] = (),
     ) -> None:
-        check_whole('model.lora.rank', rank, 1, 8)
+        check_whole('model.lora.rank', rank, 1, RANK)
         check_number('model.lora.alpha', alpha, '> 0', 1)
         check_number('model.lora.dropout', dropout, 'in [0, 1)', 0)
         check_number('model.lora.a_init', a_init, '>= 0', 'e.g. 7.0711 for sqrt(50)')

@@ -54,4 +54,4 @@ class GuardOptions:
         options = {} if isinstance(given, bool) else dict(given)
         check_keys(_KEY, options, cls.__dataclass_fields__)
         found = cls(**options)
-        return found if held_share(swap) and given is not False else None
+        return found if held_share(swap) else None  # 0 with guard=False

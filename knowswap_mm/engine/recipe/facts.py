@@ -30,8 +30,6 @@ class Facts:
         bounded (bool): Whether the objective has a bound.
         width (int): Features of a block of the host, the median over the layers with adapters; 0
             without adapters.
-        layers (int): Number of these layers.
-        rank (int): Rank of the adapters; 0 without.
         optimizer (str): Type of the optimizer, without its scope.
     """
 
@@ -43,8 +41,6 @@ class Facts:
     reads_samples: bool = True
     bounded: bool = True
     width: int = 0
-    layers: int = 0
-    rank: int = 0
     optimizer: str = 'AdamW'
 
 
@@ -104,7 +100,7 @@ def facts_of(
     """
     check_whole('train_dataloader.batch_size', batch_size, 1, 160)
     reader = swapper.samples
-    widths, ranks = _sizes(swapper.adapters)
+    widths = _widths(swapper.adapters)
     return Facts(
         samples={role: dataset.role_sizes.get(role, 0) for role in ROLES},
         classes={role: len(dataset.classes.of(role)) for role in ROLES},
@@ -114,22 +110,18 @@ def facts_of(
         reads_samples=reader is not None,
         bounded=isinstance(swapper.swapping_loss, SwappingLoss),
         width=statistics.median_low(widths) if widths else 0,
-        layers=len(widths),
-        rank=statistics.median_low(ranks) if ranks else 0,
         optimizer=optimizer,
     )
 
 
-def _sizes(adapters: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    """Smaller side and rank of each layer with an adapter, by the matrices A and B by name.
+def _widths(adapters: Mapping[str, Any]) -> list[int]:
+    """The smaller side of each layer with an adapter, by the matrices A and B by name.
 
     A is ``(rank, in, ...)``, B ``(out, rank, ...)``. A feed-forward layer leads from the width of
     the block to more, or back: the width is the smaller side.
     """
-    widths, ranks = [], []
-    for name, matrix in adapters.items():
-        if '.lora_A.' in name:
-            other = adapters[name.replace('.lora_A.', '.lora_B.')]
-            widths.append(min(matrix.shape[1], other.shape[0]))
-            ranks.append(matrix.shape[0])
-    return widths, ranks
+    return [
+        min(matrix.shape[1], adapters[name.replace('.lora_A.', '.lora_B.')].shape[0])
+        for name, matrix in adapters.items()
+        if '.lora_A.' in name
+    ]

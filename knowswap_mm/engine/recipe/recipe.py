@@ -21,6 +21,7 @@ from knowswap_mm.engine.recipe.completion import (
 )
 from knowswap_mm.engine.recipe.facts import Facts, PhaseFacts
 from knowswap_mm.engine.recipe.formulas import OF_CONFIG, OF_PHASE, OF_RUN, Choice
+from knowswap_mm.lora.injector import RANK
 from knowswap_mm.runs.plan import Entry, Plan
 from knowswap_mm.schedule import PHASE_KINDS
 from knowswap_mm.schedule.parser import PhaseParser
@@ -54,7 +55,7 @@ class Recipe:
         refuse_other_uses(cfg)
         if self.whole:
             self._entries += complete(cfg)
-        rank = value_at(cfg, 'model.lora.rank') or 8  # LoRAInjector's
+        rank = value_at(cfg, 'model.lora.rank') or RANK
         for pattern, formula in OF_CONFIG.items():
             for key in present(cfg, pattern):
                 holder, name = holder_of(cfg, key)

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.samples.reader import (
-    Calls,
+    OneCallReader,
     SampleLosses,
-    SampleReader,
     class_layers,
     columns_of,
     nats_of,
     predicts_by_sigmoid,
-    unreadable,
 )
 from knowswap_mm.registry import SAMPLE_READERS
 
 
 @SAMPLE_READERS.register_module()
-class ClassifierReader(SampleReader):
+class ClassifierReader(OneCallReader):
     """Reads heads of mmpretrain whose last layer is linear and has a row a class.
 
     Of an image with a mixed label the class is the larger part. Heads with margins, of several
     labels or of several outputs are none of these.
     """
-
-    def __init__(self, loss: str, layer: str, sigmoid: bool, columns: int) -> None:
-        super().__init__(columns)
-        self.loss, self.layer, self.sigmoid = loss, layer, sigmoid
 
     @classmethod
     def of(cls, host: nn.Module, rows: ClassRows) -> ClassifierReader | None:
@@ -49,22 +40,13 @@ class ClassifierReader(SampleReader):
         name = f'{part}.loss_module' if part else 'loss_module'
         return cls(name, layers[0], sigmoid, columns_of(host, layers[0]))
 
-    @contextmanager
-    def listen(self, host: nn.Module) -> Iterator[Callable[[], SampleLosses]]:
-        """Keep logits and labels of the loss module, and the input of the last layer."""
-        losses, layers = host.get_submodule(self.loss), host.get_submodule(self.layer)
-        with Calls([losses]) as losses, Calls([layers]) as layers:
-            yield lambda: self._read(host, losses, layers)
-
-    def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
-        if len(losses.made) != 1 or len(layers.made) != 1:
-            raise unreadable(host, f'it calls its loss {len(losses.made)} times')
-        (logits, target, *_), _, _ = losses.made[0]
+    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
+        """Of images: logits ``(N, K)``, labels, and the input of the class layer."""
         labels = target.argmax(1) if target.numel() > len(logits) else target.flatten().long()
         return SampleLosses(
             nats=nats_of(logits, labels, self.sigmoid),
             images=torch.arange(len(logits), device=logits.device),
             labels=labels,
             layers=torch.zeros_like(labels),
-            features=layers.made[0][0][0].flatten(1),
+            features=seen.flatten(1),
         )

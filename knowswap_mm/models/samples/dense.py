@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.samples.reader import (
-    Calls,
+    OneCallReader,
     SampleLosses,
-    SampleReader,
     class_layers,
     columns_of,
     nats_of,
     predicts_by_sigmoid,
-    unreadable,
 )
 from knowswap_mm.registry import SAMPLE_READERS
 
 
 @SAMPLE_READERS.register_module()
-class DenseReader(SampleReader):
+class DenseReader(OneCallReader):
     """Reads mmseg's ``EncoderDecoder`` with a decode head that classifies pixels, e.g. UPerNet.
 
     Of several losses the first cross entropy counts, of a cascade the last head; auxiliary heads
@@ -31,8 +26,8 @@ class DenseReader(SampleReader):
     """
 
     def __init__(self, loss: str, layer: str, sigmoid: bool, ignored: int, columns: int) -> None:
-        super().__init__(columns)
-        self.loss, self.layer, self.sigmoid, self.ignored = loss, layer, sigmoid, ignored
+        super().__init__(loss, layer, sigmoid, columns)
+        self.ignored = ignored
 
     @classmethod
     def of(cls, host: nn.Module, rows: ClassRows) -> DenseReader | None:
@@ -55,18 +50,9 @@ class DenseReader(SampleReader):
                 return cls(name, layers[0], sigmoid, head.ignore_index, columns)
         return None
 
-    @contextmanager
-    def listen(self, host: nn.Module) -> Iterator[Callable[[], SampleLosses]]:
-        """Keep logits and maps of the loss, and the input of the class layer."""
-        losses, layers = host.get_submodule(self.loss), host.get_submodule(self.layer)
-        with Calls([losses]) as losses, Calls([layers]) as layers:
-            yield lambda: self._read(host, losses, layers)
-
-    def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
-        if len(losses.made) != 1 or len(layers.made) != 1:
-            raise unreadable(host, f'it calls its loss {len(losses.made)} times')
-        (logits, maps, *_), _, _ = losses.made[0]
-        maps = maps.long()
+    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
+        """Of regions: logits ``(N, K, H, W)``, maps, and the input of the class layer."""
+        maps = target.long()
         labelled = maps != self.ignored
         maps = maps.where(labelled, 0)
         nats = nats_of(logits, maps, self.sigmoid)
@@ -83,7 +69,7 @@ class DenseReader(SampleReader):
             images=image,
             labels=label,
             layers=torch.zeros_like(label),
-            features=_means(layers.made[0][0][0], maps, labelled, present),
+            features=_means(seen, maps, labelled, present),
         )
 
 

@@ -135,6 +135,40 @@ class SampleReader(metaclass=ABCMeta):
         return losses, read()
 
 
+class OneCallReader(SampleReader):
+    """Reads hosts whose one class layer and one class loss are called once each.
+
+    Args:
+        loss (str): Full name of the loss module.
+        layer (str): Full name of the class layer.
+        sigmoid (bool): Whether probabilities are sigmoids.
+        columns (int): As for :class:`SampleReader`.
+    """
+
+    def __init__(self, loss: str, layer: str, sigmoid: bool, columns: int) -> None:
+        super().__init__(columns)
+        self.loss, self.layer, self.sigmoid = loss, layer, sigmoid
+
+    @contextmanager
+    def listen(self, host: nn.Module) -> Iterator[Callable[[], SampleLosses]]:
+        """Keep logits and targets of the loss, and the input of the class layer."""
+        with (
+            Calls([host.get_submodule(self.loss)]) as losses,
+            Calls([host.get_submodule(self.layer)]) as layers,
+        ):
+            yield lambda: self._read(host, losses, layers)
+
+    @abstractmethod
+    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
+        """The samples, from what the loss gets and the input of the class layer."""
+
+    def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
+        if len(losses.made) != 1 or len(layers.made) != 1:
+            raise unreadable(host, f'it calls its loss {len(losses.made)} times')
+        (logits, target, *_), _, _ = losses.made[0]
+        return self.samples_of(logits, target, layers.made[0][0][0])
+
+
 def reader_of(host: nn.Module, rows: ClassRows) -> SampleReader | None:
     """The reader that fits a host, None if none does.
 

@@ -18,8 +18,6 @@ FACTS = Facts(
     batch=160,
     chance=math.log(45),
     width=384,
-    layers=24,
-    rank=8,
 )
 
 
