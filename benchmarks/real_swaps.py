@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from real.data import missing, prepare
-from real.hosts import describe, train_host, weights_of
+from real.hosts import measured, train_host, weights_of
 from real.plan import AUTO, OFFICIAL, RECIPES, REFERENCES, SWAPS
 from real.runs import run_reference, run_swap
-from real.table import rows_of, table
+from real.table import host_table, rows_of, short_table, table
 
 from knowswap_mm.cli.options import OptionAction
 from knowswap_mm.errors import SwapError
 from knowswap_mm.io.files import write_json, write_text
-from knowswap_mm.visualization.tables import markdown_table
 from knowswap_mm.workflows.processes import RunFailed, stop_all
 
 STAGES = ('host', 'swap', 'references', 'report')
@@ -115,10 +114,11 @@ def report(args: argparse.Namespace) -> None:
     rows = rows_of(args)
     out = args.out or Path(__file__).parent / 'results' / 'real_swaps.json'
     hosts = [name for name in dict.fromkeys(swap.host for swap in SWAPS.values()) if name]
-    head = ['host', 'test', 'validation at the end', 'gained in the last quarter', '']
-    text = f'{markdown_table(head, describe(args.work_dir, hosts))}\n\n{table(rows)}\n'
-    write_json(out, dict(rows=rows), indent=1)
-    write_text(out.with_suffix('.md'), text)
+    cards = {name: card for name in hosts if (card := measured(args.work_dir, name))}
+    parts = [host_table(hosts, cards), short_table(rows), table(rows)]
+    text = '\n\n'.join(parts)
+    write_json(out, dict(rows=rows, hosts=cards), indent=1)
+    write_text(out.with_suffix('.md'), f'{text}\n')
     print(text)
 
 

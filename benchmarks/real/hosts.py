@@ -88,19 +88,7 @@ def convergence(curve: Mapping[int, float]) -> dict[str, Any]:
     return dict(curve=dict(curve), gained_at_the_end=gained, converged=converged)
 
 
-def describe(out: Path, names: list[str]) -> list[list[Any]]:
-    """A row a host: test, last validation, and what it gained in the last quarter."""
-    rows = []
-    for name in names:
-        path = card_of(out, name)
-        if not path.is_file():
-            rows.append([name, '-', '-', '-', 'not trained'])
-            continue
-        card = read_json(path)
-        remarks = [] if card['converged'] else ['no plateau']
-        if card['least'] and card['test'] < card['least']:
-            remarks.append(f'below {card["least"]:g}')
-        last = list(card['curve'].values())[-1:] or [None]
-        gained = card['gained_at_the_end']
-        rows.append([name, card['test'], last[0], gained, ', '.join(remarks)])
-    return rows
+def measured(out: Path, name: str) -> dict[str, Any] | None:
+    """What was measured of a finished host; None if it is not there."""
+    path = card_of(out, name)
+    return read_json(path) if path.is_file() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
@@ -76,7 +77,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         base = [row for row in own if row['recipe'] == 'readme']
         for recipe in dict.fromkeys(row['recipe'] for row in own):
             group = [row for row in own if row['recipe'] == recipe]
-            start = ' / '.join(_shown(group, 'start', role, seeds=False) for role in ROLES)
+            start = _by_role(group, 'start')
             lines.append(
                 [
                     name,
@@ -95,6 +96,45 @@ def table(rows: list[dict[str, Any]]) -> str:
         'seconds', 'misses',
     ]  # fmt: skip
     return markdown_table(head, lines)
+
+
+def host_table(names: Sequence[str], cards: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line a host: test, last validation, and what it gained in the last quarter."""
+    lines = []
+    for name in names:
+        if name not in cards:
+            lines.append([name, '-', '-', '-', 'not trained'])
+            continue
+        card = cards[name]
+        remarks = [] if card['converged'] else ['no plateau']
+        if card['least'] and card['test'] < card['least']:
+            remarks.append(f'below {card["least"]:g}')
+        last = list(card['curve'].values())[-1:] or [None]
+        lines.append([name, card['test'], last[0], card['gained_at_the_end'], ', '.join(remarks)])
+    head = ['host', 'test', 'validation at the end', 'gained in the last quarter', '']
+    return markdown_table(head, lines)
+
+
+def short_table(rows: list[dict[str, Any]]) -> str:
+    """A line a swap: before it, after it by the recipe, the references, the other recipes."""
+    lines = []
+    for name in dict.fromkeys(row['swap'] for row in rows):
+        own = {recipe: [r for r in rows if (r['swap'], r['recipe']) == (name, recipe)]
+               for recipe in RECIPES}  # fmt: skip
+        auto = own[AUTO]
+        if not auto:
+            continue
+        references = [_number(auto[0][f'{role}_reference']) for role in (LEARN, RETAIN)]
+        others = [_by_role(own[recipe], 'end') if own[recipe] else '-' for recipe in RECIPES[1:]]
+        ends = _by_role(auto, 'start'), f'**{_by_role(auto, "end")}**'
+        lines.append([name, *ends, *references, *others, '; '.join(misses(auto))])
+    head = ['swap', 'before', 'recipe', 'learn reference', 'retain reference', 'old defaults',
+            'official', 'missed']  # fmt: skip
+    return markdown_table(head, lines)
+
+
+def _by_role(rows: list[dict[str, Any]], state: str) -> str:
+    return ' / '.join(_shown(rows, state, role, seeds=False) for role in ROLES)
 
 
 def _shown(rows: list[dict[str, Any]], state: str, role: str, seeds: bool = True) -> str:

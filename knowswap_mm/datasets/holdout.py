@@ -1,4 +1,4 @@
-"""Which training samples of a role are held out of training, for the guard (issue 26)."""
+"""Which training samples of a role the guard watches, and holds out of training (issue 26)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ SHARE = 0.1
 LEAST_OF_CLASS = 10
 #: Samples of a role that are held out at most; fewer than the least say nothing and train.
 MOST, LEAST = 64, 4
+#: Training samples of a role that are watched at most, where nothing can be held out.
+MOST_TRAINED = 32
 
 
 def held_share(swap: Mapping[str, Any]) -> float:
@@ -46,19 +48,38 @@ def hold_out(members: Sequence[np.ndarray], share: float, seed: int) -> np.ndarr
     """
     sizes = [len(each) for each in members]
     left = [max(int(share * n), 1) if share and n >= LEAST_OF_CLASS else 0 for n in sizes]
+    return _in_turn(members, left, seed, MOST)
+
+
+def watch_trained(members: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Choose training samples that are watched though they train, spread over the classes.
+
+    Args:
+        members (Sequence[np.ndarray]): As for :func:`hold_out`.
+        seed (int): Seed of the choice.
+
+    Returns:
+        np.ndarray: Indices, int64: none, or from :data:`LEAST` to :data:`MOST_TRAINED`.
+    """
+    return _in_turn(members, [len(each) for each in members], seed, MOST_TRAINED)
+
+
+def _in_turn(members: Sequence[np.ndarray], left: list[int], seed: int, most: int) -> np.ndarray:
+    """Samples of the classes in turn, the rarest first, ``left`` of each and ``most`` in all."""
     rng = np.random.default_rng(seed)
     queues = [iter(rng.permutation(np.sort(each)).tolist()) for each in members]
     classes = _classes_of(members)
     chosen: dict[int, None] = {}
+    sizes = [len(each) for each in members]
     turn = [number for number in np.argsort(sizes, kind='stable') if left[number]]
-    while turn and len(chosen) < MOST:
+    while turn and len(chosen) < most:
         again = []
         for number in turn:
             found = next(
                 (i for i in queues[number] if i not in chosen and all(left[c] for c in classes(i))),
                 None,
             )
-            if found is None or len(chosen) == MOST:
+            if found is None or len(chosen) == most:
                 continue
             chosen[found] = None
             for each in classes(found):

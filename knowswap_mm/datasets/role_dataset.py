@@ -24,7 +24,7 @@ from knowswap_mm.checks import (
 )
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.classes import ClassRoles
-from knowswap_mm.datasets.holdout import SHARE
+from knowswap_mm.datasets.holdout import LEAST_OF_CLASS, SHARE
 from knowswap_mm.datasets.host_config import inner_config
 from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
@@ -99,6 +99,14 @@ class RoleDataset(Dataset):
                 f'{n} of {n + len(self.views[role])} {role}' for role, n in held.items()
             )
             print_log(f'Held out of training: {told} samples.', logger='current')
+        trained = [r for r, v in self.views.items() if len(v.watched) and not len(v.held_out)]
+        if trained:
+            print_log(
+                f'Nothing is held out of {", ".join(trained)}: it takes classes with at least '
+                f'{LEAST_OF_CLASS} samples, in data that is not repeated. The guard watches '
+                'samples that train, which shows less.',
+                logger='current',
+            )
         if sample_cache is not None:
             sample_cache.attach(self.views.values())
         self._ends = np.cumsum([len(view) for view in self.views.values()])
@@ -141,8 +149,13 @@ class RoleDataset(Dataset):
         """Number of samples per role that are held out of training."""
         return {role: len(view.held_out) for role, view in self.views.items()}
 
-    def load_held_out(self, role: str, number: int) -> dict[str, Any] | None:
-        """Load one of the samples that are held out; the same image whenever it is called.
+    @property
+    def watched_sizes(self) -> dict[str, int]:
+        """Number of samples per role that the guard watches, see :attr:`RoleView.watched`."""
+        return {role: len(view.watched) for role, view in self.views.items()}
+
+    def load_watched(self, role: str, number: int) -> dict[str, Any] | None:
+        """Load one of the samples that the guard watches; the same image whenever it is called.
 
         Args:
             role (str): The role.
@@ -152,7 +165,7 @@ class RoleDataset(Dataset):
             dict | None: The sample; None if it cannot be loaded.
         """
         with seeded_cpu(derive_seed('holdout', self.seed, role, number)):
-            return self.views[role].load_held_out(number, role=role, source=role)
+            return self.views[role].load_watched(number, role=role, source=role)
 
     def span(self, role: str) -> range:
         """The plain numbers under which the samples of a role are found."""

@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS
 
 from knowswap_mm.checks import check_choice, check_mapping, check_number, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
-from knowswap_mm.datasets.holdout import hold_out
+from knowswap_mm.datasets.holdout import hold_out, watch_trained
 from knowswap_mm.datasets.host_config import (
     inner_config,
     inner_sample,
@@ -63,6 +63,8 @@ class RoleView(metaclass=ABCMeta):
         holdout (float): Share of each class that is held out of training, see :func:`hold_out`.
         indices (np.ndarray): Host indices of the samples of the view.
         held_out (np.ndarray): Host indices of those that were drawn, too, and held out.
+        watched (np.ndarray): Positions of the samples that the guard watches: those held out; some
+            that train, where a guard is wanted and nothing can be held out.
     """
 
     audit_reader: str | None = None
@@ -101,6 +103,7 @@ class RoleView(metaclass=ABCMeta):
         self.dataset = dataset
         self.image_check = ImageCheck(inner_config(dataset))
         self.indices = self.selected = self.held_out = np.zeros(0, dtype=np.int64)
+        self.watched = self.held_out
         self._reported: set[str] = set()
         self.labels: dict[int, int] = {}
         self.open()
@@ -190,14 +193,24 @@ class RoleView(metaclass=ABCMeta):
         self.labels = {i: label_of[name] for i, name in enumerate(here) if name in chosen}
         self.selected = np.asarray(self.select(self.labels), dtype=np.int64)
         self.indices = self.draw(self.selected)
-        # A wrapper may serve a sample again under another index, which would train.
-        if self.holdout and not is_wrapper(self.dataset):
-            seed = derive_seed('holdout', self.seed, self.role)
-            self.held_out = hold_out(self.members(self.indices), self.holdout, seed)
-            self.indices = self.indices[~np.isin(self.indices, self.held_out)]
+        if self.holdout:
+            self._choose_watched()
         if not len(self.indices):
             fix = f'check the data folder and swap.classes.{self.role}'
             raise ConfigError(self.key, self.role, 'the role has no sample', fix)
+
+    def _choose_watched(self) -> None:
+        seed, members = derive_seed('holdout', self.seed, self.role), self.members(self.indices)
+        # A wrapper may serve a sample again under another index, which would train.
+        if not is_wrapper(self.dataset):
+            self.held_out = hold_out(members, self.holdout, seed)
+        if len(self.held_out):
+            self.indices = self.indices[~np.isin(self.indices, self.held_out)]
+            self.watched = len(self.indices) + np.arange(len(self.held_out))
+        else:
+            position = {index: number for number, index in enumerate(self.indices.tolist())}
+            trained = watch_trained(members, seed).tolist()
+            self.watched = np.array([position[index] for index in trained], dtype=np.int64)
 
     def draw(self, selected: np.ndarray) -> np.ndarray:
         """Keep the role's fraction of the selected samples."""
@@ -308,14 +321,14 @@ class RoleView(metaclass=ABCMeta):
             f"or set {self.key}.on_bad_sample='skip'."
         ) from problem
 
-    def load_held_out(self, number: int, **metainfo: Any) -> dict[str, Any] | None:
-        """Load one of the samples that are held out, as :meth:`load` does.
+    def load_watched(self, number: int, **metainfo: Any) -> dict[str, Any] | None:
+        """Load one of the samples that the guard watches, as :meth:`load` does.
 
         Returns:
             dict | None: None if it cannot be loaded, or the pipeline has no use for it: no other
             one takes its place.
         """
-        position = len(self) + number
+        position = int(self.watched[number])
         data_info = self.data_info(position)
         try:
             sample = self._run_pipeline(data_info, position)

@@ -13,7 +13,15 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from knowswap_mm.datasets import RoleDataset
-from knowswap_mm.datasets.holdout import LEAST, MOST, SHARE, held_share, hold_out
+from knowswap_mm.datasets.holdout import (
+    LEAST,
+    MOST,
+    MOST_TRAINED,
+    SHARE,
+    held_share,
+    hold_out,
+    watch_trained,
+)
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.datasets.role_dataset import data_manifest
 
@@ -73,14 +81,14 @@ def test_share_of_a_config(raises_config_error):
             held_share(dict(holdout=value))
 
 
-def classification(root, holdout, seed=0, cache=None):
+def classification(root, holdout, seed=0, cache=None, **options):
     pictures = dict(
         type='CustomDataset', data_root=str(root), data_prefix='train',
         serialize_data=False,  # it would collect garbage each time
         pipeline=[dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.5),
                   dict(type='PackInputs')],
     )  # fmt: skip
-    roles = {role: dict(dataset=pictures) for role in ('learn', 'forget', 'retain')}
+    roles = {role: dict(dataset=pictures, **options) for role in ('learn', 'forget', 'retain')}
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         import mmpretrain.datasets  # noqa: F401
 
@@ -118,7 +126,7 @@ def test_held_out_samples_are_not_among_the_others(data, picture_tree):
 
 def test_they_are_the_same_images_in_each_look(data, picture_tree):
     def pixels(dataset, number):
-        return dataset.load_held_out('retain', number)['inputs']
+        return dataset.load_watched('retain', number)['inputs']
 
     again = classification(picture_tree, 0.34)
     other = classification(picture_tree, 0.34, seed=5)
@@ -126,9 +134,28 @@ def test_they_are_the_same_images_in_each_look(data, picture_tree):
     for dataset in (data, again, classification(picture_tree, 0.34, cache=dict(size='1MB'))):
         assert all((pixels(dataset, n) == first[n]).all() for n in range(16))
     assert not all((pixels(other, n) == first[n]).all() for n in range(16))  # flipped otherwise
-    sample = data.load_held_out('learn', 0)['data_samples']
+    sample = data.load_watched('learn', 0)['data_samples']
     assert sample.role == 'learn' and sample.gt_label.item() in (5, 6)
-    pseudo_collate([data.load_held_out('learn', number) for number in range(8)])
+    pseudo_collate([data.load_watched('learn', number) for number in range(8)])
+
+
+def test_where_nothing_can_be_held_out_samples_that_train_are_watched(picture_tree, monkeypatch):
+    said = []
+    name = 'knowswap_mm.datasets.role_dataset.print_log'
+    monkeypatch.setattr(name, lambda text, **_: said.append(text))
+    few = dict(fraction=0.5, fraction_by='class')  # 6 of a class
+    data = classification(picture_tree, 0.34, **few)
+    assert data.held_out_sizes == dict(learn=0, forget=0, retain=0)
+    assert data.watched_sizes == dict(learn=12, forget=6, retain=24)
+    assert len(said) == 1 and 'Nothing is held out of learn, forget, retain' in said[0]
+    view = data.views['retain']
+    assert set(view.watched.tolist()) == set(range(len(view)))
+    samples = [data.load_watched('retain', number)['data_samples'] for number in range(8)]
+    labels = [sample.gt_label.item() for sample in samples]
+    assert sorted(labels) == sorted(2 * list({*labels})) and len({*labels}) == 4  # classes in turn
+    assert not any(classification(picture_tree, 0.0, **few).watched_sizes.values())
+    assert len(watch_trained(members_of([9] * 50), seed=0)) == MOST_TRAINED
+    assert not len(watch_trained(members_of([LEAST - 1]), seed=0))
 
 
 def test_wrapped_data_and_a_broken_image(picture_tree, tmp_path, told):
@@ -142,10 +169,11 @@ def test_wrapped_data_and_a_broken_image(picture_tree, tmp_path, told):
             dict(retain=dict(dataset=wrapped)), CLASSES | dict(learn=[]), holdout=0.3
         )
     assert data.held_out_sizes == dict(retain=0)  # a twin would train
+    assert data.watched_sizes == dict(retain=MOST_TRAINED)
     data = classification(picture_tree, 0.34)
     view = data.views['forget']
     view._run_pipeline = lambda *_: 1 / 0
-    assert data.load_held_out('forget', 0) is None
+    assert data.load_watched('forget', 0) is None
     assert [text for text in told if 'cannot be loaded' in text and 'the guard does' in text]
 
 

@@ -55,22 +55,35 @@ def test_fashion_table_is_that_of_its_file():
         assert cells[3] == ', '.join(singles)
 
 
-def test_readme_table_is_that_of_the_results():
-    measured = {
-        (run, state): cells[:3]
-        for run, state, *cells in table_with(FASHION, 'run', 'state', 'learn')
-    }
-    name = ''
-    for run, after, *cells in table_with(REPOSITORY / 'README.md', 'run', 'after'):
-        name = run or name
-        if run == 'before the swap':
-            assert cells == measured['recommended, learn-forget', 'start']
-            continue
-        order = name.split(',')[0].removesuffix(' (control)')
-        kind = 'official recipe' if 'official' in name else 'recommended'
-        states = [state for found, state in measured if found == f'{kind}, {order}']
-        (state,) = (state for state in states if state.endswith(f'_{after}'))
-        assert cells == measured[f'{kind}, {order}', state], (run, after)
+#: Rows of README's table, in order.
+SWAPS = (
+    'grocery', 'grocery-twins', 'grocery-twins-10', 'camvid-upernet', 'fashion-mnist',
+    'shapes-dino-mini', 'shapes-mask2former-mini',
+)  # fmt: skip
+
+
+def test_real_swaps_are_those_of_their_file():
+    rows = json.loads((RESULTS / 'real_swaps.json').read_text())['rows']
+    page = MEASUREMENTS / 'real_swaps.md'
+    measured = {row[0]: row[1:] for row in table_with(page, 'swap', 'before')}
+    assert set(measured) == {row['swap'] for row in rows}
+
+    def mean(found, state):
+        ends = [statistics.mean(row[state][role] for row in found) for role in ROLES]
+        return ' / '.join(map(percent, ends))
+
+    for name, (before, recipe, learn, retain, old, official, _) in measured.items():
+        own = [row for row in rows if row['swap'] == name]
+        auto = [row for row in own if row['recipe'] == 'auto']
+        assert len(auto) == 3
+        assert before == mean(auto, 'start') and recipe == mean(auto, 'end')
+        assert [learn, retain] == [percent(auto[0][f'{r}_reference']) for r in ('learn', 'retain')]
+        for cell, kind in ((old, 'readme'), (official, 'official')):
+            found = [row for row in own if row['recipe'] == kind]
+            assert cell == (mean(found, 'end') if found else '-')
+    for name, (_, *cells) in zip(SWAPS, table_with(REPOSITORY / 'README.md', 'swap'), strict=True):
+        before, recipe, learn, retain, *_ = measured[name]
+        assert cells == [before, recipe, f'{learn} / – / {retain}']
 
 
 def test_results_in_short_are_those_of_their_pages():

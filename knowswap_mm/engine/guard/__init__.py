@@ -1,1 +1,1 @@
-"""The guard: looks at held-out training samples during a phase, and decides (issue 26)."""
+"""The guard: looks at watched training samples during a phase, and decides (issue 26)."""

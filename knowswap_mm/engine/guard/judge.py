@@ -16,7 +16,7 @@ from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.schedule import Decision, SwapPhase
 
-#: Share of the held-out forget samples that must have lost their class.
+#: Share of the watched forget samples that must have lost their class.
 NEARLY_ALL = 0.95
 #: Shares of chance: a mean loss below it is learned; a change below it is none.
 LEARNED, STILL = 0.5, 0.01
@@ -24,6 +24,11 @@ LEARNED, STILL = 0.5, 0.01
 EARLY = 1.5
 #: Factor on the learning rate of a gentler step, and of an extension.
 GENTLER = 0.5
+#: Share of the bound: a forget phase that has no more to push than this is not needed.
+SLACK = 0.05
+#: Share of chance: what an aim must have come nearer in the second half of a stretch, if more of
+#: the same is to be expected of an extension.
+PROGRESS = 0.05
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,18 @@ class Watched:
                 found[FORGET] = words.not_forgotten(forgotten, len(values), self.target)
         return found
 
+    def is_needless(self, start: Look) -> bool:
+        """Whether a forget phase finds everything forgotten.
+
+        Learning often has that effect. No watched sample is then below its aim, and the hinge
+        hardly pushes; a learning rate that rises again would only harm what is kept.
+        """
+        values = np.array(list(start.nats.get(FORGET, {}).values()))
+        if self.phase.kind != 'forget' or not len(values) or not np.isfinite(values).all():
+            return False
+        pushed = np.maximum(self.phase.bound - values, 0.0).mean()
+        return bool((values >= self.target).all() and pushed <= SLACK * self.phase.bound)
+
     def has_aim(self, look: Look) -> bool:
         """Whether an aim of the phase is watched."""
         return (self.learns and LEARN in look.nats) or (self.forgets and FORGET in look.nats)
@@ -151,11 +168,20 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
         Decision | None: None if the phase goes on as it is.
     """
     now, phase = looks[-1], watched.phase
+    if now.at < phase.end and watched.is_needless(looks[0]) and not watched.decisions:
+        return _spare(watched, looks)
     if watched.harmed(looks[0], now):
         return _save(watched, looks, good)
     if now.at == phase.end:
         return _finish(watched, looks, best)
     return _end_early(watched, looks)
+
+
+def _spare(watched: Watched, looks: Sequence[Look]) -> Decision:
+    """End a phase that is not needed at its first look, with the better state."""
+    start, now = looks[0], looks[-1]
+    to = start.at if watched.worsening(start, now).mean > 0 else None
+    return Decision(now.at, watched.phase.index, 'end', to=to, reason=words.needless(start))
 
 
 def _save(watched: Watched, looks: Sequence[Look], good: Look) -> Decision | None:
@@ -177,14 +203,15 @@ def _save(watched: Watched, looks: Sequence[Look], good: Look) -> Decision | Non
 
 def _finish(watched: Watched, looks: Sequence[Look], best: Look) -> Decision | None:
     """At the end of a phase: keep the best state, or go on if the aim is not reached."""
-    start, now, phase = looks[0], looks[-1], watched.phase
+    now, phase = looks[-1], watched.phase
     worse = watched.worsening(best, now)
     if worse.exceeds(watched.tolerance / 2):
         reason = words.better_before(worse.mean, best)
         return Decision(now.at, phase.index, 'end', to=best.at, reason=reason)
     missing = watched.missing(now)
     iters = min(max(watched.length // 2, 1), watched.left)
-    moved = [role for role in missing if _moved(start, now, role)]
+    recent = _recent(watched, looks)
+    moved = [role for role in missing if _moved(recent, now, role, PROGRESS * watched.chance)]
     if moved and iters:
         reason = words.not_reached([missing[role] for role in moved])
         given = dict(iters=iters, lr_factor=GENTLER, reason=reason)
@@ -192,10 +219,19 @@ def _finish(watched: Watched, looks: Sequence[Look], best: Look) -> Decision | N
     return None
 
 
-def _moved(start: Look, now: Look, role: str) -> bool:
+def _recent(watched: Watched, looks: Sequence[Look]) -> Look:
+    """The last look in the first half of what was trained since the last extension."""
+    now = looks[-1].at
+    begin = max([d.at for d in watched.decisions if d.kind == 'extend'], default=looks[0].at)
+    half = [look for look in looks[:-1] if begin <= look.at <= (begin + now) / 2]
+    return half[-1] if half else looks[0]
+
+
+def _moved(before: Look, now: Look, role: str, least: float) -> bool:
     """Whether training brought a role nearer to its aim, so that more of it may help."""
-    change = Change.of(start.nats.get(role, {}), now.nats[role])
-    return (change if role == FORGET else -change).exceeds(0.0)
+    change = Change.of(before.nats.get(role, {}), now.nats[role])
+    change = change if role == FORGET else -change
+    return change.mean > least and change.exceeds(0.0)
 
 
 def _end_early(watched: Watched, looks: Sequence[Look]) -> Decision | None:

@@ -1,4 +1,4 @@
-"""What a look at held-out samples found, and how two looks differ."""
+"""What a look at watched samples found, and how two looks differ."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-#: Losses of a role: by held-out sample and class the mean over its objects and layers, in nats.
+#: Losses of a role: by watched sample and class the mean over its objects and layers, in nats.
 Nats = dict[tuple[int, int], float]
 
 
 @dataclass(frozen=True)
 class Look:
-    """The losses of the held-out samples in one state of a phase.
+    """The losses of the watched samples in one state of a phase.
 
     Attributes:
         at (int): Iterations of the run that are behind the state.

@@ -18,7 +18,7 @@ class GuardOptions:
     """Options of the guard; ``swap.guard`` may be a dict of them.
 
     Attributes:
-        looks (int): Looks at the held-out samples in a phase, beside the one at its start; fewer in
+        looks (int): Looks at the watched samples in a phase, beside the one at its start; fewer in
             short phases, see :func:`~knowswap_mm.engine.guard.plan.plan_looks`.
         tolerance (float): How far the mean loss of retain samples may have risen at the end of a
             phase, as a share of the loss of chance (ln K); more is tolerated before.

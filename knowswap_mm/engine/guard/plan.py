@@ -25,7 +25,7 @@ class LookPlan:
 
     Attributes:
         every (int): Iterations between two looks; the end of the phase is looked at anyway.
-        ends (dict[str, int]): By role how many held-out samples, the first ones, are looked at
+        ends (dict[str, int]): By role how many watched samples, the first ones, are looked at
             where the phase starts and ends.
         inside (dict[str, int]): The same for the looks between.
     """
@@ -40,12 +40,12 @@ class LookPlan:
         return inside and ((done - phase.begin) % self.every == 0 or done == phase.end)
 
     def samples(self, phase: SwapPhase, done: int) -> dict[str, int]:
-        """By role how many held-out samples are looked at then."""
+        """By role how many watched samples are looked at then."""
         return self.ends if done in (phase.begin, phase.end) else self.inside
 
 
 def plan_looks(
-    phase: SwapPhase, held_out: Mapping[str, int], looks: int, window: int = 1
+    phase: SwapPhase, watched: Mapping[str, int], looks: int, window: int = 1
 ) -> LookPlan | None:
     """Plan the looks of a phase so that they cost at most a tenth of its images.
 
@@ -53,7 +53,7 @@ def plan_looks(
 
     Args:
         phase (SwapPhase): The phase as it was before anything was decided.
-        held_out (Mapping[str, int]): Held-out samples by role.
+        watched (Mapping[str, int]): Watched samples by role.
         looks (int): So many looks are wanted, beside the one at the start.
         window (int): Iterations of a window of gradient accumulation, in which nobody looks.
 
@@ -61,7 +61,7 @@ def plan_looks(
         LookPlan | None: None if retain cannot be watched.
     """
     roles = {RETAIN, *phase.roles} | ({LEARN} if phase.merge_learned else set())
-    found = {role: held_out.get(role, 0) for role in ROLES if role in roles}
+    found = {role: watched.get(role, 0) for role in ROLES if role in roles}
     # How often all that is held out may be looked at.
     whole = COST * phase.length * phase.batch_size / max(sum(found.values()), 1)
     inner = max(min(looks, phase.length // APART), 1) - 1

@@ -1,4 +1,4 @@
-"""Measures the held-out samples, without a trace in the training."""
+"""Measures the watched samples, without a trace in the training."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _Batch = tuple[list[int], dict[str, Any]]
 
 
 class WatchError(Exception):
-    """The held-out samples cannot be measured, in one of the processes; says why."""
+    """The watched samples cannot be measured, in one of the processes; says why."""
 
 
 class HeldOut:
-    """The held-out samples of all roles, of which each process has its share.
+    """The watched samples of all roles, of which each process has its share.
 
     Args:
         loader (DataLoader): The data loader of training, over a role data set.
@@ -96,7 +96,7 @@ class HeldOut:
             yield batch
 
     def _load(self, role: str, numbers: list[int]) -> _Batch | None:
-        loaded = [(number, self.dataset.load_held_out(role, number)) for number in numbers]
+        loaded = [(number, self.dataset.load_watched(role, number)) for number in numbers]
         found = [(number, sample) for number, sample in loaded if sample is not None]
         if not found:
             return None

@@ -19,7 +19,7 @@ def harm(watched: Watched, start: Look, good: Look, now: Look, roles: Sequence[s
     for role in roles:
         rise = _nats(Change.of(start.nats[role], now.nats[role]).mean)
         parts.append(f'{role} rose by {rise}, from {_mean(start, role)} to {_mean(now, role)}')
-    text = f'The held-out loss of {" and of ".join(parts)} '
+    text = f'The watched loss of {" and of ".join(parts)} '
     text += f'(tolerated: {watched.tolerated(now):.2f}), '
     text += f'between iterations {good.at} and {now.at} of {phase.name}'
     if watched.forgets and FORGET in now.nats:
@@ -53,18 +53,27 @@ def better_before(nats: float, best: Look) -> str:
     """That an earlier state of the phase is kept."""
     return (
         f'The state after iteration {best.at} was better than the one at the end, by {_nats(nats)} '
-        'of held-out loss.'
+        'of watched loss.'
+    )
+
+
+def needless(start: Look) -> str:
+    """That a forget phase had nothing to do."""
+    total = len(start.nats[FORGET])
+    return (
+        f'Nothing was left to forget: when the phase began, all {total} watched forget samples '
+        f'had lost their class (their mean loss is {_mean(start, FORGET)}).'
     )
 
 
 def not_learned(look: Look, chance: float) -> str:
     """That the learn loss is not low yet."""
-    return f'the held-out learn loss is {look.mean(LEARN):.2f} (that of chance is {chance:.2f})'
+    return f'the watched learn loss is {look.mean(LEARN):.2f} (that of chance is {chance:.2f})'
 
 
 def not_forgotten(forgotten: int, total: int, target: float) -> str:
     """That forget samples still have their class."""
-    return f'{forgotten} of {total} held-out forget samples have a loss above {target:.2f}'
+    return f'{forgotten} of {total} watched forget samples have a loss above {target:.2f}'
 
 
 def not_reached(missing: Sequence[str]) -> str:
@@ -83,7 +92,7 @@ def reached(watched: Watched, looks: Sequence[Look]) -> str:
         parts.append(f'the learn loss is {_mean(now, LEARN)}')
     parts.append(f'that of retain is {_mean(now, "retain")}')
     return (
-        f'The aim is reached, and the held-out losses have hardly changed since iteration '
+        f'The aim is reached, and the watched losses have hardly changed since iteration '
         f'{looks[0].at}: {", ".join(parts)}.'
     )
 

@@ -1,4 +1,4 @@
-"""The hook that looks at held-out samples and decides."""
+"""The hook that looks at watched samples and decides."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOW_RATE = 0.1
 
 @HOOKS.register_module()
 class GuardHook(Hook):
-    """Looks at held-out training samples at fixed checkpoints of a phase, and decides (issue 26).
+    """Looks at some training samples at fixed checkpoints of a phase, and decides (issue 26).
 
     - When retain got worse than the tolerance, the phase goes back to its last good state with half
       the learning rate; if that was done as often as it may be, the run stops there.
@@ -39,7 +39,7 @@ class GuardHook(Hook):
 
     Args:
         looks (int): Looks in a phase, beside the one at its start; fewer in short phases.
-        tolerance (float): How far the mean held-out retain loss may have risen at the end of a
+        tolerance (float): How far the mean watched retain loss may have risen at the end of a
             phase, as a share of the loss of chance; more is tolerated before.
         steps_back (int): How often a phase may go back to its last good state.
         extend (float): By how much of its length a phase may be extended in all.
@@ -70,13 +70,13 @@ class GuardHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Say what is watched, or why nothing is."""
         self._held = HeldOut(runner.train_dataloader, runner.swap_schedule.batch_size)
-        sizes = self._held.dataset.held_out_sizes
+        sizes = self._held.dataset.watched_sizes
         off = said = why_off(runner.swapper.samples, sizes)
         if off is None:
             plans = [self._plan_of(runner, phase) for phase in runner.swap_schedule.base.phases]
             pairs = zip(runner.swap_schedule.phases, plans, strict=True)
             parts = [f'{phase.name} {_described(plan)}' for phase, plan in pairs]
-            said = f'The guard looks at held-out samples: {"; ".join(parts)}.'
+            said = f'The guard watches samples: {"; ".join(parts)}.'
         runner.logger.info(said)
         phase = runner.swap_schedule.phase_at(runner.iter)
         if phase.begin < runner.iter < phase.end:  # resumed
@@ -166,7 +166,7 @@ class GuardHook(Hook):
         if runner.swapper.samples is None:
             return None
         base = runner.swap_schedule.base.phases[phase.index]
-        sizes, window = self._held.dataset.held_out_sizes, window_of(runner.optim_wrapper)
+        sizes, window = self._held.dataset.watched_sizes, window_of(runner.optim_wrapper)
         return plan_looks(base, sizes, self.options.looks, window)
 
     def _watched(self, runner: Any, phase: SwapPhase) -> Watched:
@@ -188,7 +188,7 @@ class GuardHook(Hook):
         settled = not runner.param_schedulers or group['lr'] <= _LOW_RATE * first
         look = Look(done, first, settled, nats)
         means = ', '.join(f'{role} {look.mean(role):.3f}' for role in nats)
-        runner.logger.info(f'Held-out losses after iteration {done}: {means}')
+        runner.logger.info(f'Watched losses after iteration {done}: {means}')
         return look
 
     def _keep(self, runner: Any) -> None:
@@ -216,15 +216,14 @@ def why_off(reader: Any, sizes: dict[str, int]) -> str | None:
 
     Args:
         reader (SampleReader | None): What reads samples off the host.
-        sizes (dict[str, int]): Held-out samples by role.
+        sizes (dict[str, int]): Watched samples by role.
     """
     if reader is None:
         return 'The guard is off: no sample reader knows this kind of host.'
     if not sizes.get(RETAIN):
         return (
-            'The guard is off: no retain samples are held out (a class of fewer than 10 gives '
-            'none, fewer than 4 samples of a role say nothing, and a run that began without a '
-            'guard goes on so).'
+            'The guard is off: there are fewer than 4 retain samples to watch, or the run began '
+            'without a guard and goes on so.'
         )
     return None
 

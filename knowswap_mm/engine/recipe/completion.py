@@ -112,6 +112,8 @@ def complete_phase(phase: dict[str, Any], about: PhaseFacts) -> None:
     phase.setdefault('split', AUTO)
     if phase.get('epochs') is None and phase.get('iters') is None:
         phase['iters'] = AUTO
+    if about.kind == FORGET:
+        phase.setdefault('lr_factor', AUTO)
     weights = phase.setdefault('weights', {})
     if isinstance(weights, MutableMapping):
         for name in (*about.roles, 'sparsity'):

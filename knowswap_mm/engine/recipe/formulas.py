@@ -28,6 +28,8 @@ WRAPPER = 'knowswap_mm.SwapOptimWrapper'
 RATE, AT_WIDTH, RATE_OF = 5e-3, 384, ('AdamW', 'Adam')
 #: How often a phase sees each sample of its own role, and iterations of a phase at least, at most.
 TIMES, SHORTEST, LONGEST = {LEARN: 20, FORGET: 10}, 40, 300
+#: The learning rate of a forget phase, as a share of that of the others.
+GENTLER = 0.5
 #: The forget loss is pushed to so many times the loss of chance.
 CHANCES = 2.0
 #: Limits of the share of learned data in the retain slots.
@@ -102,6 +104,13 @@ def iterations(phase: PhaseFacts) -> Choice:
     return wanted, why
 
 
+def rate_factor(phase: PhaseFacts) -> Choice:
+    """Factor on the learning rate with which the phase starts."""
+    if phase.kind == 'forget':
+        return GENTLER, 'half: forgetting needs little, and a high rate harms what was learned'
+    return 1.0, 'the rate as it is'
+
+
 def whole_weight(phase: PhaseFacts) -> Choice:
     """Weight of what is to be right in the end."""
     return 1.0, 'the loss as it is'
@@ -161,6 +170,7 @@ OF_RUN: dict[str, Callable[[Facts], Choice]] = {
 OF_PHASE: dict[str, Callable[[PhaseFacts], Choice]] = {
     'split': split,
     'iters': iterations,
+    'lr_factor': rate_factor,
     'weights.learn': whole_weight,
     'weights.retain': whole_weight,
     'weights.forget': forget_weight,

@@ -39,7 +39,7 @@ def test_a_step_that_destroys_the_model_is_taken_back_and_made_gentler(guarded, 
     assert 'back' in kinds(runner) and kinds(runner)[-1] != 'stop'
     found = results(tmp_path, 'phase1_forget')
     assert found['retain'] > 95 and found['forget'] < 5
-    (reason, *_) = [text for text in warned if 'held-out loss of retain rose' in text]
+    (reason, *_) = [text for text in warned if 'watched loss of retain rose' in text]
     for words in ('between iterations 0 and 5 of phase1_forget', 'its bound is 105', 'nats'):
         assert words in reason
     assert recorder.column('lr')[5] == pytest.approx(0.2)
@@ -80,7 +80,7 @@ def test_a_guard_that_need_not_act_leaves_no_trace(guarded, tmp_path):
         hooks = [type(hook).__name__ for hook in runner.hooks]
         assert ('GuardHook' in hooks) is bool(guard)
         log = next(folder.glob('*/*.log')).read_text()
-        assert log.count('Held-out losses after iteration') == (6 if guard else 0)
+        assert log.count('Watched losses after iteration') == (6 if guard else 0)
     assert_same_weights(ends[0][0], ends[1][0])
     assert ends[0][1:] == ends[1][1:]
 
@@ -218,15 +218,15 @@ def test_full_training(guarded, script, tmp_path):
 
 
 def test_an_extension(guarded, tmp_path):
-    runner, recorder = train(guarded(tmp_path, [learn(iters=12)], lr=5e-4))
+    runner, recorder = train(guarded(tmp_path, [learn(iters=12)], lr=3e-3))
     assert kinds(runner) == ['extend', 'extend'] and len(recorder.steps) == 24
-    assert 'the held-out learn loss is' in runner.swap_schedule.decisions[0].reason
+    assert 'the watched learn loss is' in runner.swap_schedule.decisions[0].reason
 
 
 def test_it_is_off_where_nothing_can_be_seen(guarded, host, tmp_path, monkeypatch):
     runner, _ = train(guarded(tmp_path / 'few', [forget(iters=2)], holdout=0.01))
     log = next((tmp_path / 'few').glob('*/*.log')).read_text()
-    assert 'The guard looks at held-out samples: phase1_forget every 2 iterations' in log
+    assert 'The guard watches samples: phase1_forget every 2 iterations' in log
     monkeypatch.setattr('knowswap_mm.models.role_model.reader_of', lambda *_: None)
     runner, _ = train(guarded(tmp_path / 'none', [forget(iters=2)]))
     assert runner.swap_schedule.role_sizes['retain'] == 48

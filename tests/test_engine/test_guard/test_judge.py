@@ -135,7 +135,7 @@ def test_extension_when_the_aim_is_not_reached():
     end = look(LENGTH, retain=1.0, forget=2.0)
     decision = decide(watched(), START, end, best=end)
     assert (decision.kind, decision.iters, decision.lr_factor) == ('extend', 50, 0.5)
-    assert '0 of 24 held-out forget samples' in decision.reason
+    assert '0 of 24 watched forget samples' in decision.reason
     given = [Decision(LENGTH + n, 0, 'extend', iters=50) for n in (0, 50)]
     assert decide(watched(decisions=given[:1]), START, end, best=end).iters == 50
     assert decide(watched(decisions=given), START, end, best=end) is None  # its length in all
@@ -148,6 +148,32 @@ def test_extension_when_the_aim_is_not_reached():
     decision = decide(watched('learn'), START, slow, best=slow)
     assert decision.kind == 'extend' and 'learn loss is 2.5' in decision.reason
     assert watched().missing(end) and not watched().missing(done)
+
+
+def test_no_extension_if_the_second_half_of_a_stretch_brought_nothing():
+    slow = [look(at, retain=1.0, learn=nats) for at, nats in ((30, 2.4), (60, 2.3), (LENGTH, 2.3))]
+    assert decide(watched('learn'), START, *slow, best=slow[-1]) is None
+    assert decide(watched('learn'), START, *slow[1:], best=slow[-1]).kind == 'extend'
+    extended = watched('learn', decisions=[Decision(LENGTH, 0, 'extend', iters=50)])
+    more = [*slow, look(LENGTH + 50, retain=1.0, learn=2.29)]
+    assert decide(extended, START, *more, best=more[-1]) is None
+
+
+def test_a_forget_phase_that_is_not_needed_ends_at_its_first_look():
+    gone = look(0, retain=1.0, forget=12.0, learn=0.2)
+    worse = look(12, retain=1.2, forget=26.0, learn=0.4)
+    case = watched(bound=7.0, merge_learned=True)
+    decision = decide(case, gone, worse)
+    assert (decision.kind, decision.at, decision.to) == ('end', 12, 0)
+    assert 'all 24 watched forget samples' in decision.reason
+    better = look(12, retain=0.9, forget=26.0, learn=0.1)
+    assert decide(case, gone, better).to is None
+    assert decide(watched(bound=7.0), START, worse) is None
+    assert decide(watched(), gone, better) is None  # the bound lies beyond what was reached
+    rest = look(0, retain=1.0, forget=12.0)
+    rest.nats['forget'][3, 0] = 1.0
+    assert decide(watched(bound=7.0), rest, better) is None  # one of them has its class still
+    assert decide(watched('joint', bound=7.0), gone, better) is None
 
 
 def test_the_best_state_is_kept():

@@ -130,7 +130,7 @@ def test_an_optimizer_is_completed_part_by_part():
     [
         'model.lora.rank',
         'optim_wrapper.optimizer.weight_decay',
-        'swap.phases.0.lr_factor',
+        'swap.phases.0.restart_lr',
         'swap.phases.0.epochs',
         'swap.phases.0.weights',
         'val_dataloader.dataset.roles.learn.fraction',

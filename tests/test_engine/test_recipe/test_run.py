@@ -45,7 +45,7 @@ def example(picture_tree, host, tmp_path_factory):
         'experiment_name': 'recipe',
         'load_from': str(host),
         'swap.classes': dict(old=str(folder / 'classes.txt'), learn=['x', 'y'], forget=['b']),
-        'model.host.backbone': dict(arch=TINY, img_size=16, patch_size=8),
+        'model.host.backbone': dict(arch=TINY, img_size=16, patch_size=8, layer_scale_init_value=0),
         'model.host.head': dict(num_classes=7, in_channels=32),
         'model.head.old_classes': 5,
         'train_dataloader.batch_size': 8,
@@ -57,6 +57,8 @@ def example(picture_tree, host, tmp_path_factory):
             data = f'{loader}.dataset.roles.{role}.dataset'
             changes |= {f'{data}.data_root': str(folder / 'data'), f'{data}.serialize_data': False}
             changes[f'{data}.pipeline.1.scale'] = (16, 16)
+            if loader != 'train_dataloader':
+                changes[f'{data}.data_prefix'] = 'val'
     cfg.merge_from_dict(changes)
     return cfg, folder
 
@@ -95,7 +97,9 @@ def test_the_numbers_reach_what_uses_them(run):
     assert runner.optim_wrapper.clip_grad_kwargs == dict(max_norm=1.0)
     curve = [WarmupCosineLR(torch.optim.SGD([torch.zeros(1)], lr=rate), end=6).factor(i)
              for i in range(6)]  # fmt: skip
-    assert recorder.column('lr') == pytest.approx([rate * each for each in curve * 2])
+    rates = [rate * factor * each for factor in (1, 0.5) for each in curve]
+    assert [phase.lr_factor for phase in phases] == [1.0, 0.5]
+    assert recorder.column('lr') == pytest.approx(rates)
 
 
 def test_the_plan_is_printed_kept_and_shown(run):
