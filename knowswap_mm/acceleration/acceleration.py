@@ -94,6 +94,8 @@ DEFAULTS: tuple[str, ...] = (
     'FusedWindowAttention',
     'BatchedDINOLosses',
     'BatchedMask2FormerLosses',
+    'ClassTokenOnly',
+    'PackedDropout',
 )
 
 
