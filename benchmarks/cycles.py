@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import torch
-from audit_table import ends, rows_of
+from audit_table import ends, mean_steps, rows_of
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
@@ -171,6 +171,14 @@ def estimate(end: dict) -> Estimate:
     return Estimate(end['value'], open_low, open_high)
 
 
+def shown(finding: dict) -> str:
+    """What an attack recovered: a number, or the steps to relearn."""
+    steps = finding['details'].get('steps')
+    if steps:
+        return mean_steps(steps['after'], finding['details'].get('limit'))
+    return f'{finding["after"]["value"]:.3f}'
+
+
 def risen(first: dict, last: dict) -> list[str]:
     """Attacks that surely recover more at the last state than at the first one, with the numbers.
 
@@ -180,7 +188,7 @@ def risen(first: dict, last: dict) -> list[str]:
     for before, after in zip(first['findings'], last['findings'], strict=True):
         old, new = estimate(before['after']), estimate(after['after'])
         if new.minus(old).low > 0:
-            found.append(f'{after["attack"]} {old.value:.3f} -> {new.value:.3f}')
+            found.append(f'{after["attack"]} {shown(before)} -> {shown(after)}')
     return found
 
 

@@ -115,22 +115,22 @@ def test_references_by_swap(module):
 
 
 def test_what_rose_surely(module):
-    def page(*ends):
+    def page(answers, relearning, steps):
         keys = ('value', 'low', 'high')
-        return dict(
-            findings=[
-                dict(attack=name, after=dict(zip(keys, end, strict=True)))
-                for name, end in zip(('answers', 'relearning'), ends, strict=True)
-            ]
-        )
+        ends = (dict(zip(keys, end, strict=True)) for end in (answers, relearning))
+        details = ({}, dict(steps=dict(after=steps), limit=64))
+        names = ('answers', 'relearning')
+        parts = zip(names, ends, details, strict=True)
+        return dict(findings=[dict(attack=n, after=e, details=d) for n, e, d in parts])
 
-    first = page((0.0, 0.0, 0.1), (1.0, None, None))
+    first = page((0.0, 0.0, 0.1), (-4.0, -5.0, -3.0), [15, None])
     # The difference is 0.3, and its interval reaches down by hypot(0.1, 0.1) < 0.3.
-    assert module.risen(first, page((0.3, 0.2, 0.4), (9.0, 8.0, 10.0))) == [
-        'answers 0.000 -> 0.300'
-    ]
-    # By hypot(0.25, 0.1) = 0.27 > 0.25 here.
-    assert module.risen(first, page((0.25, 0.0, 0.4), (0.0, None, None))) == []
+    last = page((0.3, 0.2, 0.4), (-1.0, -1.5, -0.5), [1, 3])
+    assert module.risen(first, last) == [
+        'answers 0.000 -> 0.300', 'relearning >= 40 steps -> 2 steps'
+    ]  # fmt: skip
+    # By hypot(0.25, 0.1) = 0.27 > 0.25 here; and steps without an interval are not surely less.
+    assert module.risen(first, page((0.25, 0.0, 0.4), (-1.0, None, None), [1])) == []
 
 
 def test_a_chain_that_is_not_there_is_told(module, tmp_path, monkeypatch):
