@@ -140,7 +140,7 @@ def test_terms_of_a_model(name):
     if name.startswith('Tilted'):
         rows = merged_host(swapper).head.layers.head.weight  # adapters leave them alone
         labels = torch.cat([sample.gt_label for sample in samples['forget']])
-        before = before + 2.0 * similarity(rows)[labels]
+        before = before + swapper.swapping_loss.tilt * similarity(rows)[labels]
     target = before.masked_fill(HIDDEN, -math.inf).softmax(1)
     pairs = zip(target.flatten(), after.log_softmax(1).flatten(), strict=True)
     wanted = sum(float(p * (p.log() - q)) for p, q in pairs if p > 0) / len(after)

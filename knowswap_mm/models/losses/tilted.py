@@ -31,15 +31,16 @@ class TiltedReweightingLoss(DecoupledDistillationLoss):
 
     over the classes :math:`y` that are not forgotten, where :math:`w` are the rows of the teacher's
     class layer and :math:`\bar w` their mean. Of all distributions with the same expected
-    similarity, this one is nearest to :math:`\bar p_t`. A model that never saw a class sends its
-    images to the classes that look alike, and more so than the masked answers do.
+    similarity, this one is nearest to :math:`\bar p_t`. The paper's reason: a model that never saw
+    a class sends its images to the classes that look alike, more so than the masked answers do.
 
     After TRW (Ebrahimpour-Boroojeny et al., "On the Necessity of Output Distribution Reweighting
     for Effective Class Unlearning", 2025, arXiv 2506.20893). The form of the tilt is the paper's as
     we know it. Its similarity is a cosine of class weights as well, but in a projection on
     principal components and passed through a sharp softmax, whose settings we do not know; ours is
     the plain cosine of centred rows. So :math:`\beta` means something else here, and its default is
-    our choice. The other differences are those of :class:`DecoupledDistillationLoss`.
+    our choice: rows of a trained head are nearly orthogonal, so that cosines are small. The other
+    differences are those of :class:`DecoupledDistillationLoss`.
 
     Args:
         tilt (float): :math:`\beta`; 0 is :class:`DecoupledDistillationLoss`.
@@ -52,14 +53,14 @@ class TiltedReweightingLoss(DecoupledDistillationLoss):
 
     def __init__(
         self,
-        tilt: float = 2.0,
+        tilt: float = 10.0,
         temperature: float = 1.0,
         retain_distance: float = 1.0,
         group_by: str = 'block',
         group_exclude: Sequence[str] = (),
     ) -> None:
         super().__init__(temperature, retain_distance, group_by, group_exclude)
-        check_number('model.loss.tilt', tilt, '>= 0', 2.0)
+        check_number('model.loss.tilt', tilt, '>= 0', 10.0)
         self.tilt = tilt
         # In a tuple, so that it is no buffer: it is made of the teacher.
         self._similarity: tuple[Tensor, ...] = ()
