@@ -69,6 +69,15 @@ def states_of(run: dict) -> list[dict]:
     return found or [run]
 
 
+def read_as_host(cfg: Config) -> None:
+    """Lets a checkpoint of all weights be read as a plain host, as references are.
+
+    The audit finds the blocks that it compares by the adapters of the config's model.
+    """
+    if str(cfg.model.get('type')).endswith('FullTrainingSwapper'):
+        cfg.model.update(type='knowswap_mm.KnowledgeSwapper', lora={}, loss=None)
+
+
 def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> None:
     """Audits the states of a seed that were not audited yet; they share what is measured."""
     MMLogger.get_instance('audit', log_level='ERROR')
@@ -82,6 +91,7 @@ def audit(chosen: list[dict], runs: list[dict], args: argparse.Namespace) -> Non
         )
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
+        read_as_host(cfg)
         init_default_scope(cfg.default_scope)
         if auditor is None:
             skip = ['DroppedAdapter', *cfg.get('audit', {}).get('skip', ())]

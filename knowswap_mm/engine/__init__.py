@@ -9,6 +9,7 @@ from knowswap_mm.engine.hooks.phase import PhaseHook
 from knowswap_mm.engine.hooks.preemption import PreemptionHook
 from knowswap_mm.engine.hooks.results import AuditHook, ReportHook, RoleImagesHook
 from knowswap_mm.engine.hooks.stall import StallHook
+from knowswap_mm.engine.hooks.teacher import TeacherHook, UndoHook
 from knowswap_mm.engine.hooks.untrained import UntrainedHook
 from knowswap_mm.engine.log import DeviceScalarsHook, SwapLogProcessor
 from knowswap_mm.engine.optim import SwapOptimWrapper, WarmupCosineLR
@@ -33,6 +34,8 @@ __all__ = [
     'SwapOptimWrapper',
     'SwapResults',
     'SwapRunner',
+    'TeacherHook',
+    'UndoHook',
     'UntrainedHook',
     'WarmupCosineLR',
 ]

@@ -3,11 +3,14 @@
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses import (
+    DecoupledDistillationLoss,
     DistillationForgettingLoss,
     ElasticWeightLoss,
     GradientAscentLoss,
     Objective,
     SwappingLoss,
+    TiltedReweightingLoss,
+    UndoLoss,
     WeightedSumLoss,
 )
 from knowswap_mm.models.original import merged_host, original_host, unload_all, unload_newest
@@ -17,6 +20,7 @@ from knowswap_mm.models.swapper import FullTrainingSwapper, KnowledgeSwapper
 
 __all__ = [
     'ClassRows',
+    'DecoupledDistillationLoss',
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
     'FullTrainingSwapper',
@@ -27,6 +31,8 @@ __all__ = [
     'RoleDataPreprocessor',
     'RoleModel',
     'SwappingLoss',
+    'TiltedReweightingLoss',
+    'UndoLoss',
     'WeightedSumLoss',
     'merged_host',
     'original_host',

@@ -61,9 +61,11 @@ def join(processes: list[multiprocessing.Process], seconds: float = 120) -> list
     return codes
 
 
-def train_together(config: Config, world: int, **environment: str) -> None:
+def train_together(
+    config: Config, world: int, run: Callable[[Config], Any] = train, **environment: str
+) -> None:
     """Train in ``world`` processes, which must all end well."""
-    codes = join(start(config, world, **environment))
+    codes = join(start(config, world, run, **environment))
     said = [path.read_text() for path in Path(config.work_dir).glob('rank*.txt')]
     assert codes == [0] * world, '\n'.join(said)
 

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ from mmengine.registry import RUNNERS
 
 from tests.helpers.swap_configs import write_config
 
-REPOSITORY = Path(__file__).parents[2]
 PHASES = [
     dict(kind='learn', iters=3, weights=dict(sparsity=0.01)),
     dict(kind='forget', iters=3, bound=90.0, merge_learned=True, weights=dict(sparsity=0.01)),
@@ -62,17 +59,3 @@ def check_hosts_own_tool(package, runner, folder, metric, tmp_path):
     wanted = results_of(folder)['states']['phase1_learn']['metrics']
     for role in ('learn', 'forget', 'retain'):
         assert found[f'{role}/{metric}'] == wanted[f'{role}/{metric}']
-
-
-def train_in_two_processes(config, tmp_path):
-    """Train by ``tools/dist_train.sh``."""
-    path = write_config(config, tmp_path / 'config.py')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    environment = dict(os.environ, PYTHON=sys.executable, PORT=port, OMP_NUM_THREADS='1')
-    command = ['bash', str(REPOSITORY / 'tools' / 'dist_train.sh'), str(path), '2']
-    done = subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

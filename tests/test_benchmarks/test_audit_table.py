@@ -116,6 +116,23 @@ def test_a_run_is_no_reference_of_its_own_states(main, runs, tmp_path):
     assert [each['audit']['about']['references'] for each in kept] == [[], [], []]
 
 
+def test_a_run_that_trained_all_weights(main, runs, picture_tree, host, tmp_path):
+    """Against the host that it started from."""
+    weights = dict(learn=1.0, retain=1.0, sparsity=0.0)
+    config = swap_config(
+        picture_tree, tmp_path / 'full', [learn(iters=1, weights=weights)], host=host, policy='all'
+    )
+    config.model.update(type='knowswap_mm.FullTrainingSwapper', lora=None)
+    config.audit = dict(parts=['Answers', 'Similarity'], samples=8)
+    train(config)
+    write_config(config, tmp_path / 'full' / 'config.py')
+    main(write_results(tmp_path, [run('full', tmp_path / 'full', 'phase1_learn.pth'), runs[1]]))
+    assert names_of(tmp_path / 'results.json') == ['before the swap', 'floor', 'full', 'plain']
+    kept = json.loads((tmp_path / 'audits.json').read_text())
+    blocks = kept[0]['audit']['tables'][-1]['rows']
+    assert [row[0] for row in blocks] == ['backbone.layers.0', 'backbone.layers.1']
+
+
 def test_only_states_that_are_there(module, tmp_path):
     states = ['start', 'phase1_learn', 'phase2_forget', 'phase3_learn']
     swap = run('swap', tmp_path, 'phase3_learn.pth', states=states)

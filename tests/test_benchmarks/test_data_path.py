@@ -1,11 +1,11 @@
 """The benchmark runs, and what it prints is what it measured."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.forked import run_script
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -14,10 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 def test_a_small_one(tmp_path):
     out = tmp_path / 'out.json'
     arguments = '--pictures 32 --batch 8 --workers 1 --epochs 2 --ways none memory --out'.split()
-    done = subprocess.run(
-        [sys.executable, 'benchmarks/data_path.py', *arguments, str(out)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_script(REPOSITORY / 'benchmarks/data_path.py', *arguments, out, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())['rows']
     assert [row['cache'] for row in rows] == ['none', 'memory']

@@ -1,8 +1,6 @@
 """The official classifier, written down from its formulas, and the host give the same answers."""
 
 import json
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from knowswap_mm.cli.main import main
 from knowswap_mm.converters import TABLES
 from knowswap_mm.converters.lora import merge_lora, split_lora
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
+from tests.helpers.forked import run_script
 from tests.helpers.official_layouts import modules
 
 REPOSITORY = Path(__file__).parents[2]
@@ -117,16 +116,12 @@ def test_there_and_back_is_the_identity():
     assert all(torch.equal(back[key], state[key]) for key in state)
 
 
-def run(*arguments, **options):
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, **options)
-
-
 @pytest.mark.slow
 def test_tool_merges_or_writes_an_adapter(tmp_path, pictures):
     state = official()
     torch.save(state, tmp_path / 'official.bin')
-    done = run('official-vit', tmp_path / 'official.bin', '--out', tmp_path / 'merged.pth')
+    arguments = ['official-vit', tmp_path / 'official.bin', '--out', tmp_path / 'merged.pth']
+    done = run_script(TOOL, *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f'LoRA of {2 * LAYERS} linear layers: merged (alpha 1)' in done.stdout
     host = MODELS.build(host_config())

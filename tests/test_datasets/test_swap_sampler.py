@@ -1,18 +1,15 @@
 import collections
 import itertools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
 
 import pytest
+import torch.distributed
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from torch.utils.data import DataLoader
 
-import knowswap_mm
 from knowswap_mm.datasets import SampleAddress, SwapSampler
 from knowswap_mm.roles import LEARN, RETAIN, ROLES
 from knowswap_mm.schedule import PHASE_KINDS, SwapSchedule
@@ -27,6 +24,16 @@ def schedule_of(phases, sizes=SIZES, batch_size=8, world_size=1):
 
 def stream(schedule, count, seed=0, **options) -> list[SampleAddress]:
     return list(itertools.islice(iter(SwapSampler(None, schedule, seed, **options)), count))
+
+
+def serve_half(rank, folder):
+    """What one of two gloo processes draws, without being told its rank."""
+    store = f'file://{folder / "store"}'
+    torch.distributed.init_process_group('gloo', store, rank=rank, world_size=2)
+    schedule = schedule_of([dict(kind='learn', iters=3)], batch_size=4, world_size=2)
+    served = list(itertools.islice(SwapSampler(None, schedule), 12))
+    (folder / f'rank{rank}.json').write_text(json.dumps(served))
+    torch.distributed.destroy_process_group()
 
 
 @st.composite
@@ -202,35 +209,18 @@ class TestRanks:
     @pytest.mark.distributed
     def test_asks_the_process_group(self, tmp_path):
         """Two real gloo processes serve the two halves without being told their rank."""
-        script = tmp_path / 'rank.py'
-        script.write_text(
-            'import itertools, json, sys\n'
-            'import torch.distributed as dist\n'
-            'from knowswap_mm.datasets import SwapSampler\n'
-            'from knowswap_mm.schedule import SwapSchedule\n'
-            'rank, store = int(sys.argv[1]), sys.argv[2]\n'
-            "dist.init_process_group('gloo', f'file://{store}', rank=rank, world_size=2)\n"
-            "phases = [dict(kind='learn', iters=3)]\n"
-            f'schedule = SwapSchedule.from_config(dict(phases=phases), {SIZES}, 4, 2)\n'
-            'print(json.dumps(list(itertools.islice(SwapSampler(None, schedule), 12))))\n'
-        )
-        command = [sys.executable, str(script)]
-        root = str(Path(knowswap_mm.__file__).parents[1])
-        environment = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS='1')
-        running = [
-            subprocess.Popen(
-                [*command, str(rank), str(tmp_path / 'store')],
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment,
-            )
-            for rank in (0, 1)
-        ]
-        printed = [process.communicate(timeout=120)[0].splitlines()[-1] for process in running]
+        fork = multiprocessing.get_context('fork')
+        ranks = [fork.Process(target=serve_half, args=(rank, tmp_path)) for rank in (0, 1)]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(120)
+        assert [process.exitcode for process in ranks] == [0, 0]
         schedule = schedule_of([dict(kind='learn', iters=3)], batch_size=4, world_size=2)
         for rank in (0, 1):
             expected = stream(schedule, 12, rank=rank, world_size=2)
-            assert [SampleAddress(*a) for a in json.loads(printed[rank])] == expected
+            served = json.loads((tmp_path / f'rank{rank}.json').read_text())
+            assert [SampleAddress(*address) for address in served] == expected
 
 
 class TestPools:

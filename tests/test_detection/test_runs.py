@@ -6,13 +6,13 @@ import pytest
 
 from knowswap_mm.errors import ConfigError
 from tests.helpers.detection_configs import NEW, OLD, detection_config
+from tests.helpers.processes import train_together
 from tests.helpers.runs import (
     PHASES,
     check_equal_ends,
     check_hosts_own_tool,
     results_of,
     train,
-    train_in_two_processes,
 )
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_the_hosts_own_tool_gives_the_same_numbers(run, tmp_path):
 @pytest.mark.distributed
 def test_two_processes(scenes, host, tmp_path):
     config = detection_config(scenes, tmp_path / 'run', host, PHASES)
-    train_in_two_processes(config, tmp_path)
+    train_together(config, 2, train)
     assert list(results_of(tmp_path / 'run')['states'])[-1] == 'phase2_forget'
 
 

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from knowswap_mm.distributed.ends import die_with_launcher
+from tests.helpers.doc_blocks import REPOSITORY
 from tests.helpers.processes import free_port
-from tests.helpers.runs import REPOSITORY, write_config
-from tests.helpers.swap_configs import learn, swap_config, train
+from tests.helpers.swap_configs import learn, swap_config, train, write_config
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='prctl is of Linux')
 #: Starts a child as torchrun does, in a session of its own, and says its number.

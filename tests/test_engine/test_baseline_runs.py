@@ -20,6 +20,12 @@ from tests.helpers.swap_configs import (
 UNBOUNDED = [learn(iters=3), forget(iters=3, bound='none', merge_learned=True)]
 RANDOM = 'knowswap_mm.RandomLabelRoleView'
 JOINT = dict(kind='joint', iters=3, bound=105.0, split=dict(learn=2, forget=2, retain=4))
+FULL = dict(type='knowswap_mm.FullTrainingSwapper', lora=None)
+REPAIRED = [
+    learn(iters=2, weights=dict(learn=1.0, retain=0.2)),
+    forget(iters=2, weights=dict(retain=1.0, forget=0.2), merge_learned=True),
+    forget(iters=3, weights=dict(retain=1.0, forget=1.0), bound='none', merge_learned=True),
+]
 BASELINES = {
     'gradient-ascent': dict(loss='GradientAscentLoss'),
     'random-labels': dict(loss='WeightedSumLoss', view=RANDOM),
@@ -30,7 +36,11 @@ BASELINES = {
     ),
     'ewc': dict(loss='ElasticWeightLoss', hook='FisherHook', phases=[learn(iters=3)]),
     'joint': dict(loss='SwappingLoss', phases=[JOINT]),
+    'delete': dict(loss='DecoupledDistillationLoss', hook='TeacherHook'),
+    'trw': dict(loss='TiltedReweightingLoss', hook='TeacherHook'),
+    'undo': dict(loss='UndoLoss', hook='UndoHook', phases=REPAIRED, model=FULL),
 }
+DISTILLED = {'loss_forget', 'loss_retain', 'forget/distance', 'retain/distance'}
 TERMS = {
     'gradient-ascent': {'loss_forget', 'loss_retain', 'loss_sparsity'},
     'random-labels': {'loss_forget', 'loss_retain', 'loss_sparsity'},
@@ -38,6 +48,9 @@ TERMS = {
     'distillation': {'loss_forget', 'loss_retain', 'loss_retain_distance', 'forget/distance'},
     'ewc': {'loss_learn', 'loss_retain', 'loss_sparsity', 'loss_elastic', 'elastic'},
     'joint': {'loss_learn', 'loss_forget', 'loss_retain'},
+    'delete': DISTILLED | {'loss_retain_distance', 'loss_sparsity'},
+    'trw': DISTILLED | {'loss_retain_distance', 'loss_sparsity'},
+    'undo': DISTILLED,
 }
 
 
@@ -47,6 +60,7 @@ def make(picture_tree, host):
         chosen = BASELINES[name]
         phases = chosen.get('phases', UNBOUNDED)
         config = swap_config(picture_tree, work_dir, phases, host=host, policy='all', **changes)
+        config.model.update(chosen.get('model', {}))
         config.model.loss = dict(type=f'knowswap_mm.{chosen["loss"]}')
         if 'view' in chosen:
             config.train_dataloader.dataset.roles.forget.view = chosen['view']

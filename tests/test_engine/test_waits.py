@@ -24,7 +24,9 @@ THEIRS = dict(runtime_info='RuntimeInfoHook', wrapper=dict(type='OptimWrapper'))
 OURS = dict(
     runtime_info='knowswap_mm.DeviceScalarsHook', wrapper=dict(type='knowswap_mm.SwapOptimWrapper')
 )
-LOSSES = ['SwappingLoss', 'DistillationForgettingLoss', 'GradientAscentLoss', 'ElasticWeightLoss']
+TAUGHT = ['DecoupledDistillationLoss', 'TiltedReweightingLoss']
+UNBOUNDED = ['DistillationForgettingLoss', 'GradientAscentLoss', *TAUGHT]
+LOSSES = ['SwappingLoss', 'ElasticWeightLoss', *UNBOUNDED]
 
 
 def make_config(picture_tree, host, folder, pieces, loss='SwappingLoss', **changes):
@@ -43,7 +45,9 @@ def make_config(picture_tree, host, folder, pieces, loss='SwappingLoss', **chang
         **changes,
     )
     config.optim_wrapper.update(pieces['wrapper'], clip_grad=dict(max_norm=1.0))
-    if loss in ('DistillationForgettingLoss', 'GradientAscentLoss'):
+    if loss in TAUGHT:
+        config.custom_hooks = [dict(type='knowswap_mm.TeacherHook')]
+    if loss in UNBOUNDED:
         for phase in config.swap.phases[1:]:
             phase.bound = 'none'
     if loss == 'ElasticWeightLoss':

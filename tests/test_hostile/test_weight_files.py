@@ -3,8 +3,6 @@
 import argparse
 import os
 import runpy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from knowswap_mm.errors import CheckpointError, SwapError
 from knowswap_mm.io.checkpoints import safe_load, safe_save, state_dict_of, use_data_only_loader
 from knowswap_mm.models.loading import load_file_into
 from tests.helpers.continual_runs import TOOLS, run_tool
+from tests.helpers.forked import run_script
 from tests.helpers.hostile_files.broken_weights import BROKEN_WEIGHTS
 from tests.helpers.hostile_files.pickles import PICKLES
 from tests.helpers.hostile_files.unfit_weights import UNFIT_WEIGHTS
@@ -255,8 +254,7 @@ def test_a_process_ends_with_a_message(command, config_file, trained, tmp_path):
     flag = tmp_path / 'flag'
     path = UNREADABLE['system.pth'](tmp_path / 'system.pth', flag)
     tool, *arguments = commands(config_file, path, trained, tmp_path / 'out')[command]
-    line = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    done = run_script(TOOLS / tool, *arguments, folder=tmp_path)
     assert done.returncode == 1
     assert 'CheckpointError' in done.stderr and 'posix.system' in done.stderr
     assert 'Traceback' not in done.stderr

@@ -15,6 +15,8 @@ from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.io import files as atomic_file
 from knowswap_mm.io.files import write_folder
 from knowswap_mm.lora import AdapterFile, adapter
+from knowswap_mm.lora.manifest import AdapterManifest
+from tests.helpers.processes import join, start
 from tests.helpers.swap_configs import swap_config, train
 
 PACKAGE = Path(knowswap_mm.__file__).parent
@@ -213,27 +215,24 @@ def test_other_files_in_the_folder_of_an_adapter_stay(trained, tmp_path):
     assert (folder / 'notes.txt').read_text() == 'mine'
 
 
+def train_until_the_adapter(config):
+    """In a process of its own: that of the whole run, not those of phases."""
+    write = AdapterManifest.write
+
+    def killed(self, path):
+        if 'adapters' not in str(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, path)
+
+    AdapterManifest.write = killed
+    train(config)
+
+
 @pytest.mark.slow
 def test_continual_trains_on_after_a_kill_in_the_adapter(picture_tree, host, tmp_path):
     """A real SIGKILL, when the adapter of a swap is half written."""
-    from tests.helpers.swap_configs import write_config
-
-    run = tmp_path / 'run'
-    config = swap_config(picture_tree, run, host=host)
-    path = write_config(config, tmp_path / 'config.py')
-    code = (
-        'import os, signal, sys\n'
-        'from knowswap_mm.lora.manifest import AdapterManifest\n'
-        'write = AdapterManifest.write\n'
-        'def killed(self, path):\n'
-        '    if "adapters" not in str(path): os.kill(os.getpid(), signal.SIGKILL)\n'
-        '    write(self, path)\n'
-        'AdapterManifest.write = killed\n'
-        'from knowswap_mm.cli.main import main\n'
-        f'sys.argv = ["knowswap", "train", {str(path)!r}, "--work-dir", {str(run)!r}]\nmain()\n'
-    )
-    done = subprocess.run([sys.executable, '-c', code], timeout=280, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    config = swap_config(picture_tree, tmp_path / 'run', host=host)
+    assert join(start(config, 1, train_until_the_adapter)) == [-signal.SIGKILL]
     assert not (tmp_path / 'run/adapter').exists()  # by it the chain knows what is done
     assert (tmp_path / 'run/phase2_forget.pth').is_file()
     train(swap_config(picture_tree, tmp_path / 'run', host=host, resume='auto'))

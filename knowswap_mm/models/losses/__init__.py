@@ -5,14 +5,20 @@ from knowswap_mm.models.losses.baselines import (
     ElasticWeightLoss,
     GradientAscentLoss,
 )
+from knowswap_mm.models.losses.delete import DecoupledDistillationLoss
 from knowswap_mm.models.losses.objective import Objective, WeightedSumLoss
 from knowswap_mm.models.losses.swapping import SwappingLoss
+from knowswap_mm.models.losses.tilted import TiltedReweightingLoss
+from knowswap_mm.models.losses.undo import UndoLoss
 
 __all__ = [
+    'DecoupledDistillationLoss',
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
     'GradientAscentLoss',
     'Objective',
     'SwappingLoss',
+    'TiltedReweightingLoss',
+    'UndoLoss',
     'WeightedSumLoss',
 ]

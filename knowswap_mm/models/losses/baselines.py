@@ -14,6 +14,7 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 from knowswap_mm.models.losses.objective import WeightedSumLoss
 from knowswap_mm.models.losses.swapping import SwappingLoss
+from knowswap_mm.models.losses.teacher import logits_of
 from knowswap_mm.models.original import original_host
 from knowswap_mm.models.preprocessor import to_device
 from knowswap_mm.registry import MODELS
@@ -226,9 +227,10 @@ class DistillationForgettingLoss(WeightedSumLoss):
             return {}
         if not self._teacher:
             self._teacher = (original_host(swapper),)
-        student = _logits(swapper.host, inputs, swapper.class_rows.total)
+        total, name = swapper.class_rows.total, type(self).__name__
+        student = logits_of(swapper.host, inputs, total, name)
         with torch.no_grad():
-            teacher = _logits(self._teacher[0], inputs, swapper.class_rows.total)
+            teacher = logits_of(self._teacher[0], inputs, total, name)
         known = torch.tensor([sample.get('source', role) != LEARN for sample in samples])
         rows = to_device(known, student.device, pin=True)
         old = swapper.class_rows.old
@@ -265,17 +267,3 @@ class DistillationForgettingLoss(WeightedSumLoss):
         else:
             terms['loss_forget'] = -weight * distance
         return terms
-
-
-def _logits(host: nn.Module, inputs: Tensor, classes: int) -> Tensor:
-    given, reason = None, ''
-    try:
-        given = host(inputs, mode='tensor')
-    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-        reason = f' ({error})'
-    if isinstance(given, Tensor) and given.dim() == 2 and given.shape[1] == classes:
-        return given
-    name = type(host).__name__
-    problem = f'the mode `tensor` of {name} gives no logits of shape (N, {classes}){reason}'
-    fix = 'use this objective with a classifier, or another one with this host'
-    raise ConfigError('model.loss.type', 'DistillationForgettingLoss', problem, fix)
