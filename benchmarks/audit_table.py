@@ -146,7 +146,7 @@ def rows_of(name: str, pages: list[dict | None]) -> list[str]:
     cells = [name]
     for position, finding in enumerate(pages[0]['findings']):
         found = [page['findings'][position] for page in pages]
-        if finding['attack'] == 'relearning':
+        if 'steps' in finding['details']:
             counts = [count for each in found for count in each['details']['steps']['after']]
             shown = mean_steps(counts, finding['details'].get('limit'))
         else:
