@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from knowswap_mm.audit.attacks.relearning import Relearning
 from knowswap_mm.audit.case import Case
@@ -64,8 +65,28 @@ class PrototypeRelearning(Relearning):
         units = subject.units(TRAIN, FORGET)
         (chosen,) = draw_examples(units.labels, self.shots, 1, case.seed + repeat)
         for name, place in case.reader.class_layers(host).items():
-            set_rows(host.get_submodule(name), units.at(place)[chosen], units.labels[chosen])
+            layer = make_plain(host, name)
+            set_rows(layer, units.at(place)[chosen], units.labels[chosen])
         return host
+
+
+def make_plain(host: nn.Module, name: str) -> nn.Module:
+    """A class layer of a host; one that joins old and new rows is replaced by a plain one.
+
+    (Torch's own way to undo a parametrization changes the class that all copies of the host share.)
+    """
+    layer = host.get_submodule(name)
+    if not parametrize.is_parametrized(layer):
+        return layer
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        plain: nn.Module = nn.Linear(layer.in_features, layer.out_features, bias)
+    else:
+        plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, bias=bias)
+    plain.load_state_dict(layer.state_dict())
+    parent, _, leaf = name.rpartition('.')
+    setattr(host.get_submodule(parent), leaf, plain.to(layer.weight).train(layer.training))
+    return plain
 
 
 def set_rows(layer: nn.Module, features: np.ndarray, labels: np.ndarray) -> None:

@@ -172,7 +172,7 @@ class Relearning(AuditPart):
             (batch,) = case.data.batches(TRAIN, positions, len(positions))
             host.train()
             data = host.data_preprocessor(batch, True)
-            loss, _ = host.parse_losses(host.loss(**data))
+            loss, _ = host.parse_losses(host.loss(data['inputs'], data['data_samples']))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

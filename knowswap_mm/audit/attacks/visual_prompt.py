@@ -125,7 +125,7 @@ class VisualPrompt(AuditPart):
             (batch,) = case.data.batches(TRAIN, chosen, len(chosen))
             with torch.enable_grad(), as_in_training(host):
                 data = host.data_preprocessor(batch, True)
-                loss, _ = host.parse_losses(host.loss(**data))
+                loss, _ = host.parse_losses(host.loss(data['inputs'], data['data_samples']))
                 if optimizer is None:  # the frame is as large as the first images
                     optimizer = torch.optim.Adam([frame.pixels], lr=self.lr)
                 optimizer.zero_grad()

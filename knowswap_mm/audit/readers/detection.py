@@ -66,15 +66,13 @@ class DetectionReader(UnitReader):
         """The class branch of each decoder layer, if the host has queries and they are read."""
         if self.features != 'head' or not _has_queries(host):
             return {}
-        count = len(host.decoder.layers)
-        found = {}
-        for number in range(count):
-            place = HEAD if number == count - 1 else f'decoder.layers.{number}'
-            name = f'bbox_head.cls_branches.{number}'
-            branch = dict(host.named_modules()).get(name)
-            if isinstance(branch, nn.Linear) and branch.out_features == host.bbox_head.num_classes:
-                found[name] = place
-        return found
+        last = len(host.decoder.layers) - 1
+        branches = getattr(host.bbox_head, 'cls_branches', ())
+        return {
+            f'bbox_head.cls_branches.{n}': HEAD if n == last else f'decoder.layers.{n}'
+            for n, branch in enumerate(branches)  # behind them may be the encoder's
+            if n <= last and isinstance(branch, nn.Linear)
+        }
 
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
         """Read one image."""
