@@ -87,6 +87,7 @@ class Neighbours:
         chosen = np.argpartition(-near, count - 1, axis=1)[:, :count]
         distances = np.sqrt(np.maximum(2 - 2 * np.take_along_axis(near, chosen, axis=1), 1e-12))
         votes = np.zeros((len(features), len(self.classes)))
-        rows = np.arange(len(features))[:, None]
-        np.add.at(votes, (rows, self.members[chosen]), 1 / distances)
+        rows = np.arange(len(features))
+        for place in range(count):
+            votes[rows, self.members[chosen[:, place]]] += 1 / distances[:, place]
         return self.classes[votes.argmax(axis=1)]
