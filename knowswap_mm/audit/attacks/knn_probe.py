@@ -32,9 +32,9 @@ class KNNProbe(AuditPart):
         ConfigError: If a number is below 1.
     """
 
-    def __init__(self, neighbours: int = 5, shots: int = 50, draws: int = DRAWS) -> None:
+    def __init__(self, neighbours: int = 15, shots: int = 50, draws: int = DRAWS) -> None:
         key = 'audit.parts.KNNProbe'
-        check_whole(f'{key}.neighbours', neighbours, 1, 5)
+        check_whole(f'{key}.neighbours', neighbours, 1, 15)
         check_whole(f'{key}.shots', shots, 1, 50)
         check_whole(f'{key}.draws', draws, 1, DRAWS)
         self.neighbours, self.shots, self.draws = neighbours, shots, draws
