@@ -68,7 +68,8 @@ def audit(swap, models):
 def test_on_the_untouched_model_every_attack_succeeds(audit, models):
     report = audit(models['original'], ATTACKS)
     assert len(report.findings) == 14
-    assert report.warnings == [] and len(report.references.rows) == 3
+    (warning,) = report.warnings  # they have no logs
+    assert 'not known' in warning and len(report.references.rows) == 3
     assert [curve.attack for curve in report.curves] == ['linear probe', 'kNN probe', *SHOTS]
     verdicts = {finding.attack: str(finding.verdict) for finding in report.findings}
     assert set(verdicts.values()) == {'recovered'}, verdicts
