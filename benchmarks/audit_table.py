@@ -148,17 +148,25 @@ def mean_steps(counts: list[int | None], limit: int | None) -> str:
     return f'{">= " if None in counts else ""}{mean:.0f} steps'
 
 
-def rows_of(name: str, pages: list[dict | None]) -> list[str]:
+def found_by(attack: str, pages: list[dict]) -> list[dict]:
+    """What an attack found in each audit that has it: some need references."""
+    return [each for page in pages for each in page['findings'] if each['attack'] == attack]
+
+
+def rows_of(name: str, pages: list[dict | None], attacks: list[str]) -> list[str]:
     """The cells of all runs of one name."""
     pages = [page for page in pages if page is not None]
     if not pages:
         return [name, 'no audit']
     cells = [name]
-    for position, finding in enumerate(pages[0]['findings']):
-        found = [page['findings'][position] for page in pages]
-        if finding['attack'] == 'relearning':
+    for attack in attacks:
+        found = found_by(attack, pages)
+        if not found:
+            cells.append('-')
+            continue
+        if all('steps' in each['details'] for each in found):
             counts = [count for each in found for count in each['details']['steps']['after']]
-            shown = mean_steps(counts, finding['details'].get('limit'))
+            shown = mean_steps(counts, found[0]['details'].get('limit'))
         else:
             shown = spread([each['after']['value'] for each in found])
         verdicts = sorted({each['verdict'] for each in found})
@@ -172,12 +180,12 @@ def rows_of(name: str, pages: list[dict | None]) -> list[str]:
     return [*cells, spread(drifts) if drifts else '-']
 
 
-def ends(pages: list[dict]) -> list[list[str]]:
-    """The model before the swap, and the floors of the first run."""
+def ends(pages: list[dict], attacks: list[str]) -> list[list[str]]:
+    """The model before the swap, and the floors of the first run that has them."""
     rows = []
     for name, key in (('before the swap', 'before'), ('floor', 'floor')):
         cells = [name]
-        for finding in pages[0]['findings']:
+        for finding in (found_by(attack, pages)[0] for attack in attacks):
             end = finding[key]
             steps = finding['details'].get('steps')
             if end is None:
@@ -204,11 +212,12 @@ def main() -> None:
     done = [page for page in pages if page is not None]
     if not done:
         sys.exit(f'No audit succeeded: {problems}')
-    header = ['run', *[finding['attack'] for finding in done[0]['findings']], 'retained answers']
-    rows = ends(done)
+    attacks = list(dict.fromkeys(each['attack'] for page in done for each in page['findings']))
+    header = ['run', *attacks, 'retained answers']
+    rows = ends(done, attacks)
     named = list(zip((state['name'] for state in states), pages, strict=True))
     for name in dict.fromkeys(name for name, _ in named):
-        rows.append(rows_of(name, [page for other, page in named if other == name]))
+        rows.append(rows_of(name, [page for other, page in named if other == name], attacks))
     lines = [header, ['---'] * len(header), *rows]
     text = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
     (args.results.parent / 'audit_table.md').write_text(text)

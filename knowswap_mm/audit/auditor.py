@@ -11,10 +11,13 @@ from torch import nn
 
 from knowswap_mm.audit.attacks import PARTS
 from knowswap_mm.audit.case import AuditPart, Case
-from knowswap_mm.audit.data import AuditData
+from knowswap_mm.audit.data import TEST, TRAIN, AuditData
+from knowswap_mm.audit.findings import DepthCurve, Finding, Table
 from knowswap_mm.audit.models import HostStore, ModelFile, Subject
+from knowswap_mm.audit.progress import Progress
 from knowswap_mm.audit.readers import UnitReader
-from knowswap_mm.audit.report import AuditReport, Finding, Table
+from knowswap_mm.audit.references import ReferenceCheck
+from knowswap_mm.audit.report import AuditReport
 from knowswap_mm.checks import (
     check_arguments,
     check_mapping,
@@ -47,6 +50,9 @@ class Auditor:
         seed (int): Seed of every choice.
         workers (int): Processes that load images.
         device (str | None): Where the models run; the accelerator if there is one.
+
+    Attributes:
+        progress (Progress): Tells how far an audit is, to whom its ``say`` is set.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -93,6 +99,7 @@ class Auditor:
         self.reader = reader
         self.samples, self.margin, self.seed, self.workers = samples, margin, seed, workers
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.progress = Progress()
         self._opened: dict[str, tuple[UnitReader, AuditData]] = {}
         self._hosts = HostStore(self.device)
         self._subjects: dict[tuple[int, int], Subject] = {}
@@ -134,7 +141,7 @@ class Auditor:
         after = self._hosts.opened(audited)
         others = [self._hosts.of_file(config, path) for path in references]
         unloaded = None if merged else unloaded
-        report = self._run(config, audited.swapper, before, after, others, unloaded)
+        report = self._run(config, audited.swapper, before, after, others, references, unloaded)
         report.about |= dict(
             checkpoint=str(checkpoint), references=[str(path) for path in references]
         )
@@ -149,7 +156,7 @@ class Auditor:
         """
         others = [self._hosts.of_file(config, path) for path in references]
         before, after = map(self._hosts.kept, (original_host(swapper), merged_host(swapper)))
-        report = self._run(config, swapper, before, after, others, None)
+        report = self._run(config, swapper, before, after, others, references, None)
         report.about |= dict(references=[str(path) for path in references])
         return report
 
@@ -160,6 +167,7 @@ class Auditor:
         before: nn.Module,
         after: nn.Module,
         references: Sequence[nn.Module],
+        files: Sequence[str | Path],
         unloaded: nn.Module | None,
     ) -> AuditReport:
         reader, data = self._read(config)
@@ -181,10 +189,22 @@ class Auditor:
             margin=self.margin,
             seed=self.seed,
         )
-        results = [result for part in self.parts for result in part.run(case)]
+        check = ReferenceCheck.of(case, files)
+        case.doubt = check.doubt
+        results: list[Finding | Table | DepthCurve] = []
+        plan = [(type(part).__name__, part.images(case)) for part in self.parts]
+        roles = [(split, role) for split in (TRAIN, TEST) for role in data.roles(split)]
+        images = sum(len(data.positions(*each)) for each in roles) * len(case.subjects)
+        self.progress.begin(plan, images)
+        for part in self.parts:
+            self.progress.next()
+            results += part.run(case)
         return AuditReport(
             findings=[result for result in results if isinstance(result, Finding)],
             tables=[result for result in results if isinstance(result, Table)],
+            curves=[result for result in results if isinstance(result, DepthCurve)],
+            references=check.table,
+            warnings=[check.doubt] * bool(check.doubt) + check.warnings,
             about=dict(
                 forgotten=data.classes.forget,
                 learned=data.classes.learn,
@@ -203,6 +223,7 @@ class Auditor:
         if key not in self._opened:
             reader = AUDITS.build(dict(self.reader or self._default_reader(config)))
             data = AuditData(config, reader, self.samples, self.seed, self.workers)
+            data.progress = self.progress
             self._opened[key] = (reader, data)
         return self._opened[key]
 
@@ -246,5 +267,7 @@ def _build_part(
         fix = f'{did_you_mean(type_name(config.get("type")), PARTS)}, or dict(type=...)'
         raise ConfigError('audit.parts', part, 'no part of an audit', fix)
     where = f'audit.settings.{part}' if named else f'audit.parts.{kind.__name__}'
+    if named and kind.like:
+        config = {**settings.get(kind.like, {}), **config}
     check_arguments(where, config, kind)
     return AUDITS.build(config)

@@ -12,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
+from knowswap_mm.audit.progress import Progress
 from knowswap_mm.audit.readers import UnitReader
 from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.datasets.host_config import inner_config, set_pipeline
@@ -52,6 +53,8 @@ class AuditData:
         workers: int = 0,
     ) -> None:
         self.samples, self.seed, self.workers = samples, seed, workers
+        #: Counts the images that are loaded.
+        self.progress = Progress()
         loaders = {
             split: config.get(f'{split}_dataloader') or {'dataset': {}} for split in (TRAIN, TEST)
         }
@@ -122,9 +125,12 @@ class AuditData:
 
     def load(self, dataset: Any, batch_size: int) -> Iterator[dict[str, Any]]:
         """All batches of a data set."""
-        yield from DataLoader(
+        loader = DataLoader(
             dataset, batch_size=batch_size, num_workers=self.workers, collate_fn=pseudo_collate
         )
+        for batch in loader:
+            yield batch
+            self.progress.count(len(batch['inputs']))
 
 
 def _pipeline(options: Mapping[str, Any], split: str, role: str) -> list[dict[str, Any]]:

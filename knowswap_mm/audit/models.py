@@ -105,16 +105,18 @@ class HostStore:
 
 
 @contextmanager
-def recorded_blocks(host: nn.Module, names: Iterable[str]) -> Iterator[dict[str, np.ndarray]]:
+def recorded_blocks(
+    host: nn.Module, names: Iterable[str], read: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[dict[str, np.ndarray]]:
     """Gives a dict that keeps the first output of each block, averaged over its positions.
 
-    Whoever empties it gets the next ones.
+    Whoever empties it gets the next ones. With ``read`` that is kept which it gives of an output.
     """
     found: dict[str, np.ndarray] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if name not in found:
-            found[name] = _pooled(output)
+            found[name] = _rows(output, read or _pooled)
 
     blocks = {name: host.get_submodule(name) for name in names}
     handles = [block.register_forward_hook(partial(keep, name)) for name, block in blocks.items()]
@@ -126,15 +128,16 @@ def recorded_blocks(host: nn.Module, names: Iterable[str]) -> Iterator[dict[str,
 
 
 @torch.no_grad()
-def _pooled(output: Any) -> np.ndarray:
+def _rows(output: Any, read: Callable[[Tensor], Tensor]) -> np.ndarray:
     while not isinstance(output, Tensor):
         output = output[0]
-    output = output.detach().float()
+    return read(output.detach().float()).cpu().numpy()
+
+
+def _pooled(output: Tensor) -> Tensor:
     if output.dim() == 4:  # a map of features
-        output = output.mean(dim=(2, 3))
-    elif output.dim() == 3:  # tokens
-        output = output.mean(dim=1)
-    return output.cpu().numpy()
+        return output.mean(dim=(2, 3))
+    return output.mean(dim=1) if output.dim() == 3 else output  # tokens
 
 
 class Subject:
@@ -153,7 +156,12 @@ class Subject:
     def units(self, split: str, role: str) -> Units:
         """What the model makes of the chosen samples of a role."""
         given = (self.host, self.data, self.reader, split, role, self.blocks)
-        return self.remembered(('units', split, role), lambda: read_units(*given))
+
+        def read() -> Units:
+            with self.data.progress.shared():
+                return read_units(*given)
+
+        return self.remembered(('units', split, role), read)
 
     def remembered(self, key: Hashable, measure: Callable[[], Any]) -> Any:
         """A measurement of this model; it is made once for each key, which holds its settings."""
@@ -192,11 +200,17 @@ def read_units(
     """
     own = data.labels(role)
     parts = []
-    with recorded_blocks(host, blocks) as found:
+    at_block = reader.at_block(host) if blocks else None
+    with (
+        recorded_blocks(host, blocks) as found,
+        recorded_blocks(host, blocks if at_block else (), at_block) as seen,
+    ):
         for batch in data.batches(split, data.positions(split, role)[:at_most]):
             units = reader.read(host, batch, own)
             samples = len(batch['inputs'])
             units.blocks = {name: rows for name, rows in found.items() if len(rows) == samples}
+            units.layers |= {n: seen[n] for n in blocks if len(seen.get(n, ())) == samples}
             found.clear()
+            seen.clear()
             parts.append(units)
     return Units.joined(parts)

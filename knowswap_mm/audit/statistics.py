@@ -41,6 +41,18 @@ class Estimate:
         half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
         return cls(mean, mean - half, mean + half)
 
+    @classmethod
+    def of_draws(cls, shares: Sequence[float], trials: int) -> Estimate:
+        """The mean of shares of the same ``trials``, found with several draws of something else.
+
+        Its interval joins Wilson's of the trials and that of the mean over the draws.
+        """
+        mean = float(np.mean(shares))
+        drawn = cls.of_share(np.arange(trials) < round(mean * trials))
+        spread = float(np.std(shares, ddof=1) if len(shares) > 1 else 0) / math.sqrt(len(shares))
+        found = cls(mean, min(drawn.low, mean), max(drawn.high, mean))
+        return found.widened(float(stats.norm.ppf(0.975)) * spread)
+
     def widened(self, half: float) -> Estimate:
         """With an independent source of error added to both sides."""
         low, high = self.value - self.low, self.high - self.value
@@ -89,11 +101,16 @@ SMALLEST = 0.02
 
 
 class Verdict(str, Enum):
-    """Outcome of an attack on the forgotten classes."""
+    """Outcome of an attack on the forgotten classes.
+
+    ``recognisable`` is the outcome of a comparison with references: the model differs from them, by
+    something else than what it knows of the classes.
+    """
 
     RECOVERED = 'recovered'
     NOT_RECOVERED = 'not recovered'
     OVER_FORGOTTEN = 'over-forgotten'
+    RECOGNISABLE = 'recognisable'
     UNCLEAR = 'unclear'
     NO_POWER = 'no power'
     NOT_APPLICABLE = 'not applicable'

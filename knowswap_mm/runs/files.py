@@ -25,8 +25,9 @@ PROFILE_FILE = 'block_profile.json'
 ADAPTER_FOLDER, PHASE_ADAPTERS = 'adapter', 'adapters'
 #: Drawn samples of each role, and their index in that folder.
 IMAGES_FOLDER, IMAGES_FILE = 'pictures', 'pictures.json'
-#: Audits: numbers and page, in this folder or in folders of it.
+#: Audits: numbers, page and plot, in this folder or in folders of it.
 AUDIT_FOLDER, AUDIT_FILE, AUDIT_PAGE = 'audit', 'audit.json', 'audit.md'
+AUDIT_PLOT = 'recovery.svg'
 REPORT_PAGE, REPORT_TEXT, REPORT_FILE = 'report.html', 'report.md', 'report.json'
 
 # What mmengine writes, as patterns: a folder for each start, and the config beside them.

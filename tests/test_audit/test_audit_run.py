@@ -17,8 +17,21 @@ from tests.helpers.audit_models import FORGOTTEN, NEW, OLD, audit_config
 from tests.helpers.swap_configs import forget, train, write_config
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'audit.py'
-RELEARNING = dict(type='knowswap_mm.Relearning', lr=1e-3, steps=64, samples=80)
-ATTACKS = ['Answers', 'LinearProbe', 'PrototypeProbe', 'MembershipInference', RELEARNING]
+STEPS = dict(lr=1e-3, steps=64, samples=80)
+RELEARNING = dict(type='knowswap_mm.Relearning', **STEPS)
+PROTOTYPE_ROWS = dict(type='knowswap_mm.PrototypeRelearning', **STEPS)
+ATTACKS = [
+    'Answers',
+    'AnswerDistance',
+    'LinearProbe',
+    'KNNProbe',
+    'PrototypeProbe',
+    'VisualPrompt',
+    'MembershipInference',
+    RELEARNING,
+    PROTOTYPE_ROWS,
+]
+SHOTS = [f'prototype probe, {shots}' for shots in ('1 shot', '5 shots', '20 shots')]
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +67,10 @@ def audit(swap, models):
 @pytest.mark.slow
 def test_on_the_untouched_model_every_attack_succeeds(audit, models):
     report = audit(models['original'], ATTACKS)
-    assert len(report.findings) == 8
+    assert len(report.findings) == 14
+    (warning,) = report.warnings  # they have no logs
+    assert 'not known' in warning and len(report.references.rows) == 3
+    assert [curve.attack for curve in report.curves] == ['linear probe', 'kNN probe', *SHOTS]
     verdicts = {finding.attack: str(finding.verdict) for finding in report.findings}
     assert set(verdicts.values()) == {'recovered'}, verdicts
     assert report.headline().startswith('Not forgotten')
@@ -65,9 +81,11 @@ def test_on_a_retrained_model_every_attack_reads_chance(audit, models):
     report = audit(models['retrained3'], ATTACKS)
     for finding in report.findings:
         difference = finding.after.minus(finding.floor)
-        assert difference.low <= 0 <= difference.high, finding
+        assert difference.low <= 0, finding
+        # Answers may be more like those of two references than these are like one another.
+        assert difference.high >= 0 or finding.attack == 'answer distance', finding
         allowed = {'not recovered', 'unclear'}
-        if finding.attack == 'relearning':  # none of these models learns them anew so soon
+        if 'relearning' in finding.attack:  # none of these models learns them anew so soon
             allowed.add('no power')
         assert str(finding.verdict) in allowed, finding
         if 'membership' in finding.attack:
@@ -132,7 +150,7 @@ def test_a_swap_on_a_stack_of_adapters(swap, pictures, models, tmp_path):
 def test_without_a_reference_nothing_is_claimed(audit, models):
     report = audit(models['retrained3'], ['Answers', 'PrototypeProbe'], references=())
     verdicts = {finding.attack: str(finding.verdict) for finding in report.findings}
-    assert verdicts == {'answers': 'not recovered', 'prototype probe, 5 shots': 'unclear'}
+    assert verdicts == {'answers': 'not recovered', **dict.fromkeys(SHOTS, 'unclear')}
     assert 'not shown' in report.headline()
 
 

@@ -5,6 +5,9 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from knowswap_mm.audit.attacks.prototype_relearning import PrototypeRelearning
+from knowswap_mm.audit.attacks.relearning import Relearning
+from knowswap_mm.audit.case import Case
 from knowswap_mm.audit.data import TEST, TRAIN, AuditData
 from knowswap_mm.audit.models import ModelFile, Subject, read_units
 from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
@@ -90,15 +93,33 @@ def test_reading_again_gives_the_same(subject):
     assert np.array_equal(units.features, again.features)
 
 
+@pytest.mark.parametrize('kind', [Relearning, PrototypeRelearning])
+def test_relearning_trains_a_copy(subject, kind):
+    case = Case(subject, subject, [], subject.data, subject.reader)
+    state = {name: tensor.clone() for name, tensor in subject.host.state_dict().items()}
+    part = kind(steps=1, samples=2, batch_size=2)
+    assert part._steps_of(subject, case, 1.1, 0) is None  # it cannot be reached
+    host = part._prepared(subject, case, 0)
+    changed = {n for n, tensor in host.state_dict().items() if not torch.equal(state[n], tensor)}
+    names = subject.reader.class_layers(host)
+    assert bool(changed) == (kind is PrototypeRelearning)
+    assert {name.rpartition('.')[0] for name in changed} == (set(names) if changed else set())
+    assert all(torch.equal(state[n], tensor) for n, tensor in subject.host.state_dict().items())
+
+
 @pytest.mark.slow
 def test_the_whole_audit(task):
     config, host, _ = task
     parts = [
         'Answers',
+        'AnswerDistance',
         'LinearProbe',
-        'PrototypeProbe',
+        'KNNProbe',
+        dict(type='knowswap_mm.PrototypeProbe', shots=[1, 2]),
+        dict(type='knowswap_mm.VisualPrompt', steps=1, repeats=1, samples=3, batch_size=2),
         dict(type='knowswap_mm.MembershipInference', resamples=50),
         dict(type='knowswap_mm.Relearning', steps=2, repeats=1, samples=3, batch_size=4),
+        dict(type='knowswap_mm.PrototypeRelearning', steps=1, repeats=1, samples=3, batch_size=2),
         'MetricsByRole',
         'Similarity',
         'Drift',
@@ -106,9 +127,13 @@ def test_the_whole_audit(task):
     auditor = EVALUATORS.build(dict(type='knowswap_mm.Auditor', parts=parts, samples=6))
     report = auditor.audit_files(config, host, [host])
     attacks = [finding.attack for finding in report.findings]
-    assert attacks.count('membership inference, loss') == 1 and len(attacks) == 5
+    assert attacks.count('membership inference, loss') == 1 and len(attacks) == 10
     for finding in report.findings:  # one model in three roles
-        assert finding.before.value == finding.after.value == finding.floor.value
+        assert finding.before.value == finding.after.value
+        if finding.attack != 'answer distance':  # which needs two references
+            assert finding.floor.value == finding.after.value
+    assert {curve.places[-1] for curve in report.curves} == {'head'} and len(report.curves) == 4
+    assert all('decoder' in place for curve in report.curves for place in curve.places[:-1])
     titles = [table.title for table in report.tables]
     assert 'Before and after, by role and class' in titles
     similarity = next(table for table in report.tables if 'similarity' in table.title)

@@ -1,5 +1,7 @@
 """Where the features of objects and regions are read, on real small hosts."""
 
+from types import SimpleNamespace
+
 import mmdet
 import mmseg.models  # noqa: F401  registers the hosts
 import numpy as np
@@ -10,12 +12,14 @@ from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
-from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
+from knowswap_mm.audit.models import read_units
+from knowswap_mm.audit.readers import ClassificationReader, DetectionReader, SegmentationReader
 from knowswap_mm.audit.readers.reader import LastCall, queries_at
 from knowswap_mm.errors import ConfigError
-from tests.helpers import detection_configs, segmentation_configs
+from tests.helpers import detection_configs, segmentation_configs, swap_configs
 from tests.helpers.tiny_hosts import randomise
 
 BOXES = torch.tensor([[4.0, 4, 24, 20], [30, 24, 46, 40], [2, 28, 20, 38]])
@@ -135,6 +139,15 @@ def test_a_detector_is_read_at_the_query_of_the_object(dino):
     units = read(DetectionReader(), dino, detection_batch())
     assert units.labels.tolist() == [2, 0, 2]
     assert torch.equal(torch.from_numpy(units.features), seen[0][0, [7, 3, 5]])
+    first = []
+    dino.bbox_head.cls_branches[0].register_forward_pre_hook(lambda _, i: first.append(i[0]))
+    (rows,) = read(DetectionReader(), dino, detection_batch()).layers.values()
+    assert torch.equal(torch.from_numpy(rows), first[0][0, [7, 3, 5]])  # the same queries
+    assert DetectionReader().class_layers(dino) == {
+        'bbox_head.cls_branches.0': 'decoder.layers.0',
+        'bbox_head.cls_branches.1': 'head',
+    }
+    assert DetectionReader(features='maps').class_layers(dino) == {}
     assert read(DetectionReader(), dino, detection_batch(), [0]).features.shape == (1, 32)
     assert read(DetectionReader(), dino, detection_batch(), []).features.shape == (0, 32)
 
@@ -146,6 +159,10 @@ def test_a_segmentor_is_read_at_the_query_of_the_region(mask2former):
     units = read(SegmentationReader(), mask2former, segmentation_batch())
     assert units.labels.tolist() == [0, 2]
     assert torch.equal(torch.from_numpy(units.features), layer.inputs[0][0, [1, 6]])
+    # Two layers behind the first predictions; the last one is the head's.
+    assert list(units.layers) == ['decoder.predictions.0', 'decoder.predictions.1']
+    assert all(rows.shape == (2, 32) for rows in units.layers.values())
+    assert SegmentationReader().class_layers(mask2former) == {'decode_head.cls_embed': 'head'}
     empty = read(SegmentationReader(), mask2former, segmentation_batch(), [])
     assert empty.features.shape == (0, 32)
 
@@ -174,12 +191,46 @@ def test_the_features_do_not_depend_on_the_class_scores(task, change, request):
     assert np.array_equal(before.features, after.features)
 
 
+@pytest.mark.parametrize('out_type', ['cls_token', 'avg_featmap'])
+def test_a_block_of_a_classifier_is_read_where_its_head_reads(out_type):
+    host = swap_configs.host_config(7)
+    host['backbone'].update(out_type=out_type, with_cls_token=True, final_norm=False)
+    host = build('mmpretrain', host)
+    reader = ClassificationReader()
+    tokens = torch.randn(2, 1 + 4, 3)
+    wanted = tokens[:, 0] if out_type == 'cls_token' else tokens[:, 1:].mean(dim=1)
+    assert torch.equal(reader.at_block(host)(tokens), wanted)
+    maps = torch.randn(2, 3, 4, 5)
+    assert torch.equal(reader.at_block(host)(maps), maps.mean(dim=(2, 3)))
+    (name,) = reader.class_layers(host)
+    assert host.get_submodule(name).out_features == 7
+
+
+def test_the_last_block_is_what_the_head_sees_but_for_its_norm():
+    host = swap_configs.host_config(7)
+    host['backbone'].update(final_norm=False)
+    host = build('mmpretrain', host)
+    sample = DataSample().set_gt_label(1)
+    batch = dict(inputs=[picture(16, 16)] * 2, data_samples=[sample] * 2)
+    names = ['backbone.layers.0', 'backbone.layers.1']
+    data = SimpleNamespace(
+        labels=lambda role: {1}, positions=lambda *_: [0, 1], batches=lambda *_: [batch, batch]
+    )
+    units = read_units(host, data, ClassificationReader(), 'test', 'forget', names)
+    assert list(units.layers) == names
+    assert np.array_equal(units.at(names[1]), units.at('head')) and len(units.labels) == 4
+    assert units.blocks[names[0]].shape == units.layers[names[0]].shape
+    assert not np.array_equal(units.blocks[names[0]], units.layers[names[0]])
+
+
 @pytest.mark.parametrize('kind', ['faster-rcnn', 'cascade-rcnn', 'retinanet'])
 def test_a_detector_without_queries_is_read_off_its_maps(kind):
     host = convolutional(kind)
     units = read(DetectionReader(), host, detection_batch(64, 64))
     maps = read(DetectionReader(features='maps'), host, detection_batch(64, 64))
     assert units.features.shape == (3, 5 * 256)
+    assert [rows.shape for rows in units.layers.values()] == [(3, 256)] * 5
+    assert DetectionReader().class_layers(host) == {}
     assert np.array_equal(units.features, maps.features)
     assert set(units.predicted.tolist()) <= set(range(CLASSES + 1))
 
@@ -198,6 +249,8 @@ def test_a_classifier_of_pixels_is_read_where_it_classifies():
     assert (features[0] <= near.amax(1).numpy()).all()
     maps = read(SegmentationReader(features='maps'), host, segmentation_batch())
     assert maps.features.shape == (2, 16 + 32 + 64)
+    assert [rows.shape[1] for rows in maps.layers.values()] == [16, 32, 64]
+    assert SegmentationReader().class_layers(host) == {'decode_head.conv_seg': 'head'}
 
 
 def test_a_head_without_a_known_class_layer_is_read_off_its_maps():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from knowswap_mm.audit import AuditReport, Estimate, Finding, Table, Verdict
+from knowswap_mm.audit import AuditReport, DepthCurve, Estimate, Finding, Table, Verdict
 
 SOME = Estimate(0.5, 0.4, 0.6)
 
@@ -26,6 +26,7 @@ def report_of(*verdicts):
         (['not recovered', 'not applicable'], 'Forgotten, as far as these attacks can tell.'),
         (['no power', 'not applicable'], 'not shown: no attack behind the answers'),
         (['not recovered', 'no power'], 'can tell. Without power here: attack 1.'),
+        (['not recovered', 'recognisable'], 'that never saw the classes: attack 1.'),
         (['not recovered', 'over-forgotten'], 'Over-forgotten, and thereby recognisable: attack 1'),
     ],
 )
@@ -41,6 +42,49 @@ def test_answers_alone_prove_nothing():
     assert report.headline().startswith('Forgotten, as far')
     report.findings[0].attack = 'answers'
     assert report.headline().startswith('Forgetting is not shown')
+
+
+def test_attacks_of_one_kind_stand_together():
+    report = report_of(*[Verdict.RECOVERED] * 3)
+    report.findings[0].attack = 'probe, 1 shot'
+    report.findings[2].attack = 'probe, 5 shots'
+    assert 'recovered by probe (1 shot, 5 shots); attack 1.' in report.headline()
+
+
+def test_plain_words():
+    report = report_of(Verdict.NOT_RECOVERED, Verdict.RECOVERED, Verdict.RECOVERED)
+    asked, probe, worst = report.findings
+    asked.attack, asked.after, asked.before = 'answers', Estimate.exact(0), Estimate.exact(0.9)
+    probe.meaning, worst.meaning = 'some have it', 'anyone has it'
+    probe.before = worst.before = Estimate.exact(1)
+    worst.after, worst.statistic = Estimate.exact(0.8), 'share of units'
+    assert report.plain() == (
+        'Asked directly, the model names 0.0 % of what it was to forget (before: 90.0 %). But the '
+        'knowledge is still there: anyone has it (80.0 %; a model that never knew them: 50.0 %). '
+        'Do not call these classes erased.'
+    )
+    probe.verdict, worst.verdict = Verdict.UNCLEAR, Verdict.NOT_RECOVERED
+    assert 'cannot say' in report.plain()
+    probe.verdict = Verdict.NOT_RECOVERED
+    assert 'stronger ones may exist' in report.plain()
+
+
+def test_curves_references_and_warnings(tmp_path):
+    report = report_of(Verdict.RECOVERED)
+    report.findings[0].meaning = 'anyone has it'
+    models = {name: [SOME, SOME] for name in ('before', 'after', 'reference')}
+    report.curves = [DepthCurve('probe', 'share', ['layers.0', 'head'], models)]
+    report.references = Table('References', 'text', ['model'], [['reference']])
+    report.warnings = ['one alone']
+    page = report.write(tmp_path).read_text()
+    assert '**Mind:** one alone' in page and '## References' in page
+    assert '(recovery.svg)' in page and (tmp_path / 'recovery.svg').read_text().startswith('<?xml')
+    assert '| layers.0 | 0.5 | 0.5 | 0.5 | 0 |' in page
+    assert '- **attack 0**: something. If it recovers something: anyone has it.' in page
+    stored = json.loads((tmp_path / 'audit.json').read_text())
+    assert stored['curves'][0]['by_model']['after'][1] == dict(value=0.5, low=0.4, high=0.6)
+    assert stored['references']['rows'] == [['reference']] and stored['warnings'] == ['one alone']
+    assert stored['findings'][0]['meaning'] == 'anyone has it'
 
 
 def test_page_and_json(tmp_path):

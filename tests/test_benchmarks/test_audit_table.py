@@ -109,6 +109,17 @@ def test_steps_to_relearn_are_a_lower_bound_if_a_run_did_not_get_there(module):
     assert module.mean_steps([4, None], 64) == '>= 34 steps'
 
 
+def test_an_attack_that_some_audits_lack_has_a_column(module):
+    end = dict(value=0.5)
+    answers = dict(attack='answers', before=end, after=end, floor=None, verdict='x', details={})
+    distance = dict(answers, attack='answer distance')
+    pages = [dict(findings=[answers], tables=[]), dict(findings=[answers, distance], tables=[])]
+    attacks = ['answers', 'answer distance']
+    assert module.rows_of('one', pages[:1], attacks) == ['one', '0.500: x', '-', '-']
+    assert module.rows_of('two', pages[1:], attacks) == ['two', '0.500: x', '0.500: x', '-']
+    assert module.ends(pages, attacks)[0] == ['before the swap', '0.500', '0.500', '-']
+
+
 def test_a_run_is_no_reference_of_its_own_states(main, runs, tmp_path):
     shutil.rmtree(Path(runs[0]['work_dir']) / 'audit', ignore_errors=True)
     main(write_results(tmp_path, runs[:1]), '--reference', 'swap', '--states')

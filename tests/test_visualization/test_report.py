@@ -235,8 +235,20 @@ def test_a_resumed_run_has_one_report(run, seen_config, tmp_path):
 
 
 def test_audits_are_taken_in(copied):
+    value = dict(value=0.5, low=0.4, high=0.6)
     audit = dict(
         headline='Not forgotten: recovered by relearning.',
+        plain='Anyone can have it back.',
+        warnings=['There is one reference alone.'],
+        references=dict(title='References', text='Sound?', header=['model'], rows=[['mine']]),
+        curves=[
+            dict(
+                attack='linear probe',
+                statistic='share',
+                places=['backbone.layers.0', 'head'],
+                by_model=dict.fromkeys(('before', 'after', 'reference'), [value, value]),
+            )
+        ],
         about={},
         findings=[
             dict(
@@ -247,6 +259,7 @@ def test_audits_are_taken_in(copied):
                 floor=dict(value=0.5, low=0.5, high=0.5),
                 verdict='recovered',
                 remark='',
+                meaning='a little training brings it back',
             )
         ],
         tables=[
@@ -270,6 +283,10 @@ def test_audits_are_taken_in(copied):
     assert page.problems == [] and 'audit' in page.attributes('id')
     for text in ('audit/phase1_learn', '0.700 [0.600, ?]', '0.123', 'Audit: Not forgotten'):
         assert text in page.text
+    for text in ('Anyone can have it', 'one reference alone', 'a little training', 'mine'):
+        assert text in page.text
+    curves = [svg['aria-label'] for svg in page.of('svg') if 'from each block' in svg['aria-label']]
+    assert len(curves) == 2 and curves[0].endswith('by: linear probe.')
     assert 'for an audit to say' not in page.text
     plots = [svg['aria-label'] for svg in page.of('svg') if 'Alignment' in svg['aria-label']]
     assert len(plots) == 2 and plots[0].endswith('Lowest: learn 0.90, forget 0.25.')

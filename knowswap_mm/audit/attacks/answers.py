@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
-from knowswap_mm.audit.report import ANSWERS, Finding, Table
+from knowswap_mm.audit.findings import Finding, Table
+from knowswap_mm.audit.report import ANSWERS
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
@@ -25,6 +26,7 @@ class Answers(AuditPart):
             f'share of the forgotten test {unit}s that are named',
             lambda subject: Estimate.of_share(subject.units(TEST, FORGET).right),
             chance=0.0,
+            meaning=f'whoever shows the model such {unit}s gets the right names',
         )
         return [finding, self._destinations(case)]
 

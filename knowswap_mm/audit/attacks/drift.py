@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
-from knowswap_mm.audit.report import Finding, Table
+from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import RETAIN

@@ -12,13 +12,17 @@ from sklearn.preprocessing import StandardScaler
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
+from knowswap_mm.audit.findings import HEAD, DepthCurve, Finding, Table
 from knowswap_mm.audit.models import Subject
-from knowswap_mm.audit.report import Finding, Table
+from knowswap_mm.audit.probing import features_of, labels_of
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import FORGET
+
+#: Tolerance of the solver at the head, and before it, where a curve needs no third digit.
+_EXACT, _QUICK = 1e-4, 1e-3
 
 
 @AUDITS.register_module()
@@ -28,7 +32,8 @@ class LinearProbe(AuditPart):
     A logistic regression over all classes of the swap is trained on features of test units and
     asked about other test units of the forgotten classes (cross-validation), because a model may
     know the features of its training units by heart. Features that were trained without those
-    classes tell them apart to some extent, too: only what exceeds the reference is memory.
+    classes tell them apart to some extent, too: only what exceeds the reference is memory. At the
+    head it has a verdict; at the places before it (Alain and Bengio 2016), the curve has none.
 
     Args:
         folds (int): Parts of the cross-validation.
@@ -43,29 +48,43 @@ class LinearProbe(AuditPart):
         check_whole(f'{key}.max_iter', max_iter, 1, 1000)
         self.folds, self.strength, self.max_iter = folds, strength, max_iter
 
-    def run(self, case: Case) -> list[Finding | Table]:
+    def run(self, case: Case) -> list[Finding | Table | DepthCurve]:
         """Probe all models."""
-        return [
-            case.judged(
-                'linear probe',
-                f'share of the forgotten test {case.reader.unit}s that a linear classifier on the '
-                'features names (cross-validated)',
-                lambda subject: self.measure(subject, case),
-                settings=(vars(self), case.seed),
-            )
-        ]
+        name, settings = 'linear probe', (vars(self), case.seed)
+        statistic = (
+            f'share of the forgotten test {case.reader.unit}s that a linear classifier on the '
+            'features names (cross-validated)'
+        )
 
-    def measure(self, subject: Subject, case: Case) -> Estimate:
+        def measure(subject: Subject, place: str = HEAD) -> Estimate:
+            return self.measure(subject, case, place)
+
+        meaning = (
+            'whoever trains a new last layer on labelled images has the forgotten classes back, '
+            'and the rest of the model need not change'
+        )
+        finding = case.judged(name, statistic, measure, settings=settings, meaning=meaning)
+        curve = case.over_depth(name, statistic, measure, settings)
+        return [finding] if curve is None else [finding, curve]
+
+    def measure(self, subject: Subject, case: Case, place: str = HEAD) -> Estimate:
         """Accuracy of the probe on the forgotten classes of one model."""
-        roles = case.data.roles(TEST)
-        units = {role: subject.units(TEST, role) for role in roles}
-        features = np.concatenate([units[role].features for role in roles])
-        labels = np.concatenate([units[role].labels for role in roles])
-        asked = np.concatenate([np.full(len(units[role].labels), role == FORGET) for role in roles])
+        features = features_of(subject, case, TEST, place)
+        labels = labels_of(subject, case, TEST)
+        asked = np.concatenate(
+            [
+                np.full(len(subject.units(TEST, role).labels), role == FORGET)
+                for role in case.data.roles(TEST)
+            ]
+        )
         probe = make_pipeline(
             StandardScaler(),
             LogisticRegression(
-                C=self.strength, max_iter=self.max_iter, class_weight='balanced', random_state=0
+                C=self.strength,
+                tol=_EXACT if place == HEAD else _QUICK,
+                max_iter=self.max_iter,
+                class_weight='balanced',
+                random_state=0,
             ),
         )
         if (most := int(np.unique(labels, return_counts=True)[1].max())) < self.folds:

@@ -8,9 +8,9 @@ from scipy.special import log_softmax
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
+from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.readers.reader import Units
-from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.checks import check_whole
 from knowswap_mm.registry import AUDITS
@@ -54,6 +54,7 @@ class MembershipInference(AuditPart):
                 lambda subject, name=name: measure(subject, name),
                 chance=0.5,
                 settings=(vars(self), case.seed),
+                meaning='whoever holds an image can tell whether the model was trained on it',
             )
             for name in names
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knowswap_mm.audit.case import AuditPart, Case
-from knowswap_mm.audit.report import Finding, Table
+from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.registry import AUDITS
 from knowswap_mm.roles import ROLES
 
@@ -31,6 +31,10 @@ class MetricsByRole(AuditPart):
                 rows,
             )
         ]
+
+    def images(self, case: Case) -> int:
+        """All test data for each model."""
+        return len(case.subjects) * len(case.data.as_tested)
 
     @staticmethod
     def _cells(case: Case, metrics: list[dict[str, float]], key: str) -> list[float | None]:

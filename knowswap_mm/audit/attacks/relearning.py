@@ -13,8 +13,8 @@ from torch import nn
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
+from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.audit.models import Subject, read_units
-from knowswap_mm.audit.report import Finding, Table
 from knowswap_mm.audit.statistics import Estimate, Verdict
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.registry import AUDITS
@@ -35,6 +35,11 @@ class Relearning(AuditPart):
     number of steps, and the interval is open below: it may have needed any number of further steps.
     If neither the audited model nor the reference gets there, the attack has no power.
 
+    Attributes:
+        name (str): Name of the attack.
+        floor (str): What the floor is, for the remark.
+        meaning (str): What it would mean if the classes came back sooner than to the reference.
+
     Args:
         lr (float): Learning rate.
         steps (int): Largest number of steps; the reference should get there.
@@ -46,6 +51,13 @@ class Relearning(AuditPart):
     Raises:
         ConfigError: If a number cannot be used.
     """
+
+    name = 'relearning'
+    floor = 'The floor is learning the classes anew.'
+    meaning = (
+        'whoever trains the model on for a short time has the forgotten classes back sooner than '
+        'someone whose model never knew them'
+    )
 
     def __init__(
         self,
@@ -64,7 +76,7 @@ class Relearning(AuditPart):
             ('regained', regained, check_number, 'in (0, 1]', 0.9),
             ('samples', samples, check_whole, 1, 300),
         ):
-            check(f'audit.parts.Relearning.{name}', value, *limits)
+            check(f'audit.parts.{type(self).__name__}.{name}', value, *limits)
         self.lr, self.steps, self.batch_size = lr, steps, batch_size
         self.repeats, self.regained, self.samples = repeats, regained, samples
 
@@ -79,26 +91,28 @@ class Relearning(AuditPart):
         def steps_of(subject: Subject) -> list[int | None]:
             runs = range(self.repeats)
             return subject.remembered(
-                f'steps, {settings}',
+                f'steps, {self.name}, {settings}',
                 lambda: [self._steps_of(subject, case, target, run) for run in runs],
             )
 
         finding = case.judged(
-            'relearning',
+            self.name,
             'minus the binary logarithm of the steps to regain '
             f'{100 * self.regained:.0f} % of the old accuracy; one more: half as many',
             lambda subject: regained_after(steps_of(subject), self.steps),
             settings=settings,
+            meaning=self.meaning,
         )
         counts = {name: steps_of(subject) for name, subject in case.named}
         finding.details |= dict(steps=counts, limit=self.steps)
         if case.references:
-            finding.remark = f'The floor is learning the classes anew.{self._open_ends(finding)}'
+            remark = f'{self.floor}{self._open_ends(finding)} {finding.remark}'
+            finding.remark = remark.strip()
         return [finding, self._table(case, counts, target)]
 
     def _open_ends(self, finding: Finding) -> str:
         """What follows from intervals without an end, and what would close them."""
-        key, after, floor = 'audit.settings.Relearning', finding.after, finding.floor
+        key, after, floor = f'audit.settings.{type(self).__name__}', finding.after, finding.floor
         if math.isinf(after.high) or math.isinf(floor.high):
             return f' One run has no interval: set {key}.repeats to 2 or more.'
         late = [
@@ -130,7 +144,7 @@ class Relearning(AuditPart):
             shown = ', '.join(f'more than {self.steps}' if n is None else str(n) for n in steps)
             rows.append([name, shown, seen])
         return Table(
-            'Steps to relearn',
+            f'Steps to relearn{self.name.removeprefix("relearning")}',
             f'Steps until {100 * target:.1f} % of the forgotten test {case.reader.unit}s are named '
             f'(checked after 1, 2, 3, 4, 6, 8, 12, ... steps of {self.batch_size} samples), and '
             'different samples of the forget set seen by the median run.',
@@ -144,7 +158,7 @@ class Relearning(AuditPart):
         def reached(host: nn.Module) -> bool:
             return self._named(host, case) >= target
 
-        host = copy.deepcopy(subject.host).eval()
+        host = self._prepared(subject, case, repeat)
         if reached(host):
             return 0
         host.requires_grad_(True)
@@ -158,7 +172,7 @@ class Relearning(AuditPart):
             (batch,) = case.data.batches(TRAIN, positions, len(positions))
             host.train()
             data = host.data_preprocessor(batch, True)
-            loss, _ = host.parse_losses(host.loss(**data))
+            loss, _ = host.parse_losses(host.loss(data['inputs'], data['data_samples']))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -166,6 +180,19 @@ class Relearning(AuditPart):
             if step in watched and reached(host):
                 return step
         return None
+
+    def _prepared(self, subject: Subject, case: Case, repeat: int) -> nn.Module:
+        """A copy of the model, in evaluation mode, with which a run begins."""
+        return copy.deepcopy(subject.host).eval()
+
+    def images(self, case: Case) -> int:
+        """All steps of all runs, and the looks."""
+        looks = 1 + len(watch_points(self.steps))
+        run = self.steps * self.batch_size + looks * self._watched(case)
+        return len(case.subjects) * self.repeats * run
+
+    def _watched(self, case: Case) -> int:
+        return min(self.samples, len(case.data.positions(TEST, FORGET)))
 
     def _named(self, host: nn.Module, case: Case) -> float:
         """Share of the watched test units that a model names."""

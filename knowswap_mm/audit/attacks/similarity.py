@@ -6,7 +6,7 @@ import numpy as np
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
-from knowswap_mm.audit.report import Finding, Table
+from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.checks import check_whole
 from knowswap_mm.registry import AUDITS
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from knowswap_mm.audit.findings import HEAD
 from knowswap_mm.audit.readers.reader import (
     LastCall,
     UnitReader,
@@ -29,8 +31,9 @@ class DetectionReader(UnitReader):
     boxes lie on the object (:func:`queries_at`). Boxes alone choose them, so that a model which
     merely no longer names a class is read where it would have named it. A two-stage detector
     proposes the places of its queries by class scores, though: an object without a query near it
-    is read from the one that overlaps it most, however little. Other detectors are read off
-    ``extract_feat``, averaged over the box, level by level.
+    is read from the one that overlaps it most, however little. The same queries are read after each
+    decoder layer. Other detectors are read off ``extract_feat``, averaged over the box, level by
+    level.
 
     The answer to an object is the class of the most confident box that overlaps it enough.
 
@@ -59,6 +62,18 @@ class DetectionReader(UnitReader):
         rest = [step for step in steps if not type_name(step['type']).endswith('LoadAnnotations')]
         return [rest[0], dict(type='LoadAnnotations', with_bbox=True), *rest[1:]]
 
+    def class_layers(self, host: nn.Module) -> Mapping[str, str]:
+        """The class branch of each decoder layer, if the host has queries and they are read."""
+        if self.features != 'head' or not _has_queries(host):
+            return {}
+        last = len(host.decoder.layers) - 1
+        branches = getattr(host.bbox_head, 'cls_branches', ())
+        return {
+            f'bbox_head.cls_branches.{n}': HEAD if n == last else f'decoder.layers.{n}'
+            for n, branch in enumerate(branches)  # behind them may be the encoder's
+            if n <= last and isinstance(branch, nn.Linear)
+        }
+
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
         """Read one image."""
         data = host.data_preprocessor(batch, False)
@@ -75,27 +90,32 @@ class DetectionReader(UnitReader):
         boxes, labels = boxes[chosen], truth.labels[chosen]
         classes = head.module.num_classes
         if self.features == 'head' and _has_queries(host):
-            features = self._of_queries(head, boxes, samples[0].img_shape)
+            *layers, features = self._of_queries(head, boxes, samples[0].img_shape)
+            layers = {f'decoder.layers.{number}': rows for number, rows in enumerate(layers)}
         else:
-            features = self._pooled(maps, boxes, inputs.shape[-1])
+            levels = self._pooled(maps, boxes, inputs.shape[-1])
+            layers = {f'maps.{number}': rows for number, rows in enumerate(levels)}
+            features = np.concatenate(levels, axis=1)
         return Units(
             features=features,
             labels=labels.cpu().numpy(),
             predicted=self._answers(boxes, found, classes).cpu().numpy(),
             losses=np.array([float(loss)]),
+            layers=layers,
         )
 
     @staticmethod
-    def _of_queries(head: LastCall, boxes: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    def _of_queries(head: LastCall, boxes: Tensor, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """After each decoder layer, at the queries whose last boxes lie on the objects."""
         from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 
         hidden, (_, coordinates) = head.inputs[0], head.output  # by layer and image
         size = boxes.new_tensor([shape[1], shape[0]]).repeat(2)
         overlaps = bbox_overlaps(boxes, bbox_cxcywh_to_xyxy(coordinates[-1, 0]).float() * size)
-        return queries_at(overlaps, hidden[-1, 0].float()).cpu().numpy()
+        return [queries_at(overlaps, layer[0].float()).cpu().numpy() for layer in hidden]
 
     @staticmethod
-    def _pooled(maps: Any, boxes: Tensor, width: int) -> np.ndarray:
+    def _pooled(maps: Any, boxes: Tensor, width: int) -> list[np.ndarray]:
         from mmcv.ops import roi_align
 
         rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1).float()
@@ -103,7 +123,7 @@ class DetectionReader(UnitReader):
             roi_align(each.float(), rois, 1, each.shape[-1] / width, 2, 'avg', True).flatten(1)
             for each in maps
         ]
-        return torch.cat(parts, dim=1).cpu().numpy()
+        return [part.cpu().numpy() for part in parts]
 
     def _answers(self, boxes: Tensor, found: Any, classes: int) -> Tensor:
         from mmdet.structures.bbox import bbox_overlaps

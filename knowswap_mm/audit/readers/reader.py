@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from knowswap_mm.audit.findings import HEAD
 from knowswap_mm.errors import ConfigError
 
 
@@ -26,6 +27,8 @@ class Units:
         logits (np.ndarray | None): ``(units, classes)``, where a unit is a whole sample.
         blocks (dict[str, np.ndarray]): Output of each adapted block, averaged over its positions,
             ``(samples, channels)``.
+        layers (dict[str, np.ndarray]): Features of the units at places before the class layer, from
+            the input on, each ``(units, channels)``.
     """
 
     features: np.ndarray
@@ -34,6 +37,7 @@ class Units:
     losses: np.ndarray
     logits: np.ndarray | None = None
     blocks: dict[str, np.ndarray] = field(default_factory=dict)
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def right(self) -> np.ndarray:
@@ -48,7 +52,12 @@ class Units:
         names += [] if first.logits is None else ['logits']
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         blocks = {n: np.concatenate([part.blocks[n] for part in parts]) for n in first.blocks}
-        return cls(**arrays, blocks=blocks)
+        layers = {n: np.concatenate([part.layers[n] for part in parts]) for n in first.layers}
+        return cls(**arrays, blocks=blocks, layers=layers)
+
+    def at(self, place: str) -> np.ndarray:
+        """Features at a place: one of ``layers``, or :data:`HEAD`."""
+        return self.features if place == HEAD else self.layers[place]
 
 
 FEATURES = ('head', 'maps')
@@ -121,6 +130,20 @@ class UnitReader(metaclass=ABCMeta):
     def pipeline(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The test pipeline with what the audit needs: annotations without augmentation."""
         return steps
+
+    def at_block(self, host: nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """How the output of a block of the host is read at each unit, ``(units, channels)``.
+
+        None if units have no place of their own there.
+        """
+        return None
+
+    def class_layers(self, host: nn.Module) -> Mapping[str, str]:
+        """Full names of the class layers of a host whose input at a unit is read.
+
+        By name the place of that input, see :meth:`Units.at`; empty if it is not read.
+        """
+        return {}
 
     @abstractmethod
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from knowswap_mm.audit.findings import HEAD
 from knowswap_mm.audit.readers.reader import (
     LastCall,
     UnitReader,
@@ -19,7 +21,7 @@ from knowswap_mm.audit.readers.reader import (
 )
 from knowswap_mm.checks import check_whole
 from knowswap_mm.models.fused_features import FusedFeatures
-from knowswap_mm.models.samples.reader import as_in_training
+from knowswap_mm.models.samples.reader import Calls, as_in_training
 from knowswap_mm.registry import AUDITS
 
 
@@ -54,6 +56,14 @@ class SegmentationReader(UnitReader):
         self.min_pixels = min_pixels
         self.features = check_features(features)
 
+    def class_layers(self, host: nn.Module) -> Mapping[str, str]:
+        """The one class layer, if its input is read."""
+        decoder = _decode_head(host)
+        layer = _class_layer(decoder)
+        if self.features != 'head' or not isinstance(layer, (nn.Linear, nn.Conv2d)):
+            return {}
+        return {name: HEAD for name, module in host.named_modules() if module is layer}
+
     def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
         """Read one image."""
         data = host.data_preprocessor(batch, False)
@@ -61,7 +71,7 @@ class SegmentationReader(UnitReader):
         maps = host.extract_feat(inputs)
         decoder = _decode_head(host)
         with FusedFeatures('never').given(host, maps):
-            with LastCall(decoder) as head, LastCall(_class_layer(decoder)) as layer:
+            with LastCall(decoder) as head, Calls([_class_layer(decoder)]) as calls:
                 found = host.predict(inputs, samples)[0].pred_sem_seg.data.squeeze()
             with as_in_training(host):
                 resized = [self._at_input_size(sample, inputs) for sample in samples]
@@ -74,18 +84,24 @@ class SegmentationReader(UnitReader):
             if int(label) in own and count >= self.min_pixels
         ]
         masks = truth == truth.new_tensor(chosen)[:, None, None]
-        if self.features == 'maps' or not layer.inputs:
-            features = self._pooled(maps, masks)
-        elif isinstance(layer.module, nn.Conv2d):
-            features = self._pooled(layer.inputs, masks)
+        seen = [given[0] for given, _, _ in calls.made]  # by the class layer
+        dense = isinstance(_class_layer(decoder), nn.Conv2d)
+        if self.features == 'maps' or not seen or dense:
+            levels = self._pooled(maps, masks)
+            layers = {f'maps.{number}': rows for number, rows in enumerate(levels)}
+            whole = self.features == 'maps' or not seen
+            features = np.concatenate(levels if whole else self._pooled(seen[-1:], masks), axis=1)
         else:
             logits = interpolate(head.output[1][-1], size=inputs.shape[-2:], mode='bilinear')
-            features = self._of_queries(layer, self._placed(host, logits, samples[0]), masks)
+            placed = self._placed(host, logits, samples[0])
+            *layers, features = self._of_queries(seen, placed, masks)
+            layers = {f'decoder.predictions.{number}': rows for number, rows in enumerate(layers)}
         return Units(
             features=features,
             labels=np.array(chosen, dtype=np.int64),
             predicted=np.array([int(found[mask].mode().values) for mask in masks], np.int64),
             losses=np.array([float(loss)]),
+            layers=layers,
         )
 
     @staticmethod
@@ -109,25 +125,27 @@ class SegmentationReader(UnitReader):
         return placed.seg_logits.data.float().sigmoid()
 
     @staticmethod
-    def _of_queries(layer: LastCall, predicted: Tensor, masks: Tensor) -> np.ndarray:
+    def _of_queries(seen: list[Tensor], predicted: Tensor, masks: Tensor) -> list[np.ndarray]:
+        """By prediction of the decoder, at the queries whose last masks lie on the regions."""
         predicted, masks = predicted.flatten(1), masks.flatten(1).to(predicted)
         sizes = masks.sum(dim=1, keepdim=True) + predicted.sum(dim=1)
         dice = 2 * masks @ predicted.T / sizes
-        queries = layer.inputs[0].flatten(0, -3)[-1]  # MaskFormer classifies all layers at once
-        return queries_at(dice, queries.float()).cpu().numpy()
+        # MaskFormer classifies all layers at once, Mask2Former one after another.
+        layers = [layer for call in seen for layer in call.flatten(0, -3)]
+        return [queries_at(dice, layer.float()).cpu().numpy() for layer in layers]
 
     @staticmethod
-    def _pooled(maps: Any, masks: Tensor) -> np.ndarray:
-        rows = []
-        for mask in masks:
-            parts = []
-            for each in maps:
+    def _pooled(maps: Any, masks: Tensor) -> list[np.ndarray]:
+        """Means over the regions, map by map."""
+        found = []
+        for each in maps:
+            rows = np.zeros((len(masks), each.shape[1]), np.float32)
+            for number, mask in enumerate(masks):
                 share = adaptive_avg_pool2d(mask[None, None].float(), each.shape[-2:])
                 share = share / share.sum()
-                parts.append((each.float() * share).sum(dim=(0, 2, 3)))
-            rows.append(torch.cat(parts).cpu().numpy())
-        channels = sum(each.shape[1] for each in maps)
-        return np.stack(rows) if rows else np.zeros((0, channels), np.float32)
+                rows[number] = (each.float() * share).sum(dim=(0, 2, 3)).cpu().numpy()
+            found.append(rows)
+        return found
 
 
 def _decode_head(host: nn.Module) -> nn.Module:

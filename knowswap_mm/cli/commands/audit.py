@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from knowswap_mm.cli.main import Command
 from knowswap_mm.cli.options import add_config_options
 
 TEXT = """
-A checkpoint is a state of the swap, or its merged export (several may be given: they share what is
-measured of the other models); a reference was trained without the forget set. The page to read is
-`audit/<name>/audit.md` beside the checkpoint, `audit.json` there has all numbers.
+A checkpoint is a merged export, or a state of the swap (several may be given: they share what is
+measured of the other models). A state holds adapters that anyone can drop, so audit what you hand
+on. References were trained without the forget set: two or more, to the end. The page to read is
+`audit/<name>/audit.md` beside the checkpoint; `audit.json` there has all numbers.
 """
 
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     auditor = build_auditor(cfg.get('audit'))
+    auditor.progress.say = partial(print, flush=True)
     for checkpoint in map(Path, args.checkpoints):
         started = time.time()
         report = auditor.audit_files(cfg, checkpoint, args.reference, args.original, args.merged)
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 COMMAND = Command(
     help='Audit a swap: is what was to be forgotten really gone?',
     examples=(
-        'knowswap audit my_swap.py work_dirs/my_swap/phase2_forget.pth --reference retrained.pth',
+        'knowswap audit my_swap.py exported/model.pth --reference retrained1.pth retrained2.pth',
     ),
     add_arguments=add_arguments,
     run=run,

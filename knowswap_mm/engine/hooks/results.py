@@ -50,6 +50,7 @@ class AuditHook(Hook):
             from knowswap_mm.audit.auditor import build_auditor
 
             auditor = build_auditor(self.auditor or runner.cfg.get('audit'))
+            auditor.progress.say = runner.logger.info
             report = auditor.audit(runner.cfg, runner.swapper, self.references)
             page = report.write(Path(runner.work_dir) / AUDIT_FOLDER)
             runner.logger.info(f'{report.headline()} The audit is in {page}.')

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.visualization.report.blocks import Block, Details, Paragraph, Section, Table
+from knowswap_mm.visualization.plots.recovery import plot_recovery
+from knowswap_mm.visualization.report.blocks import (
+    Block,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)
 
 
 @REPORT_SECTIONS.register_module()
@@ -23,6 +31,9 @@ class Audit(Section):
             if len(record.audits) > 1:
                 blocks.append(Paragraph(place, 'heading'))
             blocks.append(Paragraph(str(audit['headline'])))
+            if audit.get('plain'):
+                blocks.append(Paragraph(str(audit['plain'])))
+            blocks += [Paragraph(str(each), 'note') for each in audit.get('warnings', ())]
             rows = [
                 [
                     finding['attack'],
@@ -34,11 +45,36 @@ class Audit(Section):
             caption = 'What each attack finds of the forgotten classes: more means more knowledge'
             header = ['attack', 'before', 'after', 'floor', 'verdict']
             blocks.append(Table(caption, header, rows))
-            for table in audit.get('tables', ()):
+            blocks += self._meanings(audit) + self._depth(audit, len(blocks))
+            known = [audit['references']] if audit.get('references') else []
+            for table in (*known, *audit.get('tables', ())):
                 cells = [[_estimate(cell) for cell in row] for row in table['rows']]
                 inner = Table(table['title'], table['header'], cells, digits=3)
                 blocks.append(Details(table['title'], [Paragraph(table['text'], 'note'), inner]))
         return blocks
+
+    @staticmethod
+    def _meanings(audit: Mapping[str, Any]) -> list[Block]:
+        rows = [
+            [finding['attack'], finding['meaning'], finding.get('remark', '')]
+            for finding in audit.get('findings', ())
+            if finding.get('meaning')
+        ]
+        if not rows:
+            return []
+        header = ['attack', 'if it recovers something', 'remark']
+        return [Details('What each attack would mean', [Table('In words', header, rows)])]
+
+    @staticmethod
+    def _depth(audit: Mapping[str, Any], number: int) -> list[Block]:
+        curves = audit.get('curves') or []
+        if not curves:
+            return []
+        names = ', '.join(str(curve['attack']) for curve in curves)
+        alt = f'Share of the forgotten units recovered from each block to the head by: {names}.'
+        caption = 'Before, after and references; what exceeds the references is memory.'
+        plot = plot_recovery(curves)
+        return [Figure(f'recovery-{number}', plot, alt, caption, dict(curves=curves))]
 
 
 def _estimate(value: Any) -> Any:

@@ -1,0 +1,78 @@
+"""What probes of features share: units of all roles, and draws of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.preprocessing import normalize
+
+from knowswap_mm.audit.case import Case
+from knowswap_mm.audit.data import TEST, TRAIN
+from knowswap_mm.audit.findings import HEAD
+from knowswap_mm.audit.models import Subject
+from knowswap_mm.audit.statistics import Estimate
+from knowswap_mm.roles import FORGET
+
+#: Fewest draws of examples over which a probe is averaged.
+DRAWS = 20
+
+
+def labels_of(subject: Subject, case: Case, split: str) -> np.ndarray:
+    """Labels of the units of all roles, role after role; the same for all models of a case."""
+    return np.concatenate([subject.units(split, role).labels for role in case.data.roles(split)])
+
+
+def features_of(subject: Subject, case: Case, split: str, place: str = HEAD) -> np.ndarray:
+    """Features of the same units at a place, ``(units, channels)``."""
+    return np.concatenate([subject.units(split, role).at(place) for role in case.data.roles(split)])
+
+
+def draw_examples(labels: np.ndarray, shots: int, draws: int, seed: int) -> list[np.ndarray]:
+    """Positions of the examples of each draw.
+
+    They depend on labels and seed alone, so that all models of a case are shown the same ones, and
+    those of fewer shots are among those of more.
+
+    Args:
+        labels (np.ndarray): Labels of all units to choose from.
+        shots (int): Examples a class; of a class with fewer units, all.
+        draws (int): How often they are drawn.
+        seed (int): Seed of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return [
+        np.concatenate([rng.permutation(members)[:shots] for members in classes])
+        for _ in range(draws)
+    ]
+
+
+def few_shot(
+    subject: Subject,
+    case: Case,
+    place: str,
+    chosen: Sequence[np.ndarray],
+    classifier: object,
+) -> Estimate:
+    """Share of the forgotten test units that a classifier of examples names, over several draws.
+
+    Features are normalised to length one.
+
+    Args:
+        subject (Subject): The model whose features they are.
+        case (Case): The case.
+        place (str): Where the features are read.
+        chosen (Sequence[np.ndarray]): Positions of the examples of each draw among the training
+            units, see :func:`draw_examples`.
+        classifier: Of scikit-learn.
+    """
+    features = normalize(features_of(subject, case, TRAIN, place))
+    labels = labels_of(subject, case, TRAIN)
+    asked = subject.units(TEST, FORGET)
+    unknown = normalize(asked.at(place))
+    shares = []
+    for positions in chosen:
+        answers = classifier.fit(features[positions], labels[positions]).predict(unknown)
+        shares.append(float((answers == asked.labels).mean()))
+    return Estimate.of_draws(shares, len(unknown))
