@@ -5,6 +5,7 @@ from knowswap_mm.models.lora_backbone import LoRABackbone
 from knowswap_mm.models.losses import (
     DistillationForgettingLoss,
     ElasticWeightLoss,
+    FeatureMatchingLoss,
     GradientAscentLoss,
     Objective,
     SwappingLoss,
@@ -19,6 +20,7 @@ __all__ = [
     'ClassRows',
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
+    'FeatureMatchingLoss',
     'FullTrainingSwapper',
     'GradientAscentLoss',
     'KnowledgeSwapper',

@@ -5,12 +5,14 @@ from knowswap_mm.models.losses.baselines import (
     ElasticWeightLoss,
     GradientAscentLoss,
 )
+from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
 from knowswap_mm.models.losses.objective import Objective, WeightedSumLoss
 from knowswap_mm.models.losses.swapping import SwappingLoss
 
 __all__ = [
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
+    'FeatureMatchingLoss',
     'GradientAscentLoss',
     'Objective',
     'SwappingLoss',

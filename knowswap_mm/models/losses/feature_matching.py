@@ -1,0 +1,252 @@
+"""The objective that empties the features of forgotten classes, too ("deep forgetting")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.checks import check_number, check_whole
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.models.frozen_state import FrozenState
+from knowswap_mm.models.losses.objective import WeightedSumLoss
+from knowswap_mm.models.matching.distances import (
+    discrepancy,
+    divergence,
+    masked,
+    mixture,
+    probabilities,
+)
+from knowswap_mm.models.matching.queue import FeatureQueue, gathered
+from knowswap_mm.models.samples import SampleLosses
+from knowswap_mm.registry import MODELS
+from knowswap_mm.roles import FORGET
+from knowswap_mm.schedule import SwapPhase
+
+#: Limits of the weight that is steered, as factors on the given one.
+LEAST, MOST = 0.01, 2.0
+#: A probe that is so far from its target, as a share, changes the weight by the factor e.
+STEP = 0.25
+
+
+@MODELS.register_module()
+class FeatureMatchingLoss(WeightedSumLoss):
+    r"""Gives forgotten classes the answers and the features of what the model keeps (issue 27).
+
+    In phases with forget data, which have ``bound='none'``; other phases are a plain weighted sum.
+
+    .. math::
+        w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \Big( D(\tilde p_t \Vert p_s)
+        + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \Big) + w_s S
+
+    The teacher :math:`p_t` is the model at the start of the phase. :math:`\tilde p_t` is what it
+    says when it cannot choose a forgotten class; :math:`\pi_c`, its mean over the samples of a
+    class, says which classes that would be taken for. The features of these samples are matched
+    with a mixture of those of kept samples with shares :math:`\pi_c`, from a queue :math:`Q_l` for
+    each place :math:`l` (see :func:`discrepancy`): of a classifier the last ``blocks`` blocks and
+    what the class layer sees, of a transformer's decoder each layer.
+
+    :math:`\lambda` is steered in both directions by :class:`FeatureMatchingHook`: a model that
+    never saw a class tells its images apart, too, and features that say less give the class away.
+
+    Args:
+        strength (float): :math:`\lambda` at the start of a phase, and half of its maximum.
+        target (float | str): Share of held-out forget samples that five examples a class should
+            bring back; ``'auto'`` takes that of the learn classes before the swap, which the host
+            had not seen then.
+        keep (float): :math:`\kappa`.
+        temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
+            too.
+        blocks (int): Blocks of a classifier's backbone whose features are matched, at most.
+        queue (int): Entries of a queue.
+        every (int): Iterations between two probes.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    hook = 'knowswap_mm.FeatureMatchingHook'
+
+    def __init__(
+        self,
+        strength: float = 20.0,
+        target: float | str = 'auto',
+        keep: float = 1.0,
+        temperature: float = 2.0,
+        blocks: int = 4,
+        queue: int = 768,
+        every: int = 10,
+        group_by: str = 'block',
+        group_exclude: Sequence[str] = (),
+    ) -> None:
+        super().__init__(group_by, group_exclude)
+        key = 'model.loss'
+        check_number(f'{key}.strength', strength, '> 0', 20.0)
+        if target != 'auto':
+            check_number(f'{key}.target', target, 'in [0, 1]', "use 'auto', or a share, e.g. 0.6")
+        check_number(f'{key}.keep', keep, '>= 0', 1.0)
+        check_number(f'{key}.temperature', temperature, '> 0', 2.0)
+        for name, value, least in (('blocks', blocks, 0), ('queue', queue, 1), ('every', every, 1)):
+            check_whole(f'{key}.{name}', value, least, dict(blocks=4, queue=768, every=10)[name])
+        self.strength, self.target = float(strength), target
+        self.keep, self.temperature = keep, temperature
+        self.blocks, self.queue, self.every = blocks, queue, every
+        #: Labels of the forgotten classes; the hook tells them.
+        self.forgotten: tuple[int, ...] | None = None
+        self.begin(None)
+
+    def begin(self, phase: SwapPhase | None) -> None:
+        """Begin a phase, in which nothing was seen yet."""
+        self.phase: int | None = None if phase is None else phase.index
+        self.weight = self.strength
+        self.teacher: FrozenState | None = None
+        self.queues: list[FeatureQueue] = []
+        self._taught: dict[str, SampleLosses] = {}
+
+    def steer(self, found: float, target: float) -> None:
+        """Change the weight of the matching after a probe found a share and not the target."""
+        factor = torch.exp(torch.tensor((found - target) / STEP, dtype=torch.float64)).item()
+        limits = LEAST * self.strength, MOST * self.strength
+        self.weight = min(max(self.weight * factor, limits[0]), limits[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a resumed run must know, for a checkpoint."""
+        teacher = None if self.teacher is None else self.teacher.to_dict()
+        queues = [queue.to_dict() for queue in self.queues]
+        return dict(phase=self.phase, weight=self.weight, teacher=teacher, queues=queues)
+
+    def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from what :meth:`to_dict` gave."""
+        self.phase, self.weight = data['phase'], float(data['weight'])
+        self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
+        self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
+
+    def wants(self, phase: SwapPhase) -> Collection[str]:
+        """All samples of a phase that forgets."""
+        return phase.roles if FORGET in phase.roles else ()
+
+    def blocks_in(self, phase: SwapPhase) -> int:
+        """The same of the blocks."""
+        return self.blocks if FORGET in phase.roles else 0
+
+    def prepare(
+        self,
+        swapper: nn.Module,
+        inputs: Mapping[str, Tensor],
+        samples: Mapping[str, list[Any]],
+        phase: SwapPhase,
+    ) -> None:
+        """Let the teacher look at the batch; at the start of a phase it is the present model.
+
+        Raises:
+            ConfigError: If nobody said which classes are forgotten.
+        """
+        if FORGET not in phase.roles:
+            return
+        if self.forgotten is None:
+            fix = f"add dict(type='{self.hook}') to custom_hooks"
+            raise ConfigError('custom_hooks', None, 'nobody said what is forgotten', fix)
+        if self.phase != phase.index:
+            self.begin(phase)
+        if self.teacher is None:
+            self.teacher = FrozenState.of(swapper)
+        self._taught = {
+            role: self.teacher.samples(swapper, images, samples[role], self.blocks)
+            for role, images in inputs.items()
+        }
+        if not self.queues:
+            for role in self._taught:
+                if role != FORGET:
+                    self._remember(self._taught[role])
+
+    def measure(
+        self,
+        swapper: nn.Module,
+        role: str,
+        inputs: Tensor,
+        samples: list[Any],
+        phase: SwapPhase,
+        found: SampleLosses | None = None,
+    ) -> dict[str, Tensor]:
+        """The distances to the teacher, and for forget data that to the queue."""
+        if found is None:
+            return {}
+        taught, sigmoid = self._taught.pop(role), swapper.samples.sigmoid
+        with torch.autocast(found.logits.device.type, enabled=False):
+            if role != FORGET:
+                each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
+                self._remember(found)
+                return dict(answers=each.sum() / max(len(found), 1))
+            return self._forget(taught, found, sigmoid)
+
+    def _forget(
+        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool
+    ) -> dict[str, Tensor]:
+        classes = torch.tensor(self.forgotten, device=found.labels.device)
+        target = masked(taught.logits, classes)
+        # Yes and no answers are not softened: that would raise all small probabilities.
+        soft = target if sigmoid else target / self.temperature
+        answers = divergence(soft, found.logits, sigmoid).sum() / max(len(found), 1)
+        expected = probabilities(target, sigmoid)
+        distances = []
+        for queue, (rows, features) in zip(
+            self.queues, places(found, len(self.queues)), strict=True
+        ):
+            members = (found.labels[rows, None] == classes).float()
+            shares = members / members.sum(0).clamp(min=1)
+            weights = mixture(queue.labels, shares.T @ expected[rows])
+            there = ((members.sum(0) > 0) & (weights.sum(0) > 0)).float()
+            each = discrepancy(features, shares, queue.features, weights)
+            distances.append((each * there).sum() / there.sum().clamp(min=1))
+        return dict(answers=answers, features=sum(distances) / max(len(distances), 1))
+
+    def _remember(self, found: SampleLosses) -> None:
+        count = max(int(each) for each in gathered(torch.tensor([places_of(found)])))
+        for number, (rows, features) in enumerate(places(found, count)):
+            if number == len(self.queues):
+                width = features.shape[1]
+                self.queues.append(FeatureQueue(self.queue, width, features.device))
+            self.queues[number].push(features, found.labels[rows])
+
+    def role_terms(
+        self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The weighted terms; what was measured is logged, too."""
+        if not measured:
+            return super().role_terms(role, loss, phase, measured)
+        weight, answers = phase.weights[role], measured['answers']
+        terms = {f'{role}/answers': answers.detach()}
+        if role != FORGET:
+            terms[f'loss_{role}'] = weight * loss
+            terms[f'loss_{role}_answers'] = weight * self.keep * answers
+            return terms
+        features = measured['features']
+        # Zero, with a path to all that the host's loss hangs on, for DDP; NaN if it is not finite.
+        terms['loss_forget'] = weight * (answers + loss * 0)
+        terms['loss_forget_features'] = weight * self.weight * features
+        terms['forget/features'] = features.detach()
+        terms['forget/strength'] = answers.new_tensor(self.weight).detach()
+        return terms
+
+
+def places_of(found: SampleLosses) -> int:
+    """How many places in the network samples have features of; without samples it may be none."""
+    if found.depth:
+        return len(found.depth) + 1
+    return int(found.layers.max()) + 1 if len(found) else 0
+
+
+def places(found: SampleLosses, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Which samples have features at each of ``count`` places, ``(n,)``, and these, ``(n, D)``.
+
+    After the blocks of a classifier and at its class layer all have; those of a decoder have them
+    at their own layer.
+    """
+    if found.depth:
+        rows = torch.arange(len(found), device=found.labels.device)
+        return [(rows, each) for each in (*found.depth, found.features)]
+    layers = [(found.layers == number).nonzero().flatten() for number in range(count)]
+    return [(each, found.features[each]) for each in layers]
