@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -100,7 +99,7 @@ class FeatureMatchingHook(Hook):
             return
         objective = runner.swapper.swapping_loss
         if self.target is not None and (done - phase.begin) % self._interval(runner, phase) == 0:
-            found = self._probe(runner, self._labels(runner, FORGET))
+            found = self._probe(runner, FORGET)
             if found is not None:
                 objective.steer(found, self.target)
                 runner.message_hub.update_scalar('train/forget/few_shot', found)
@@ -132,24 +131,26 @@ class FeatureMatchingHook(Hook):
 
     def _find_target(self, runner: Any) -> None:
         """The given target, or the probe of classes that the host has not seen yet."""
-        given = runner.swapper.swapping_loss.target
-        self.target = float(given) if given != 'auto' else None
-        if self.target is None:
-            self.target = self._probe(runner, self._labels(runner, LEARN))
-        if self.target is None:
+        given, now = runner.swapper.swapping_loss.target, self._probe(runner, FORGET)
+        found = given if given is not None else self._probe(runner, LEARN)
+        if now is None or found is None:
+            role = FORGET if now is None else LEARN
             runner.logger.warning(
-                'The weight of the feature matching stays as it is: there is nothing to steer it '
-                'by, since too few samples of the learn role are held out. Fix: hold out more '
-                '(swap.holdout, and no swap.guard=False), or set model.loss.target.'
+                'The weight of the feature matching stays as it is: too few samples of the '
+                f'{role} role are held out to steer it by. Fix: hold out more (swap.holdout, and '
+                'no swap.guard=False)' + ('.' if now is None else ', or set model.loss.target.')
             )
             return
-        told = 'is given' if given != 'auto' else 'the learn classes have before the swap'
+        self.target = float(found)
+        told = 'is given' if given is not None else 'is what the learn classes have before the swap'
         runner.logger.info(
-            f'Few-shot accuracy to be left of the forget classes: {self.target:.3f} ({told}).'
+            f'{self.shots} examples a class bring {100 * now:.0f} % of the held-out forget samples '
+            f'back now; {100 * self.target:.0f} % are to be left, which {told}.'
         )
 
-    def _probe(self, runner: Any, asked: Sequence[int]) -> float | None:
-        features, labels = self._look(runner)
+    def _probe(self, runner: Any, role: str) -> float | None:
+        """Few-shot accuracy on the classes of a role, in the present state of the model."""
+        (features, labels), asked = self._look(runner), self._labels(runner, role)
         seed = derive_seed('few shots', runner.seed)
         return of_rank_0(few_shot_accuracy(features, labels, asked, self.shots, seed=seed))
 

@@ -53,9 +53,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     Args:
         strength (float): :math:`\lambda` at the start of a phase, and half of its maximum.
-        target (float | str): Share of held-out forget samples that five examples a class should
-            bring back; ``'auto'`` takes that of the learn classes before the swap, which the host
-            had not seen then.
+        target (float | None): Share of held-out forget samples that five examples a class should
+            bring back; None takes that of the learn classes before the swap, which the host had
+            not seen then.
         keep (float): :math:`\kappa`.
         temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
             too.
@@ -73,7 +73,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     def __init__(
         self,
         strength: float = 20.0,
-        target: float | str = 'auto',
+        target: float | None = None,
         keep: float = 1.0,
         temperature: float = 2.0,
         blocks: int = 4,
@@ -85,8 +85,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         super().__init__(group_by, group_exclude)
         key = 'model.loss'
         check_number(f'{key}.strength', strength, '> 0', 20.0)
-        if target != 'auto':
-            check_number(f'{key}.target', target, 'in [0, 1]', "use 'auto', or a share, e.g. 0.6")
+        if target is not None:
+            check_number(f'{key}.target', target, 'in [0, 1]', 'use None, or a share, e.g. 0.6')
         check_number(f'{key}.keep', keep, '>= 0', 1.0)
         check_number(f'{key}.temperature', temperature, '> 0', 2.0)
         for name, value, least in (('blocks', blocks, 0), ('queue', queue, 1), ('every', every, 1)):
