@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy, kl_div, normalize
 
 from knowswap_mm.compat import has_hooks
 from knowswap_mm.models import FeatureMatchingLoss, WeightedSumLoss
+from knowswap_mm.models.deep_forgetting.distances import SHARPNESS
 from knowswap_mm.models.losses.feature_matching import places
-from knowswap_mm.models.matching.distances import SHARPNESS
 from tests.helpers.sample_hosts import batch_for, build
 from tests.helpers.tiny_hosts import snapshot
 
@@ -83,24 +83,29 @@ def test_terms_of_a_classifier_by_hand():
     with torch.no_grad():
         forget = swapper.sample_losses(inputs['forget'], samples['forget'], 4)
         retain = swapper.sample_losses(inputs['retain'], samples['retain'], 4)
-    logits = forget.logits
-    others = [c for c in range(logits.shape[1]) if c not in (1, 3)]
-    target = torch.zeros_like(logits)
-    target[:, others] = (logits[:, others] / 2).softmax(1)
-    expected = kl_div(logits.log_softmax(1), target, reduction='batchmean')
-    assert float(terms['forget/answers']) == pytest.approx(float(expected), rel=1e-4)
-    shares = torch.zeros_like(logits)
-    shares[:, others] = logits[:, others].softmax(1)
+    pairs = list(
+        zip((*forget.depth, forget.features), (*retain.depth, retain.features), strict=True)
+    )
+    pairs = [tuple(normalize(each, dim=1) for each in pair) for pair in pairs]
+    # Of the kept classes 0 and 2 were seen; the nearer mean has a sample's vote at each place.
+    nearest = torch.zeros_like(forget.logits)
+    for x, q in pairs:
+        means = {c: normalize(q[retain.labels == c].mean(0), dim=0) for c in (0, 2)}
+        for row, each in enumerate(x):
+            nearest[row, max(means, key=lambda c: float(each @ means[c]))] += 1 / len(pairs)
+    pi = {c: nearest[forget.labels == c].mean(0) for c in (1, 3)}
+    target = torch.stack(
+        [(n + pi[int(c)]) / 2 for n, c in zip(nearest, forget.labels, strict=True)]
+    )
+    expected = kl_div(forget.logits.log_softmax(1), target, reduction='batchmean')
+    assert float(terms['forget/answers']) == pytest.approx(float(expected), abs=1e-3)
     distances = []
-    for x, q in zip(
-        (*forget.depth, forget.features), (*retain.depth, retain.features), strict=True
-    ):
-        x, q = normalize(x, dim=1), normalize(q, dim=1)
+    for x, q in pairs:
         for label in (1, 3):
-            own, pi = x[forget.labels == label], shares[forget.labels == label].mean(0)
+            own = x[forget.labels == label]
             # Retained samples are pushed before and after; each class counts by its share.
-            counts = retain.labels.bincount(minlength=len(pi))
-            w = ((pi + 1e-6) / counts.clamp(min=1))[retain.labels]
+            counts = retain.labels.bincount(minlength=len(pi[label]))
+            w = ((pi[label] + 1e-6) / counts.clamp(min=1))[retain.labels]
             w = w / w.sum()
             distances.append(float(k(own, own).mean() - 2 * (k(own, q).mean(0) * w).sum()))
     mean = sum(distances) / len(distances)

@@ -17,9 +17,9 @@ from knowswap_mm.distributed.process_group import of_rank_0
 from knowswap_mm.engine.guard.watch import HeldOut, measuring
 from knowswap_mm.engine.saved_weights import averages_of
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.models.deep_forgetting.few_shot import few_shot_accuracy
+from knowswap_mm.models.deep_forgetting.unseen_rows import reset_head
 from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
-from knowswap_mm.models.matching.few_shot import few_shot_accuracy
-from knowswap_mm.models.matching.unseen_rows import reset_head
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import FORGET, LEARN, ROLES
 from knowswap_mm.schedule import SwapPhase

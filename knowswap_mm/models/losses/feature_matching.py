@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.models.frozen_state import FrozenState
-from knowswap_mm.models.losses.objective import WeightedSumLoss
-from knowswap_mm.models.matching.distances import (
+from knowswap_mm.models.deep_forgetting.class_means import ClassMeans
+from knowswap_mm.models.deep_forgetting.distances import (
     discrepancy,
     divergence,
     masked,
     mixture,
-    probabilities,
 )
-from knowswap_mm.models.matching.queue import FeatureQueue, gathered
+from knowswap_mm.models.deep_forgetting.queue import FeatureQueue, gathered
+from knowswap_mm.models.frozen_state import FrozenState
+from knowswap_mm.models.losses.objective import WeightedSumLoss
 from knowswap_mm.models.samples import SampleLosses
 from knowswap_mm.registry import MODELS
 from knowswap_mm.roles import FORGET
@@ -41,12 +41,15 @@ class FeatureMatchingLoss(WeightedSumLoss):
         w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \Big( D(\tilde p_t \Vert p_s)
         + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \Big) + w_s S
 
-    The teacher :math:`p_t` is the model at the start of the phase. :math:`\tilde p_t` is what it
-    says when it cannot choose a forgotten class; :math:`\pi_c`, its mean over the samples of a
-    class, says which classes that would be taken for. The features of these samples are matched
-    with a mixture of those of kept samples with shares :math:`\pi_c`, from a queue :math:`Q_l` for
-    each place :math:`l` (see :func:`discrepancy`): of a classifier the last ``blocks`` blocks and
-    what the class layer sees, of a transformer's decoder each layer.
+    The teacher :math:`p_t` is the model at the start of the phase. What a forgotten class
+    :math:`c` would be taken for, :math:`\pi_c`, are the shares of its samples that lie nearest to
+    the mean of each kept class in the teacher's features. The features of these samples are
+    matched with a mixture of those of kept samples with shares :math:`\pi_c`, from a queue
+    :math:`Q_l` for each place :math:`l` (see :func:`discrepancy`): of a classifier the last
+    ``blocks`` blocks and what the class layer sees, of a transformer's decoder each layer. The
+    answers :math:`\tilde p_t` are half :math:`\pi_c` and half what the sample itself lies nearest
+    to; of a head that can say that there is nothing (a row of no object, or sigmoids), they are the
+    teacher's when it cannot choose a forgotten class.
 
     :math:`\lambda` is steered in both directions by :class:`FeatureMatchingHook`: a model that
     never saw a class tells its images apart, too, and features that say less give the class away.
@@ -104,6 +107,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.weight = self.strength
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
+        self.means: list[ClassMeans] = []
         self._taught: dict[str, SampleLosses] = {}
 
     def steer(self, found: float, target: float) -> None:
@@ -115,14 +119,16 @@ class FeatureMatchingLoss(WeightedSumLoss):
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run must know, for a checkpoint."""
         teacher = None if self.teacher is None else self.teacher.to_dict()
-        queues = [queue.to_dict() for queue in self.queues]
-        return dict(phase=self.phase, weight=self.weight, teacher=teacher, queues=queues)
+        queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
+        kept = dict(teacher=teacher, queues=queues, means=means)
+        return dict(phase=self.phase, weight=self.weight, **kept)
 
     def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
         """Go on from what :meth:`to_dict` gave."""
         self.phase, self.weight = data['phase'], float(data['weight'])
         self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
         self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
+        self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
 
     def wants(self, phase: SwapPhase) -> Collection[str]:
         """All samples of a phase that forgets."""
@@ -157,9 +163,11 @@ class FeatureMatchingLoss(WeightedSumLoss):
             role: self.teacher.samples(swapper, images, samples[role], self.blocks)
             for role, images in inputs.items()
         }
-        if not self.queues:
-            for role in self._taught:
-                if role != FORGET:
+        fresh, classes = not self.queues, swapper.class_rows.total
+        for role in self._taught:
+            if role != FORGET:
+                self._learn_means(self._taught[role], classes)
+                if fresh:
                     self._remember(self._taught[role])
 
     def measure(
@@ -180,32 +188,43 @@ class FeatureMatchingLoss(WeightedSumLoss):
                 each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
                 self._remember(found)
                 return dict(answers=each.sum() / max(len(found), 1))
-            return self._forget(taught, found, sigmoid)
+            nothing = sigmoid or found.logits.shape[1] > swapper.class_rows.total
+            return self._forget(taught, found, sigmoid, nothing)
 
     def _forget(
-        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool
+        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool, nothing: bool
     ) -> dict[str, Tensor]:
         classes = torch.tensor(self.forgotten, device=found.labels.device)
-        target = masked(taught.logits, classes)
-        # Yes and no answers are not softened: that would raise all small probabilities.
-        soft = target if sigmoid else target / self.temperature
-        answers = divergence(soft, found.logits, sigmoid).sum() / max(len(found), 1)
-        expected = probabilities(target, sigmoid)
-        distances = []
-        for queue, (rows, features) in zip(
-            self.queues, places(found, len(self.queues)), strict=True
-        ):
-            members = (found.labels[rows, None] == classes).float()
-            shares = members / members.sum(0).clamp(min=1)
-            weights = mixture(queue.labels, shares.T @ expected[rows])
-            there = ((members.sum(0) > 0) & (weights.sum(0) > 0)).float()
+        members = (found.labels[:, None] == classes).float()
+        distances, nearest = [], torch.zeros_like(found.logits, dtype=torch.float32)
+        seen, shown = (places(each, len(self.queues)) for each in (taught, found))
+        for means, (rows, features) in zip(self.means, seen, strict=True):
+            nearest[rows, : len(means.counts)] += means.nearest(features)
+        nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
+        for queue, (rows, features) in zip(self.queues, shown, strict=True):
+            shares = members[rows] / members[rows].sum(0).clamp(min=1)
+            weights = mixture(queue.labels, shares.T @ nearest[rows])
+            there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
             each = discrepancy(features, shares, queue.features, weights)
             distances.append((each * there).sum() / there.sum().clamp(min=1))
+        target = masked(taught.logits, classes)
+        if not nothing:
+            shares = members / members.sum(0).clamp(min=1)
+            both = (nearest + members @ (shares.T @ nearest)) / 2
+            target = both.clamp(min=1e-6).log().index_fill(1, classes, float('-inf'))
+        elif not sigmoid:  # softening yes and no would raise all small probabilities
+            target = target / self.temperature
+        answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
         return dict(answers=answers, features=sum(distances) / max(len(distances), 1))
 
+    def _learn_means(self, taught: SampleLosses, classes: int) -> None:
+        for number, (rows, features) in enumerate(agreed_places(taught)):
+            if number == len(self.means):
+                self.means.append(ClassMeans(classes, features.shape[1], features.device))
+            self.means[number].add(features, taught.labels[rows])
+
     def _remember(self, found: SampleLosses) -> None:
-        count = max(int(each) for each in gathered(torch.tensor([places_of(found)])))
-        for number, (rows, features) in enumerate(places(found, count)):
+        for number, (rows, features) in enumerate(agreed_places(found)):
             if number == len(self.queues):
                 width = features.shape[1]
                 self.queues.append(FeatureQueue(self.queue, width, features.device))
@@ -232,11 +251,12 @@ class FeatureMatchingLoss(WeightedSumLoss):
         return terms
 
 
-def places_of(found: SampleLosses) -> int:
-    """How many places in the network samples have features of; without samples it may be none."""
+def agreed_places(found: SampleLosses) -> list[tuple[Tensor, Tensor]]:
+    """The :func:`places` of a batch, as many in all processes, of which some may have no sample."""
     if found.depth:
-        return len(found.depth) + 1
-    return int(found.layers.max()) + 1 if len(found) else 0
+        return places(found, 0)
+    own = torch.tensor([int(found.layers.max()) + 1 if len(found) else 0])
+    return places(found, max(int(each) for each in gathered(own)))
 
 
 def places(found: SampleLosses, count: int) -> list[tuple[Tensor, Tensor]]:

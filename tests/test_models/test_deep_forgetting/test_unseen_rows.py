@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from knowswap_mm.lora.row_layout import RowLayout
-from knowswap_mm.models.matching.unseen_rows import reset_rows
+from knowswap_mm.models.deep_forgetting.unseen_rows import reset_rows
 
 
 def test_weights_and_biases_by_hand():

@@ -5,13 +5,12 @@ import math
 import pytest
 import torch
 
-from knowswap_mm.models.matching.distances import (
+from knowswap_mm.models.deep_forgetting.distances import (
     discrepancy,
     divergence,
     kernel,
     masked,
     mixture,
-    probabilities,
 )
 
 INF = float('inf')
@@ -21,12 +20,6 @@ def test_masked_columns_have_no_share():
     logits = torch.tensor([[1.0, 2.0, 3.0]])
     found = masked(logits, torch.tensor([2]))
     assert found.tolist() == [[1.0, 2.0, -INF]]
-    total = math.exp(1) + math.exp(2)
-    expected = [[math.exp(1) / total, math.exp(2) / total, 0.0]]
-    torch.testing.assert_close(probabilities(found, False), torch.tensor(expected))
-    yes = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2)), 0.0]
-    shares = torch.tensor([[each / sum(yes) for each in yes]])
-    torch.testing.assert_close(probabilities(found, True), shares)
 
 
 def test_divergence_of_a_softmax_by_hand():

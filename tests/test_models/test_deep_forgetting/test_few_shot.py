@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from knowswap_mm.models.matching.few_shot import few_shot_accuracy
+from knowswap_mm.models.deep_forgetting.few_shot import few_shot_accuracy
 
 
 def clusters(spread, count=30, classes=4):

@@ -2,7 +2,7 @@
 
 import torch
 
-from knowswap_mm.models.matching.queue import FeatureQueue
+from knowswap_mm.models.deep_forgetting.queue import FeatureQueue
 
 CPU = torch.device('cpu')
 

@@ -23,14 +23,6 @@ def masked(logits: Tensor, columns: Tensor) -> Tensor:
     return logits.float().index_fill(1, columns, float('-inf'))
 
 
-def probabilities(logits: Tensor, sigmoid: bool) -> Tensor:
-    """Shares of the columns, ``(N, K)``, that sum to 1: of a softmax, or of all sigmoids."""
-    if not sigmoid:
-        return logits.float().softmax(1)
-    found = logits.float().sigmoid()
-    return found / found.sum(1, keepdim=True).clamp(min=1e-12)
-
-
 def divergence(teacher: Tensor, student: Tensor, sigmoid: bool, temperature: float = 1.0) -> Tensor:
     r"""Kullback-Leibler divergence of a student's answers from a teacher's, by sample.
 
