@@ -1,10 +1,14 @@
 """Runs of deep forgetting: steered by held-out samples, exactly resumed, alike in all processes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from knowswap_mm.errors import CheckpointError
+from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.processes import train_together
+from tests.helpers.runs import train as run_train
 from tests.helpers.swap_configs import (
     FORGOTTEN,
     OLD,
@@ -156,3 +160,49 @@ def test_processes_have_the_same_queues_weight_and_rows(picture_tree, host, tmp_
     for left, right in zip(pair['objective']['queues'], alone['objective']['queues'], strict=True):
         assert left['next'] == right['next']
         assert sorted(left['labels'].tolist()) == sorted(right['labels'].tolist())
+
+
+def test_averages_of_the_model_have_the_reset_rows(picture_tree, host, tmp_path):
+    hooks = [dict(type='EMAHook', momentum=0.3)]
+    phases = [forget(iters=4, bound='none')]
+    train(make(picture_tree, tmp_path, host, phases, custom_hooks=hooks))
+    saved = weights_of(tmp_path / 'phase1_forget.pth')  # the average
+    others = [row for row in range(7) if row != ROW]
+    bias = saved[f'{HEAD}.bias']
+    assert float(bias[ROW]) == pytest.approx(float(bias[others].mean()) - 3, abs=1e-5)
+
+
+def detection(folder, phases):
+    scenes = detection_configs.write_scenes(folder / 'scenes')
+    weights = detection_configs.write_host(folder / 'host.pth')
+    return detection_configs.detection_config(scenes, folder / 'run', weights, phases)
+
+
+def segmentation(folder, phases):
+    scenes = segmentation_configs.write_scenes(folder / 'scenes')
+    weights = segmentation_configs.write_host(folder / 'host.pth')
+    return segmentation_configs.segmentation_config(scenes, folder / 'run', weights, phases)
+
+
+@pytest.mark.parametrize('task', [detection, segmentation])
+def test_detectors_and_segmentors_forget_deeply_too(task, tmp_path):
+    """DINO and Mask2Former: a queue for each decoder layer, probes, and rows that were reset."""
+    config = task(tmp_path, [dict(kind='forget', iters=4, bound='none')])
+    config.swap.update(guard=dict(looks=1), holdout=0.3)
+    config.model.loss = LOSS
+    config.model.head.policy = 'all'
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.pop('pictures', None)
+    config.default_hooks.checkpoint.interval = 1
+    runner = run_train(config)
+    folder = Path(config.work_dir)
+    state = stored(folder / 'iter_4.pth')
+    assert len(state['objective']['queues']) > 1
+    assert all((queue['labels'] >= 0).any() for queue in state['objective']['queues'])
+    before, after = (weights_of(folder / f'iter_{n}.pth') for n in (3, 4))
+    classes, names = runner.train_dataloader.dataset.classes, list(runner.swapper.head_rows)
+    rows = [classes.names.index(name) for name in classes.of('forget')]
+    assert any(name.endswith('bias') for name in names)
+    for name in names:
+        change = (after[f'host.{name}'] - before[f'host.{name}']).abs()
+        assert change[rows].max() > 0.01
