@@ -26,7 +26,7 @@ from knowswap_mm.roles import FORGET
 from knowswap_mm.schedule import SwapPhase
 
 #: Limits of the weight that is steered, as factors on the given one.
-LEAST, MOST = 0.01, 2.0
+LEAST, MOST = 0.01, 10.0
 #: A probe that is so far from its target, as a share, changes the weight by the factor e.
 STEP = 0.25
 
@@ -55,7 +55,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     never saw a class tells its images apart, too, and features that say less give the class away.
 
     Args:
-        strength (float): :math:`\lambda` at the start of a phase, and half of its maximum.
+        strength (float): :math:`\lambda` at the start of a phase, and a tenth of its maximum.
         target (float | None): Share of held-out forget samples that five examples a class should
             bring back; None takes that of the learn classes before the swap, which the host had
             not seen then.
@@ -75,7 +75,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     def __init__(
         self,
-        strength: float = 20.0,
+        strength: float = 2.0,
         target: float | None = None,
         keep: float = 1.0,
         temperature: float = 2.0,
@@ -87,7 +87,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     ) -> None:
         super().__init__(group_by, group_exclude)
         key = 'model.loss'
-        check_number(f'{key}.strength', strength, '> 0', 20.0)
+        check_number(f'{key}.strength', strength, '> 0', 2.0)
         if target is not None:
             check_number(f'{key}.target', target, 'in [0, 1]', 'use None, or a share, e.g. 0.6')
         check_number(f'{key}.keep', keep, '>= 0', 1.0)
@@ -199,7 +199,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         distances, nearest = [], torch.zeros_like(found.logits, dtype=torch.float32)
         seen, shown = (places(each, len(self.queues)) for each in (taught, found))
         for means, (rows, features) in zip(self.means, seen, strict=True):
-            nearest[rows, : len(means.counts)] += means.nearest(features)
+            nearest[rows, : len(means.counts)] += means.nearest(features, classes)
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
         for queue, (rows, features) in zip(self.queues, shown, strict=True):
             shares = members[rows] / members[rows].sum(0).clamp(min=1)
