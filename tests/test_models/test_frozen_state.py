@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from knowswap_mm.models.frozen_state import FrozenState
-from tests.helpers.sample_hosts import batch_for, build
+from tests.helpers.sample_hosts import batch_for, build, build_anew
 from tests.helpers.tiny_hosts import randomise_adapters, snapshot
 
 HOSTS = ['vit', 'upernet', 'dino', 'mask2former']
@@ -88,3 +88,20 @@ def test_a_stored_state_says_the_same():
     randomise_adapters(swapper)
     again = FrozenState(state.to_dict())
     assert torch.equal(samples_of(swapper, 'vit', again).nats, expected.nats)
+
+
+def test_compiled_blocks():
+    """What was compiled for the present values never stands for the teacher."""
+    acceleration = dict(type='knowswap_mm.CompiledBlocks', backend='eager', evaluation=True)
+    found = []
+    for accelerations in ((), (acceleration,)):
+        swapper = build_anew('vit', accelerations=accelerations).eval()
+        inputs, samples = batch_for('vit', swapper)
+        swapper.sample_losses(inputs['retain'], samples['retain'])
+        state = FrozenState.of(swapper)
+        randomise_adapters(swapper)
+        taught = state.samples(swapper, inputs['retain'], samples['retain'], 2)
+        now = swapper.sample_losses(inputs['retain'], samples['retain'], 2)
+        assert not torch.allclose(taught.nats, now.nats)
+        found += [(taught.nats, *taught.depth, now.nats.detach())]
+    torch.testing.assert_close(*found)
