@@ -2,6 +2,7 @@
 
 from knowswap_mm.engine.hooks.block_profile import BlockProfileHook
 from knowswap_mm.engine.hooks.checkpoint import SwapCheckpointHook
+from knowswap_mm.engine.hooks.feature_matching import FeatureMatchingHook
 from knowswap_mm.engine.hooks.guard import GuardHook
 from knowswap_mm.engine.hooks.importance import FisherHook, SaliencyMaskHook
 from knowswap_mm.engine.hooks.nonfinite import NonfiniteHook
@@ -20,6 +21,7 @@ __all__ = [
     'AuditHook',
     'BlockProfileHook',
     'DeviceScalarsHook',
+    'FeatureMatchingHook',
     'FisherHook',
     'GuardHook',
     'NonfiniteHook',

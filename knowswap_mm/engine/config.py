@@ -18,7 +18,8 @@ from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, reason_of
 from knowswap_mm.io.checkpoints import use_data_only_loader
-from knowswap_mm.registry import name_types, type_name
+from knowswap_mm.registry import MODELS as OWN_MODELS
+from knowswap_mm.registry import class_of, name_types, type_name
 
 _LIMIT = 16
 _texts: dict[str, str] = {}
@@ -81,6 +82,8 @@ def complete_hooks(cfg: Config) -> None:
     added = dict(Phase={}, Nonfinite=settings, Untrained=untrained, Preemption={}, Stall={})
     if (options := GuardOptions.from_swap(cfg['swap'])) is not None:
         added['Guard'] = asdict(options)
+    if (own := _hook_of_objective(cfg)) is not None:
+        added[type_name(own).removesuffix('Hook')] = {}
     for name, arguments in added.items():
         kind = f'knowswap_mm.{name}Hook'
         if not any(hook['type'] == kind for hook in hooks):
@@ -92,6 +95,13 @@ def complete_hooks(cfg: Config) -> None:
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
     if checkpoint and type_name(checkpoint.get('type')) == 'CheckpointHook':
         checkpoint['type'] = 'knowswap_mm.SwapCheckpointHook'
+
+
+def _hook_of_objective(cfg: Config) -> str | None:
+    model = cfg.get('model')
+    loss = model.get('loss') if isinstance(model, Mapping) else None
+    kind = class_of(loss.get('type'), OWN_MODELS) if isinstance(loss, Mapping) else None
+    return getattr(kind, 'hook', None)
 
 
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:

@@ -29,6 +29,7 @@ from knowswap_mm.models.loading import all_or_nothing, check_types
 from knowswap_mm.models.losses.host_losses import parse_losses, spread_nonfinite
 from knowswap_mm.models.preprocessor import RoleDataPreprocessor
 from knowswap_mm.models.samples import SampleLosses, SampleReader, reader_of
+from knowswap_mm.models.samples.depth import DepthStream
 from knowswap_mm.models.samples.reader import as_in_training, unreadable
 from knowswap_mm.registry import HOST_FIXES
 from knowswap_mm.schedule import SwapPhase, SwapSchedule
@@ -236,8 +237,12 @@ class RoleModel(BaseModel):
             dict[str, Tensor]: Named terms, scalars; those with ``loss`` in their key are summed.
         """
         phase = self._phase_of(data_samples)
-        wanted = self.swapping_loss.wants(phase)
-        features = self.fused.extract(self.host, inputs)
+        wanted, blocks = self.swapping_loss.wants(phase), self.swapping_loss.blocks_in(phase)
+        self.swapping_loss.prepare(self, inputs, data_samples, phase)
+        stream = self._stream(blocks)
+        listening = nullcontext if stream is None else stream.listen
+        with listening():
+            features = self.fused.extract(self.host, inputs)
         role_losses: dict[str, Tensor] = {}
         measured: dict[str, dict[str, Tensor]] = {}
         logs: dict[str, Tensor] = {}
@@ -247,10 +252,15 @@ class RoleModel(BaseModel):
             lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
             with lent:
                 asked: dict[str, SampleLosses] = {}
-                if role in wanted:
-                    losses, asked['found'] = self._reader().run(self.host, images, samples)
-                else:
-                    losses = self.host.loss(images, samples)
+                with listening():
+                    if role in wanted:
+                        losses, asked['found'] = self._reader().run(self.host, images, samples)
+                    else:
+                        losses = self.host.loss(images, samples)
+                if stream is not None and role in wanted:
+                    asked['found'] = stream.add(asked['found'], len(images))
+                elif stream is not None:
+                    stream.take(len(images))
                 measured[role] = self.swapping_loss.measure(
                     self, role, images, samples, phase, **asked
                 )
@@ -259,7 +269,7 @@ class RoleModel(BaseModel):
             logs.update({f'{role}/{k}': v for k, v in terms.items() if 'loss' not in k})
         return self.swapping_loss(role_losses, phase, measured) | logs
 
-    def sample_losses(self, inputs: Tensor, samples: list[Any]) -> SampleLosses:
+    def sample_losses(self, inputs: Tensor, samples: list[Any], blocks: int = 0) -> SampleLosses:
         """Measure a role's batch sample by sample, outside of training, with one call of the loss.
 
         Dropout and norms stay in the mode they are in. Random numbers of the host (points of masks,
@@ -270,14 +280,18 @@ class RoleModel(BaseModel):
         Args:
             inputs (Tensor): Preprocessed images, ``(N, C, H, W)``.
             samples (list): Their samples.
+            blocks (int): Of so many blocks the features are read, too, where there are any.
 
         Raises:
             ConfigError: If no reader reads the host.
         """
-        reader, features = self._reader(), self.fused.extract(self.host, dict(all=inputs))
-        lent = self.fused.given(self.host, features['all']) if features else nullcontext()
-        with as_in_training(self.host), lent:
-            return reader.run(self.host, inputs, samples)[1]
+        stream = self._stream(blocks)
+        with nullcontext() if stream is None else stream.listen():
+            reader, features = self._reader(), self.fused.extract(self.host, dict(all=inputs))
+            lent = self.fused.given(self.host, features['all']) if features else nullcontext()
+            with as_in_training(self.host), lent:
+                found = reader.run(self.host, inputs, samples)[1]
+        return found if stream is None else stream.add(found, len(inputs))
 
     def check(self, schedule: SwapSchedule) -> None:
         """Refuse a schedule, or a host, with which the objective makes no sense.
@@ -293,6 +307,10 @@ class RoleModel(BaseModel):
         if self.samples is None:
             raise unreadable(self.host, 'no reader knows its head and loss')
         return self.samples
+
+    def _stream(self, blocks: int) -> DepthStream | None:
+        depth = self.samples.depth(self.host, blocks) if blocks and self.samples else None
+        return None if depth is None else depth.stream(self.host)
 
     def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the terms, see :func:`~knowswap_mm.models.losses.host_losses.parse_losses`."""

@@ -34,6 +34,7 @@ NO_NUMBER = [None, 'a', math.nan, math.inf, -1.0, True, []]
 POSITIVE = [*NO_NUMBER, 0]
 SHARE = [*POSITIVE, 1.5]
 
+MATCHING = 'custom_hooks.FeatureMatchingHook'
 PHASE, SALIENCY = 'custom_hooks.PhaseHook', 'custom_hooks.SaliencyMaskHook'
 AUDIT, PARTS = 'custom_hooks.AuditHook', 'audit.parts'
 COMPILED = 'model.accelerations.CompiledBlocks'
@@ -66,6 +67,15 @@ MATRIX = {
     ('DecoupledDistillationLoss', 'retain_distance'): (NO_NUMBER, 'model.loss.retain_distance'),
     ('TiltedReweightingLoss', 'tilt'): (NO_NUMBER, 'model.loss.tilt'),
     ('UndoLoss', 'temperature'): (POSITIVE, 'model.loss.temperature'),
+    ('FeatureMatchingLoss', 'strength'): (POSITIVE, 'model.loss.strength'),
+    ('FeatureMatchingLoss', 'target'): (
+        ['a', 'auto', math.nan, -0.1, True, [], 1.5], 'model.loss.target',
+    ),
+    ('FeatureMatchingLoss', 'keep'): (NO_NUMBER, 'model.loss.keep'),
+    ('FeatureMatchingLoss', 'temperature'): (POSITIVE, 'model.loss.temperature'),
+    ('FeatureMatchingLoss', 'blocks'): (NO_SEED, 'model.loss.blocks'),
+    ('FeatureMatchingLoss', 'queue'): (NO_COUNT, 'model.loss.queue'),
+    ('FeatureMatchingLoss', 'every'): (NO_COUNT, 'model.loss.every'),
     ('ElasticWeightLoss', 'strength'): (NO_NUMBER, 'model.loss.strength'),
     ('RoleDataset', 'roles'): ([*NO_DICT, {'x': {}}, {'forget': 5}, {'forget': {}}], 'dataset.r'),
     ('RoleDataset', 'classes'): ([*NO_DICT, None], 'swap.classes'),
@@ -95,6 +105,9 @@ MATRIX = {
     ('SwapSampler', 'schedule'): ([None], 'train_dataloader.sampler.schedule'),
     ('AuditHook', 'references'): (NO_TEXTS, f'{AUDIT}.references'),
     ('AuditHook', 'auditor'): (NO_DICT, f'{AUDIT}.auditor'),
+    ('FeatureMatchingHook', 'shots'): (NO_COUNT, f'{MATCHING}.shots'),
+    ('FeatureMatchingHook', 'samples'): (NO_COUNT, f'{MATCHING}.samples'),
+    ('FeatureMatchingHook', 'reset_rows'): (NO_FLAG, f'{MATCHING}.reset_rows'),
     ('FisherHook', 'samples'): (NO_COUNT, 'custom_hooks.FisherHook.samples'),
     ('PhaseHook', 'evaluate_start'): (NO_FLAG, f'{PHASE}.evaluate_start'),
     ('PhaseHook', 'save_phases'): (NO_FLAG, f'{PHASE}.save_phases'),

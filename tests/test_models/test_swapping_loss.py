@@ -217,7 +217,8 @@ def test_needs_a_bound(raises_config_error):
 def samples(nats):
     """Samples of these nats, with graph."""
     zeros = torch.zeros(len(nats), dtype=torch.long)
-    return SampleLosses(nats, zeros, zeros, zeros, torch.zeros(len(nats), 2))
+    features = torch.zeros(len(nats), 2)
+    return SampleLosses(nats, zeros, zeros, zeros, features, features)
 
 
 def by_sample(nats, forget):

@@ -15,6 +15,7 @@ from knowswap_mm.compat import version_of
 from knowswap_mm.datasets.seeding import seeded_cpu
 from knowswap_mm.engine.guard.look import Nats
 from knowswap_mm.errors import reason_of
+from knowswap_mm.models.samples import SampleLosses
 
 #: Bytes of images that a process keeps, so that it need not load them again for the next look.
 _KEPT = 1 << 28
@@ -72,13 +73,22 @@ class HeldOut:
             role: {(i, c): x for i, c, x in sorted(rows)} for role, rows in whole.items() if rows
         }
 
-    def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
-        rows = []
+    def samples(
+        self, swapper: Any, role: str, count: int
+    ) -> Iterator[tuple[list[int], SampleLosses]]:
+        """Numbers and samples of this process's share of the first ``count`` of a role, in batches.
+
+        To be called as :meth:`measure` does: in :func:`measuring`.
+        """
         for numbers, batch in self._batches(role, count):
             # Preprocessors pad maps and masks in place.
             data = dict(batch, data_samples=copy.deepcopy(batch['data_samples']))
             done = swapper.data_preprocessor(data, training=True)
-            losses = swapper.sample_losses(done['inputs'][role], done['data_samples'][role])
+            yield numbers, swapper.sample_losses(done['inputs'][role], done['data_samples'][role])
+
+    def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
+        rows = []
+        for numbers, losses in self.samples(swapper, role, count):
             rows += _means(losses.nats, losses.images, losses.labels, numbers)
         return rows
 

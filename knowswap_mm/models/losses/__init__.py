@@ -6,6 +6,7 @@ from knowswap_mm.models.losses.baselines import (
     GradientAscentLoss,
 )
 from knowswap_mm.models.losses.delete import DecoupledDistillationLoss
+from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
 from knowswap_mm.models.losses.objective import Objective, WeightedSumLoss
 from knowswap_mm.models.losses.swapping import SwappingLoss
 from knowswap_mm.models.losses.tilted import TiltedReweightingLoss
@@ -15,6 +16,7 @@ __all__ = [
     'DecoupledDistillationLoss',
     'DistillationForgettingLoss',
     'ElasticWeightLoss',
+    'FeatureMatchingLoss',
     'GradientAscentLoss',
     'Objective',
     'SwappingLoss',

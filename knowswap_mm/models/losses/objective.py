@@ -28,7 +28,13 @@ class Objective(nn.Module, metaclass=ABCMeta):
     """Turns the losses of the roles into the terms that are minimised.
 
     A subclass writes :meth:`forward`; the other methods are there for those that need them.
+
+    Attributes:
+        hook (str | None): Type of a hook without which the objective cannot work; the runner adds
+            it, unless the config has one of the type.
     """
+
+    hook: str | None = None
 
     def attach(self, model: nn.Module) -> None:
         """See the host once, after the adapters were injected."""
@@ -39,6 +45,29 @@ class Objective(nn.Module, metaclass=ABCMeta):
     def wants(self, phase: SwapPhase) -> Collection[str]:
         """Roles whose losses and features by sample the objective needs in a phase; none here."""
         return ()
+
+    def blocks_in(self, phase: SwapPhase) -> int:
+        """After how many of the last blocks of a backbone samples are to have features, too.
+
+        Only samples that are images have, see :class:`Depth`; nothing listens where none is asked.
+        """
+        return 0
+
+    def prepare(
+        self,
+        swapper: nn.Module,
+        inputs: Mapping[str, Tensor],
+        samples: Mapping[str, list[Any]],
+        phase: SwapPhase,
+    ) -> None:
+        """Look at a training batch before the model does, e.g. with a teacher.
+
+        Args:
+            swapper (nn.Module): The :class:`KnowledgeSwapper`.
+            inputs (Mapping[str, Tensor]): Its images by role, ``(N, C, H, W)``.
+            samples (Mapping[str, list]): Its samples by role.
+            phase (SwapPhase): Its phase.
+        """
 
     def refuse_host(self, host: str) -> ConfigError:
         """The error for a host, by the name of its class, whose samples no reader reads."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.samples.depth import Depth
 from knowswap_mm.models.samples.reader import (
     OneCallReader,
     SampleLosses,
@@ -25,6 +26,10 @@ class ClassifierReader(OneCallReader):
     labels or of several outputs are none of these.
     """
 
+    def __init__(self, loss: str, layer: str, sigmoid: bool, columns: int) -> None:
+        super().__init__(loss, layer, sigmoid, columns)
+        self._depths: dict[int, Depth | None] = {}
+
     @classmethod
     def of(cls, host: nn.Module, rows: ClassRows) -> ClassifierReader | None:
         """Looks for ``loss_module``, which is the head's, or the host's without a head."""
@@ -40,7 +45,15 @@ class ClassifierReader(OneCallReader):
         name = f'{part}.loss_module' if part else 'loss_module'
         return cls(name, layers[0], sigmoid, columns_of(host, layers[0]))
 
-    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
+    def depth(self, host: nn.Module, count: int) -> Depth | None:
+        """The last ``count`` blocks of the backbone that have adapters; None if none has."""
+        if count not in self._depths:
+            self._depths[count] = Depth.of(host, count)
+        return self._depths[count]
+
+    def samples_of(
+        self, logits: Tensor, target: Tensor, seen: Tensor, said: Tensor
+    ) -> SampleLosses:
         """Of images: logits ``(N, K)``, labels, and the input of the class layer."""
         labels = target.argmax(1) if target.numel() > len(logits) else target.flatten().long()
         return SampleLosses(
@@ -49,4 +62,5 @@ class ClassifierReader(OneCallReader):
             labels=labels,
             layers=torch.zeros_like(labels),
             features=seen.flatten(1),
+            logits=logits,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -50,8 +52,10 @@ class DenseReader(OneCallReader):
                 return cls(name, layers[0], sigmoid, head.ignore_index, columns)
         return None
 
-    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
-        """Of regions: logits ``(N, K, H, W)``, maps, and the input of the class layer."""
+    def samples_of(
+        self, logits: Tensor, target: Tensor, seen: Tensor, said: Tensor
+    ) -> SampleLosses:
+        """Of regions: logits ``(N, K, H, W)``, maps, input and output of the class layer."""
         maps = target.long()
         labelled = maps != self.ignored
         maps = maps.where(labelled, 0)
@@ -64,30 +68,34 @@ class DenseReader(OneCallReader):
         sums = _sums(region, nats, images * classes)
         present = (counts > 0).view(images, classes)
         image, label = present.nonzero().unbind(1)
+        features, means = _means((seen, said), maps, labelled, present)
         return SampleLosses(
             nats=(sums / counts.clamp(min=1)).view(images, classes)[image, label],
             images=image,
             labels=label,
             layers=torch.zeros_like(label),
-            features=_means(seen, maps, labelled, present),
+            features=features,
+            logits=means,
         )
 
 
-def _means(seen: Tensor, maps: Tensor, labelled: Tensor, present: Tensor) -> Tensor:
-    """Means of what the class layer saw over the regions of classes, at its resolution.
+def _means(
+    values: Sequence[Tensor], maps: Tensor, labelled: Tensor, present: Tensor
+) -> list[Tensor]:
+    """Means of what the class layer saw and said over the regions of classes, at its resolution.
 
     Each labelled pixel counts for the cell in which its centre lies, so that no region is lost.
 
     Args:
-        seen (Tensor): ``(N, D, h, w)``.
+        values (Sequence[Tensor]): Of one resolution, ``(N, D, h, w)`` each.
         maps (Tensor): Classes of pixels, ``(N, H, W)``.
         labelled (Tensor): Which of them count, bool, ``(N, H, W)``.
         present (Tensor): Which images have pixels of which class, bool, ``(N, K)``.
 
     Returns:
-        Tensor: ``(regions, D)``, float32, by image and class.
+        list[Tensor]: ``(regions, D)`` of each, float32, by image and class.
     """
-    (images, _, rows, columns), (height, width) = seen.shape, maps.shape[1:]
+    (images, _, rows, columns), (height, width) = values[0].shape, maps.shape[1:]
     row = (2 * torch.arange(height, device=maps.device) + 1) * rows // (2 * height)
     column = (2 * torch.arange(width, device=maps.device) + 1) * columns // (2 * width)
     cell = row[:, None] * columns + column
@@ -100,10 +108,10 @@ def _means(seen: Tensor, maps: Tensor, labelled: Tensor, present: Tensor) -> Ten
     shares = _sums(index.where(labelled, end).flatten(), torch.ones_like(maps.float()), end)
     shares = shares.view(images, places, cells)
     shares = shares / shares.sum(2, keepdim=True).clamp(min=1)
-    with torch.autocast(seen.device.type, enabled=False):
-        means = shares @ seen.float().flatten(2).transpose(1, 2)
+    with torch.autocast(maps.device.type, enabled=False):
+        means = [shares @ value.float().flatten(2).transpose(1, 2) for value in values]
     image, label = present.nonzero().unbind(1)
-    return means[image, place[image, label]]
+    return [mean[image, place[image, label]] for mean in means]
 
 
 def _sums(places: Tensor, values: Tensor, count: int) -> Tensor:

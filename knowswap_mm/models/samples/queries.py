@@ -110,9 +110,10 @@ class QueryReader(SampleReader):
             image, labels = image[order], pair.labels[order]
             # Denoising queries stand before the others.
             query = pair.queries[order] % pair.count + hidden.shape[1] - pair.count
-            nats = nats_of(logits[image, query], labels, self.sigmoid)
+            said = logits[image, query]
+            nats = nats_of(said, labels, self.sigmoid)
             layer = torch.full_like(image, number)
-            found.append((nats, image, labels, layer, hidden[image, query]))
+            found.append((nats, image, labels, layer, hidden[image, query], said))
         return SampleLosses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 

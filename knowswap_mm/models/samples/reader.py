@@ -7,7 +7,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.models.class_rows import ClassRows
 from knowswap_mm.registry import SAMPLE_READERS
+
+if TYPE_CHECKING:
+    from knowswap_mm.models.samples.depth import Depth
 
 #: Losses that are cross entropies of classes, in all three libraries, by class name.
 CLASS_LOSSES = ('CrossEntropyLoss', 'FocalLoss', 'LabelSmoothLoss', 'QualityFocalLoss')
@@ -43,6 +46,9 @@ class SampleLosses:
         layers (Tensor): Its decoder layer, ``(N,)``, int64; 0 where there is one.
         features (Tensor): What the class layer saw of it, ``(N, D)``, with graph; the mean over a
             region at the resolution of that layer.
+        logits (Tensor): What the class layer said of it, ``(N, K)``, with graph; likewise.
+        depth (tuple[Tensor, ...]): Its features after blocks of the backbone, ``(N, D)`` each, with
+            graph; none unless an objective asks, see :class:`Depth`.
     """
 
     nats: Tensor
@@ -50,6 +56,8 @@ class SampleLosses:
     labels: Tensor
     layers: Tensor
     features: Tensor
+    logits: Tensor
+    depth: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.nats)
@@ -63,11 +71,13 @@ class Calls:
 
     Attributes:
         made (list[tuple]): Positional arguments, keyword arguments and output of each call.
+        callers (list[nn.Module]): The module of each call.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self.modules = list(dict.fromkeys(modules))
         self.made: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+        self.callers: list[nn.Module] = []
 
     def __enter__(self) -> Calls:
         self._handles = [
@@ -81,6 +91,7 @@ class Calls:
 
     def _keep(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         self.made.append((args, kwargs, output))
+        self.callers.append(module)
 
 
 class SampleReader(metaclass=ABCMeta):
@@ -113,6 +124,13 @@ class SampleReader(metaclass=ABCMeta):
 
         It gives the function that reads the samples then. Neither losses nor gradients change.
         """
+
+    def depth(self, host: nn.Module, count: int) -> Depth | None:
+        """Where the last ``count`` blocks of a host are read; None where samples have none.
+
+        Only images have: those of a transformer's decoder have its layers instead.
+        """
+        return None
 
     def run(
         self, host: nn.Module, inputs: Tensor, samples: list[Any]
@@ -159,14 +177,17 @@ class OneCallReader(SampleReader):
             yield lambda: self._read(host, losses, layers)
 
     @abstractmethod
-    def samples_of(self, logits: Tensor, target: Tensor, seen: Tensor) -> SampleLosses:
-        """The samples, from what the loss gets and the input of the class layer."""
+    def samples_of(
+        self, logits: Tensor, target: Tensor, seen: Tensor, said: Tensor
+    ) -> SampleLosses:
+        """The samples, from what the loss gets, and the input and output of the class layer."""
 
     def _read(self, host: nn.Module, losses: Calls, layers: Calls) -> SampleLosses:
         if len(losses.made) != 1 or len(layers.made) != 1:
             raise unreadable(host, f'it calls its loss {len(losses.made)} times')
         (logits, target, *_), _, _ = losses.made[0]
-        return self.samples_of(logits, target, layers.made[0][0][0])
+        (seen, *_), _, said = layers.made[0]
+        return self.samples_of(logits, target, seen, said)
 
 
 def reader_of(host: nn.Module, rows: ClassRows) -> SampleReader | None:

@@ -68,7 +68,7 @@ def test_no_region_is_lost_at_any_resolution(size):
     maps[0, 7, 7], maps[0, 0, 0] = 1, 2
     labelled = maps != 2
     present = torch.tensor([[True, True, False]])
-    means = _means(seen, maps, labelled, present)
+    (means,) = _means([seen], maps, labelled, present)
     assert means.shape == (2, 2) and means.isfinite().all()
     row, column = (15 * n // 16 for n in size)
     torch.testing.assert_close(means[1], seen[0, :, row, column])

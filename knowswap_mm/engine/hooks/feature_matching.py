@@ -1,0 +1,186 @@
+"""The hook of deep forgetting: its probe on held-out samples, and the rows at the end."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from knowswap_mm.checks import check_flag, check_whole
+from knowswap_mm.compat import goes_on
+from knowswap_mm.datasets.seeding import derive_seed
+from knowswap_mm.distributed.process_group import of_rank_0
+from knowswap_mm.engine.guard.watch import HeldOut, measuring
+from knowswap_mm.engine.saved_weights import averages_of
+from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.models.deep_forgetting.few_shot import few_shot_accuracy
+from knowswap_mm.models.deep_forgetting.unseen_rows import reset_head
+from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
+from knowswap_mm.registry import HOOKS
+from knowswap_mm.roles import FORGET, LEARN, ROLES
+from knowswap_mm.schedule import SwapPhase
+
+_KEY = 'feature_matching'
+#: Images of a probe, at most, as a share of those that an iteration trains on: a probe has no
+#: backward pass, so that this is a tenth of the time.
+COST = 0.3
+
+
+@HOOKS.register_module()
+class FeatureMatchingHook(Hook):
+    """Steers :class:`FeatureMatchingLoss`, and resets rows where a phase that forgets ends.
+
+    Probes are few-shot accuracies (:func:`few_shot_accuracy`) on the features of held-out training
+    samples, which never train; validation and test data are not touched. What the first process
+    finds counts. Where too little is held out, the weight of the matching stays as it is given.
+
+    Args:
+        shots (int): Examples a class.
+        samples (int): Held-out samples of a role that are looked at, at most.
+        reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
+
+    Raises:
+        ConfigError: If a value cannot be used, or the objective does not ask for it.
+    """
+
+    #: After the guard, which may change how long a phase is; before checkpoints are written.
+    priority = 85
+
+    def __init__(self, shots: int = 5, samples: int = 64, reset_rows: bool = True) -> None:
+        key = 'custom_hooks.FeatureMatchingHook'
+        check_whole(f'{key}.shots', shots, 1, 5)
+        check_whole(f'{key}.samples', samples, 1, 64)
+        check_flag(f'{key}.reset_rows', reset_rows)
+        self.shots, self.samples, self.reset_rows = shots, samples, reset_rows
+        self.target: float | None = None
+        self._held: HeldOut | None = None
+        self._stored: dict[str, Any] | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Tell the objective what is forgotten, and measure the target where a run begins.
+
+        Raises:
+            CheckpointError: If a run is resumed inside a phase whose start nobody kept.
+            ConfigError: If the objective or the head policy does not fit.
+        """
+        objective, swapper = runner.swapper.swapping_loss, runner.swapper
+        if not isinstance(objective, FeatureMatchingLoss):
+            fix = "set model.loss = dict(type='knowswap_mm.FeatureMatchingLoss') or drop the hook"
+            problem = 'FeatureMatchingHook steers FeatureMatchingLoss'
+            raise ConfigError('model.loss.type', type(objective).__name__, problem, fix)
+        if self.reset_rows and swapper.head_policy != 'all':
+            fix = "set model.head.policy = 'all', or FeatureMatchingHook(reset_rows=False)"
+            problem = 'the rows of forgotten classes stay as they are, and name them'
+            raise ConfigError('model.head.policy', swapper.head_policy, problem, fix)
+        objective.forgotten = tuple(self._labels(runner, FORGET))
+        loader, schedule = runner.train_dataloader, runner.swap_schedule
+        self._held = HeldOut(loader, schedule.batch_size)
+        phase = schedule.phase_at(runner.iter)
+        if self._stored is not None:
+            objective.take_over(self._stored, next(swapper.parameters()).device)
+        elif FORGET in phase.roles and phase.begin < runner.iter < phase.end:
+            raise CheckpointError(
+                f'The checkpoint holds no state of FeatureMatchingLoss in {phase.name}. Fix: '
+                'resume from the checkpoint at the start of the phase.'
+            )
+        if runner.iter == 0:
+            self._find_target(runner)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Probe and steer; reset the rows after the last iteration of a phase."""
+        done, phase = runner.iter + 1, runner.swap_schedule.phase_at(runner.iter)
+        if FORGET not in phase.roles:
+            return
+        objective = runner.swapper.swapping_loss
+        if self.target is not None and (done - phase.begin) % self._interval(runner, phase) == 0:
+            found = self._probe(runner, FORGET)
+            if found is not None:
+                objective.steer(found, self.target)
+                runner.message_hub.update_scalar('train/forget/few_shot', found)
+        if self.reset_rows and done == phase.end:
+            self._reset(runner, phase)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put teacher, queues and weight into the checkpoint."""
+        if isinstance(checkpoint.get('swap'), dict):
+            state = runner.swapper.swapping_loss.to_dict()
+            checkpoint['swap'][_KEY] = dict(target=self.target, objective=state)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Take them over in a run that is resumed."""
+        stored = checkpoint.get('swap', {}).get(_KEY) if goes_on(runner) else None
+        if stored:
+            self.target, self._stored = stored['target'], dict(stored['objective'])
+
+    def _interval(self, runner: Any, phase: SwapPhase) -> int:
+        """Iterations between two probes: so many that those cost little."""
+        sizes = self._held.dataset.held_out_sizes
+        images = sum(min(sizes.get(role, 0), self.samples) for role in ROLES)
+        return max(runner.swapper.swapping_loss.every, ceil(images / (COST * phase.batch_size)))
+
+    @staticmethod
+    def _labels(runner: Any, role: str) -> list[int]:
+        classes = runner.train_dataloader.dataset.classes
+        return [classes.names.index(name) for name in classes.of(role)]
+
+    def _find_target(self, runner: Any) -> None:
+        """The given target, or the probe of classes that the host has not seen yet."""
+        given, now = runner.swapper.swapping_loss.target, self._probe(runner, FORGET)
+        found = given if given is not None else self._probe(runner, LEARN)
+        if now is None or found is None:
+            role = FORGET if now is None else LEARN
+            runner.logger.warning(
+                'The weight of the feature matching stays as it is: too few samples of the '
+                f'{role} role are held out to steer it by. Fix: hold out more (swap.holdout, and '
+                'no swap.guard=False)' + ('.' if now is None else ', or set model.loss.target.')
+            )
+            return
+        self.target = float(found)
+        told = 'is given' if given is not None else 'is what the learn classes have before the swap'
+        runner.logger.info(
+            f'{self.shots} examples a class bring {100 * now:.0f} % of the held-out forget samples '
+            f'back now; {100 * self.target:.0f} % are to be left, which {told}.'
+        )
+
+    def _probe(self, runner: Any, role: str) -> float | None:
+        """Few-shot accuracy on the classes of a role, in the present state of the model."""
+        (features, labels), asked = self._look(runner), self._labels(runner, role)
+        seed = derive_seed('few shots', runner.seed)
+        return of_rank_0(few_shot_accuracy(features, labels, asked, self.shots, seed=seed))
+
+    def _look(self, runner: Any) -> tuple[Tensor, Tensor]:
+        """Features and classes of the held-out samples of all roles, those of all processes."""
+        sizes = self._held.dataset.held_out_sizes
+        found: list[tuple[str, int, Tensor, Tensor]] = []
+        with measuring(runner.swapper), runner.optim_wrapper.optim_context(runner.model):
+            for role in ROLES:
+                count = min(sizes.get(role, 0), self.samples)
+                for number, samples in self._held.samples(runner.swapper, role, count):
+                    last = samples.layers == samples.layers.max() if len(samples) else slice(0)
+                    parts = samples.features[last].float().cpu(), samples.labels[last].cpu()
+                    found.append((role, number, *parts))
+        # In the order of the samples, whoever measured them.
+        rows = sorted(sum(all_gather_object(found), []), key=lambda row: row[:2])
+        empty = torch.zeros(0, 1), torch.zeros(0, dtype=torch.long)
+        features, labels = [r[2] for r in rows if len(r[3])], [r[3] for r in rows if len(r[3])]
+        return (torch.cat(features), torch.cat(labels)) if features else empty
+
+    def _reset(self, runner: Any, phase: SwapPhase) -> None:
+        swapper = runner.swapper
+        layouts = {tensor.name: tensor.layout for tensor in swapper.class_rows.tensors}
+        forgotten = self._labels(runner, FORGET)
+        seed = derive_seed('rows', runner.seed, phase.index)
+        classes = swapper.class_rows.total
+        reset_head(swapper.head_rows, layouts, classes, forgotten, seed)
+        for average in averages_of(runner.hooks):
+            copies = {f'host.{name}': name for name in swapper.head_rows}
+            named = dict(average.module.named_parameters())
+            rows = {name: named[full] for full, name in copies.items() if full in named}
+            reset_head(rows, layouts, classes, forgotten, seed)
+        runner.logger.info(f'The rows of {len(forgotten)} forgotten classes were reset.')

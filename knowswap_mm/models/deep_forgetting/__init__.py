@@ -1,0 +1,1 @@
+"""Features and answers of forgotten classes made like those of classes that were never seen."""

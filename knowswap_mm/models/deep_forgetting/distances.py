@@ -1,0 +1,97 @@
+"""How far answers and features are from others: pure functions of tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Kernels of the distance between features: ``exp(-g |u - v|^2 / 2)``, summed over ``g``.
+SHARPNESS = (2.0, 8.0, 32.0)
+
+
+def masked(logits: Tensor, columns: Tensor) -> Tensor:
+    """Logits that exclude some columns.
+
+    Args:
+        logits (Tensor): ``(N, K)``.
+        columns (Tensor): Numbers of the columns that are excluded, int64.
+
+    Returns:
+        Tensor: ``(N, K)``, float32, with minus infinity in them.
+    """
+    return logits.float().index_fill(1, columns, float('-inf'))
+
+
+def divergence(teacher: Tensor, student: Tensor, sigmoid: bool, temperature: float = 1.0) -> Tensor:
+    r"""Kullback-Leibler divergence of a student's answers from a teacher's, by sample.
+
+    .. math:: T^2 \, \mathrm{KL}(p_t^{1/T} \,\Vert\, p_s^{1/T})
+
+    Args:
+        teacher (Tensor): Logits, ``(N, K)``; minus infinity excludes a column.
+        student (Tensor): Logits, ``(N, K)``.
+        sigmoid (bool): Whether each column is a yes or no of its own; then it is summed over them.
+        temperature (float): :math:`T`.
+
+    Returns:
+        Tensor: ``(N,)``, in nats times the squared temperature.
+    """
+    teacher, student = teacher.float() / temperature, student.float() / temperature
+    if sigmoid:
+        target = teacher.sigmoid()
+        cross = F.binary_cross_entropy_with_logits(student, target, reduction='none')
+        entropy = F.binary_cross_entropy(target, target, reduction='none')
+        return temperature**2 * (cross - entropy).sum(1)
+    target = teacher.softmax(1)
+    found = F.kl_div(student.log_softmax(1), target, reduction='none')
+    return temperature**2 * found.sum(1)
+
+
+def kernel(left: Tensor, right: Tensor) -> Tensor:
+    """The kernel of two sets of unit vectors, ``(N, D)`` and ``(M, D)``: ``(N, M)``."""
+    squares = (2 - 2 * left @ right.T).clamp(min=0)
+    return sum(torch.exp(-g / 2 * squares) for g in SHARPNESS)
+
+
+def discrepancy(features: Tensor, shares: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    r"""Squared maximum mean discrepancy of classes from mixtures of other features.
+
+    .. math:: a^T K_{xx} a - 2 a^T K_{xq} w
+
+    for each class, with shares :math:`a` of the samples and weights :math:`w` of the others. The
+    third term, :math:`w^T K_{qq} w`, has no gradient and is left out (Gretton et al., "A Kernel
+    Two-Sample Test", 2012).
+
+    Args:
+        features (Tensor): Of all samples, ``(N, D)``; only their directions count.
+        shares (Tensor): Share of each sample in each class, ``(N, C)``; columns sum to 1 or 0.
+        others (Tensor): Directions of other samples, unit vectors, ``(M, D)``.
+        weights (Tensor): Share of each of them in the mixture for each class, ``(M, C)``.
+
+    Returns:
+        Tensor: ``(C,)``, zero for a class without samples.
+    """
+    unit = F.normalize(features.float(), dim=1)
+    within = (shares * (kernel(unit, unit) @ shares)).sum(0)
+    between = (shares * (kernel(unit, others) @ weights)).sum(0)
+    return within - 2 * between
+
+
+def mixture(labels: Tensor, wanted: Tensor) -> Tensor:
+    """Weights of entries with labels, so that each class has its wanted share.
+
+    Args:
+        labels (Tensor): Classes of the entries, -1 for none, ``(M,)``.
+        wanted (Tensor): Share of each column in each mixture, ``(C, K)``. What falls on columns
+            without an entry is shared by the others; if all does, all entries count alike.
+
+    Returns:
+        Tensor: ``(M, C)``; columns sum to 1, or to 0 without any entry.
+    """
+    there = (labels >= 0).to(wanted.dtype)
+    index = labels.clamp(min=0)
+    counts = wanted.new_zeros(wanted.shape[1]).index_add(0, index, there)
+    # A trace of all classes: the mixture is defined whatever the shares are.
+    weights = (wanted + 1e-6)[:, index] * there / counts[index].clamp(min=1)
+    return (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).T

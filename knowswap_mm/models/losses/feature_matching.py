@@ -1,0 +1,272 @@
+"""The objective that empties the features of forgotten classes, too ("deep forgetting")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowswap_mm.checks import check_number, check_whole
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.models.deep_forgetting.class_means import ClassMeans
+from knowswap_mm.models.deep_forgetting.distances import (
+    discrepancy,
+    divergence,
+    masked,
+    mixture,
+)
+from knowswap_mm.models.deep_forgetting.queue import FeatureQueue, gathered
+from knowswap_mm.models.frozen_state import FrozenState
+from knowswap_mm.models.losses.objective import WeightedSumLoss
+from knowswap_mm.models.samples import SampleLosses
+from knowswap_mm.registry import MODELS
+from knowswap_mm.roles import FORGET
+from knowswap_mm.schedule import SwapPhase
+
+#: Limits of the weight that is steered, as factors on the given one.
+LEAST, MOST = 0.01, 10.0
+#: A probe that is so far from its target, as a share, changes the weight by the factor e.
+STEP = 0.25
+
+
+@MODELS.register_module()
+class FeatureMatchingLoss(WeightedSumLoss):
+    r"""Gives forgotten classes the answers and the features of what the model keeps (issue 27).
+
+    In phases with forget data, which have ``bound='none'``; other phases are a plain weighted sum.
+
+    .. math::
+        w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \Big( D(\tilde p_t \Vert p_s)
+        + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \Big) + w_s S
+
+    The teacher :math:`p_t` is the model at the start of the phase. What a forgotten class
+    :math:`c` would be taken for, :math:`\pi_c`, are the shares of its samples that lie nearest to
+    the mean of each kept class in the teacher's features. The features of these samples are
+    matched with a mixture of those of kept samples with shares :math:`\pi_c`, from a queue
+    :math:`Q_l` for each place :math:`l` (see :func:`discrepancy`): of a classifier the last
+    ``blocks`` blocks and what the class layer sees, of a transformer's decoder each layer. The
+    answers :math:`\tilde p_t` are half :math:`\pi_c` and half what the sample itself lies nearest
+    to; of a head that can say that there is nothing (a row of no object, or sigmoids), they are the
+    teacher's when it cannot choose a forgotten class.
+
+    :math:`\lambda` is steered in both directions by :class:`FeatureMatchingHook`: a model that
+    never saw a class tells its images apart, too, and features that say less give the class away.
+
+    Args:
+        strength (float): :math:`\lambda` at the start of a phase, and a tenth of its maximum.
+        target (float | None): Share of held-out forget samples that five examples a class should
+            bring back; None takes that of the learn classes before the swap, which the host had
+            not seen then.
+        keep (float): :math:`\kappa`.
+        temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
+            too.
+        blocks (int): Blocks of a classifier's backbone whose features are matched, at most.
+        queue (int): Entries of a queue.
+        every (int): Iterations between two probes.
+        group_by (str): As for :class:`WeightedSumLoss`, like ``group_exclude``.
+
+    Raises:
+        ConfigError: If a value cannot be used.
+    """
+
+    hook = 'knowswap_mm.FeatureMatchingHook'
+
+    def __init__(
+        self,
+        strength: float = 2.0,
+        target: float | None = None,
+        keep: float = 1.0,
+        temperature: float = 2.0,
+        blocks: int = 4,
+        queue: int = 768,
+        every: int = 10,
+        group_by: str = 'block',
+        group_exclude: Sequence[str] = (),
+    ) -> None:
+        super().__init__(group_by, group_exclude)
+        key = 'model.loss'
+        check_number(f'{key}.strength', strength, '> 0', 2.0)
+        if target is not None:
+            check_number(f'{key}.target', target, 'in [0, 1]', 'use None, or a share, e.g. 0.6')
+        check_number(f'{key}.keep', keep, '>= 0', 1.0)
+        check_number(f'{key}.temperature', temperature, '> 0', 2.0)
+        for name, value, least in (('blocks', blocks, 0), ('queue', queue, 1), ('every', every, 1)):
+            check_whole(f'{key}.{name}', value, least, dict(blocks=4, queue=768, every=10)[name])
+        self.strength, self.target = float(strength), target
+        self.keep, self.temperature = keep, temperature
+        self.blocks, self.queue, self.every = blocks, queue, every
+        #: Labels of the forgotten classes; the hook tells them.
+        self.forgotten: tuple[int, ...] | None = None
+        self.begin(None)
+
+    def begin(self, phase: SwapPhase | None) -> None:
+        """Begin a phase, in which nothing was seen yet."""
+        self.phase: int | None = None if phase is None else phase.index
+        self.weight = self.strength
+        self.teacher: FrozenState | None = None
+        self.queues: list[FeatureQueue] = []
+        self.means: list[ClassMeans] = []
+        self._taught: dict[str, SampleLosses] = {}
+
+    def steer(self, found: float, target: float) -> None:
+        """Change the weight of the matching after a probe found a share and not the target."""
+        factor = torch.exp(torch.tensor((found - target) / STEP, dtype=torch.float64)).item()
+        limits = LEAST * self.strength, MOST * self.strength
+        self.weight = min(max(self.weight * factor, limits[0]), limits[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a resumed run must know, for a checkpoint."""
+        teacher = None if self.teacher is None else self.teacher.to_dict()
+        queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
+        kept = dict(teacher=teacher, queues=queues, means=means)
+        return dict(phase=self.phase, weight=self.weight, **kept)
+
+    def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from what :meth:`to_dict` gave."""
+        self.phase, self.weight = data['phase'], float(data['weight'])
+        self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
+        self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
+        self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
+
+    def wants(self, phase: SwapPhase) -> Collection[str]:
+        """All samples of a phase that forgets."""
+        return phase.roles if FORGET in phase.roles else ()
+
+    def blocks_in(self, phase: SwapPhase) -> int:
+        """The same of the blocks."""
+        return self.blocks if FORGET in phase.roles else 0
+
+    def prepare(
+        self,
+        swapper: nn.Module,
+        inputs: Mapping[str, Tensor],
+        samples: Mapping[str, list[Any]],
+        phase: SwapPhase,
+    ) -> None:
+        """Let the teacher look at the batch; at the start of a phase it is the present model.
+
+        Raises:
+            ConfigError: If nobody said which classes are forgotten.
+        """
+        if FORGET not in phase.roles:
+            return
+        if self.forgotten is None:
+            fix = f"add dict(type='{self.hook}') to custom_hooks"
+            raise ConfigError('custom_hooks', None, 'nobody said what is forgotten', fix)
+        if self.phase != phase.index:
+            self.begin(phase)
+        if self.teacher is None:
+            self.teacher = FrozenState.of(swapper)
+        self._taught = {
+            role: self.teacher.samples(swapper, images, samples[role], self.blocks)
+            for role, images in inputs.items()
+        }
+        fresh, classes = not self.queues, swapper.class_rows.total
+        for role in self._taught:
+            if role != FORGET:
+                self._learn_means(self._taught[role], classes)
+                if fresh:
+                    self._remember(self._taught[role])
+
+    def measure(
+        self,
+        swapper: nn.Module,
+        role: str,
+        inputs: Tensor,
+        samples: list[Any],
+        phase: SwapPhase,
+        found: SampleLosses | None = None,
+    ) -> dict[str, Tensor]:
+        """The distances to the teacher, and for forget data that to the queue."""
+        if found is None:
+            return {}
+        taught, sigmoid = self._taught.pop(role), swapper.samples.sigmoid
+        with torch.autocast(found.logits.device.type, enabled=False):
+            if role != FORGET:
+                each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
+                self._remember(found)
+                return dict(answers=each.sum() / max(len(found), 1))
+            nothing = sigmoid or found.logits.shape[1] > swapper.class_rows.total
+            return self._forget(taught, found, sigmoid, nothing)
+
+    def _forget(
+        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool, nothing: bool
+    ) -> dict[str, Tensor]:
+        classes = torch.tensor(self.forgotten, device=found.labels.device)
+        members = (found.labels[:, None] == classes).float()
+        distances, nearest = [], torch.zeros_like(found.logits, dtype=torch.float32)
+        seen, shown = (places(each, len(self.queues)) for each in (taught, found))
+        for means, (rows, features) in zip(self.means, seen, strict=True):
+            nearest[rows, : len(means.counts)] += means.nearest(features, classes)
+        nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
+        for queue, (rows, features) in zip(self.queues, shown, strict=True):
+            shares = members[rows] / members[rows].sum(0).clamp(min=1)
+            weights = mixture(queue.labels, shares.T @ nearest[rows])
+            there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
+            each = discrepancy(features, shares, queue.features, weights)
+            distances.append((each * there).sum() / there.sum().clamp(min=1))
+        target = masked(taught.logits, classes)
+        if not nothing:
+            shares = members / members.sum(0).clamp(min=1)
+            both = (nearest + members @ (shares.T @ nearest)) / 2
+            target = both.clamp(min=1e-6).log().index_fill(1, classes, float('-inf'))
+        elif not sigmoid:  # softening yes and no would raise all small probabilities
+            target = target / self.temperature
+        answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
+        return dict(answers=answers, features=sum(distances) / max(len(distances), 1))
+
+    def _learn_means(self, taught: SampleLosses, classes: int) -> None:
+        for number, (rows, features) in enumerate(agreed_places(taught)):
+            if number == len(self.means):
+                self.means.append(ClassMeans(classes, features.shape[1], features.device))
+            self.means[number].add(features, taught.labels[rows])
+
+    def _remember(self, found: SampleLosses) -> None:
+        for number, (rows, features) in enumerate(agreed_places(found)):
+            if number == len(self.queues):
+                width = features.shape[1]
+                self.queues.append(FeatureQueue(self.queue, width, features.device))
+            self.queues[number].push(features, found.labels[rows])
+
+    def role_terms(
+        self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The weighted terms; what was measured is logged, too."""
+        if not measured:
+            return super().role_terms(role, loss, phase, measured)
+        weight, answers = phase.weights[role], measured['answers']
+        terms = {f'{role}/answers': answers.detach()}
+        if role != FORGET:
+            terms[f'loss_{role}'] = weight * loss
+            terms[f'loss_{role}_answers'] = weight * self.keep * answers
+            return terms
+        features = measured['features']
+        # Zero, with a path to all that the host's loss hangs on, for DDP; NaN if it is not finite.
+        terms['loss_forget'] = weight * (answers + loss * 0)
+        terms['loss_forget_features'] = weight * self.weight * features
+        terms['forget/features'] = features.detach()
+        terms['forget/strength'] = answers.new_tensor(self.weight).detach()
+        return terms
+
+
+def agreed_places(found: SampleLosses) -> list[tuple[Tensor, Tensor]]:
+    """The :func:`places` of a batch, as many in all processes, of which some may have no sample."""
+    if found.depth:
+        return places(found, 0)
+    own = torch.tensor([int(found.layers.max()) + 1 if len(found) else 0])
+    return places(found, max(int(each) for each in gathered(own)))
+
+
+def places(found: SampleLosses, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Which samples have features at each of ``count`` places, ``(n,)``, and these, ``(n, D)``.
+
+    After the blocks of a classifier and at its class layer all have; those of a decoder have them
+    at their own layer.
+    """
+    if found.depth:
+        rows = torch.arange(len(found), device=found.labels.device)
+        return [(rows, each) for each in (*found.depth, found.features)]
+    layers = [(found.layers == number).nonzero().flatten() for number in range(count)]
+    return [(each, found.features[each]) for each in layers]

@@ -1,0 +1,222 @@
+"""Deep forgetting on tiny hosts of each kind: its terms, its gradients, what it leaves alone."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, kl_div, normalize
+
+from knowswap_mm.compat import has_hooks
+from knowswap_mm.models import FeatureMatchingLoss, WeightedSumLoss
+from knowswap_mm.models.deep_forgetting.distances import SHARPNESS
+from knowswap_mm.models.losses.feature_matching import places
+from tests.helpers.sample_hosts import batch_for, build
+from tests.helpers.tiny_hosts import snapshot
+
+HOSTS = ['vit', 'upernet', 'dino', 'mask2former']
+
+
+def ready(name, forgotten=None, **settings):
+    """A swapper with the objective, in a forget phase without a bound, and a batch for it."""
+    loss = dict(type='knowswap_mm.FeatureMatchingLoss') | settings
+    swapper = build(name, head=dict(old_classes=4, policy='all'))
+    swapper.swapping_loss = FeatureMatchingLoss(**{k: v for k, v in loss.items() if k != 'type'})
+    swapper.swapping_loss.attach(swapper.host)
+    object.__setattr__(swapper.schedule.phases[0], 'bound', float('inf'))
+    data = batch_for(name, swapper)
+    if forgotten is None:
+        labels = swapper.sample_losses(data[0]['forget'], data[1]['forget']).labels
+        forgotten = sorted(set(labels.tolist()))
+    swapper.swapping_loss.forgotten = tuple(forgotten)
+    return swapper, data
+
+
+def labelled(data):
+    """The batch of a classifier in which 1 and 3 are forgotten, and 0 and 2 retained."""
+    for role, labels in dict(forget=(1, 3, 3, 1), retain=(0, 2, 2, 2)).items():
+        for sample, label in zip(data[1][role], labels, strict=True):
+            sample.set_gt_label(label)
+    return data
+
+
+def terms_of(swapper, data):
+    inputs, samples = data
+    torch.manual_seed(0)
+    return swapper(dict(inputs), copy.deepcopy(samples), mode='loss')
+
+
+@pytest.mark.parametrize('name', HOSTS)
+def test_a_step_has_finite_terms_and_gradients_and_leaves_nothing(name):
+    swapper, data = ready(name)
+    swapper.check(swapper.schedule)
+    before = snapshot(swapper)
+    terms = terms_of(swapper, data)
+    assert {'loss_forget', 'loss_forget_features', 'loss_retain', 'loss_retain_answers'} <= {*terms}
+    assert all(torch.as_tensor(value).isfinite().all() for value in terms.values())
+    swapper.parse_losses(terms)[0].backward()
+    trained = {n: p for n, p in swapper.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.values())
+    assert not any(map(has_hooks, swapper.modules()))
+    after = snapshot(swapper)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize('name', HOSTS)
+def test_the_features_of_forgotten_samples_move(name):
+    """The matching alone has a gradient for the adapters."""
+    swapper, data = ready(name)
+    terms_of(swapper, data)['loss_forget_features'].backward()
+    gradients = [p.grad for n, p in swapper.named_parameters() if '.lora_B.' in n]
+    assert any(each is not None and each.any() for each in gradients)
+
+
+def k(left, right):
+    return sum(torch.exp(-g / 2 * torch.cdist(left, right) ** 2) for g in SHARPNESS)
+
+
+def test_terms_of_a_classifier_by_hand():
+    swapper, data = ready('vit', forgotten=(1, 3), strength=4.0, keep=0.5)
+    swapper.eval()  # nothing is dropped: the student of the first step is the teacher
+    inputs, samples = labelled(data)
+    terms = terms_of(swapper, data)
+    assert float(terms['retain/answers']) == pytest.approx(0, abs=1e-5)
+    with torch.no_grad():
+        forget = swapper.sample_losses(inputs['forget'], samples['forget'], 4)
+        retain = swapper.sample_losses(inputs['retain'], samples['retain'], 4)
+    pairs = list(
+        zip((*forget.depth, forget.features), (*retain.depth, retain.features), strict=True)
+    )
+    pairs = [tuple(normalize(each, dim=1) for each in pair) for pair in pairs]
+    # Of the kept classes 0 and 2 were seen; the nearer mean has a sample's vote at each place.
+    nearest = torch.zeros_like(forget.logits)
+    for x, q in pairs:
+        means = {c: normalize(q[retain.labels == c].mean(0), dim=0) for c in (0, 2)}
+        for row, each in enumerate(x):
+            nearest[row, max(means, key=lambda c: float(each @ means[c]))] += 1 / len(pairs)
+    pi = {c: nearest[forget.labels == c].mean(0) for c in (1, 3)}
+    target = torch.stack(
+        [(n + pi[int(c)]) / 2 for n, c in zip(nearest, forget.labels, strict=True)]
+    )
+    expected = kl_div(forget.logits.log_softmax(1), target, reduction='batchmean')
+    assert float(terms['forget/answers']) == pytest.approx(float(expected), abs=1e-3)
+    distances = []
+    for x, q in pairs:
+        for label in (1, 3):
+            own = x[forget.labels == label]
+            # Retained samples are pushed before and after; each class counts by its share.
+            counts = retain.labels.bincount(minlength=len(pi[label]))
+            w = ((pi[label] + 1e-6) / counts.clamp(min=1))[retain.labels]
+            w = w / w.sum()
+            distances.append(float(k(own, own).mean() - 2 * (k(own, q).mean(0) * w).sum()))
+    mean = sum(distances) / len(distances)
+    assert float(terms['forget/features']) == pytest.approx(mean, rel=1e-3, abs=1e-4)
+    weight = swapper.schedule.phases[0].weights['forget']
+    value = weight * 4.0 * float(terms['forget/features'])
+    assert float(terms['loss_forget_features'].detach()) == pytest.approx(value, rel=1e-5)
+    ce = cross_entropy(retain.logits, retain.labels)
+    assert float(terms['loss_retain'].detach()) == pytest.approx(float(ce), rel=1e-4)
+
+
+def test_training_empties_answers_and_features_and_keeps_the_rest():
+    swapper, data = ready('vit', forgotten=(1, 3))
+    swapper.eval()
+    inputs, samples = labelled(data)
+
+    def nats(role):
+        with torch.no_grad():
+            return float(swapper.sample_losses(inputs[role], samples[role]).nats.mean())
+
+    before, first = {role: nats(role) for role in inputs}, None
+    optimizer = torch.optim.AdamW([p for p in swapper.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(30):
+        terms = terms_of(swapper, data)
+        last = float(terms['forget/features'])
+        first = last if first is None else first
+        optimizer.zero_grad()
+        swapper.parse_losses(terms)[0].backward()
+        optimizer.step()
+    assert last < first - 0.1
+    assert nats('forget') > before['forget'] and nats('retain') < before['retain']
+
+
+@pytest.mark.parametrize('name', ['vit', 'dino'])
+def test_other_phases_are_a_plain_sum(name):
+    """Bit by bit, and nothing is asked for."""
+    swapper, (inputs, samples) = ready(name)
+    only = dict(retain=inputs['retain']), dict(retain=samples['retain'])
+    phase = swapper.schedule.phases[0]
+    object.__setattr__(phase, 'split', dict(retain=2))
+    found = terms_of(swapper, only)
+    assert swapper.swapping_loss.teacher is None and swapper.swapping_loss.queues == []
+    swapper.swapping_loss = WeightedSumLoss()
+    wanted = terms_of(swapper, only)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize('name', ['dino', 'mask2former', 'upernet'])
+def test_a_batch_without_an_object_costs_nothing(name):
+    swapper, _ = ready(name)
+    empty = batch_for(name, swapper, (0, 0, 2, 4))
+    for _ in range(2):  # before and after anything is in the queues
+        terms = terms_of(swapper, empty)
+        assert not terms['loss_forget_features'].any() and not terms['forget/answers'].any()
+        swapper.parse_losses(terms)[0].backward()
+    without_any = batch_for(name, swapper, (0, 0, 0, 0))
+    terms = terms_of(swapper, without_any)
+    assert all(torch.as_tensor(value).isfinite().all() for value in terms.values())
+
+
+@pytest.mark.parametrize('name', ['vit', 'dino'])
+def test_in_bfloat16(name):
+    swapper, data = ready(name)
+    swapper.fused.fp32_losses = name == 'dino'
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        terms = terms_of(swapper, data)
+    assert terms['forget/features'].dtype == torch.float32
+    assert all(torch.as_tensor(value).isfinite().all() for value in terms.values())
+
+
+def test_a_stored_state_goes_on_alike():
+    swapper, data = ready('vit')
+    optimizer = torch.optim.SGD([p for p in swapper.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(2):
+        swapper.parse_losses(terms_of(swapper, data))[0].backward()
+        optimizer.step()
+    swapper.swapping_loss.steer(0.9, 0.5)
+    twin = copy.deepcopy(swapper)
+    state = copy.deepcopy(swapper.swapping_loss.to_dict())
+    twin.swapping_loss.begin(None)
+    twin.swapping_loss.take_over(state, torch.device('cpu'))
+    found, wanted = terms_of(twin, data), terms_of(swapper, data)
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_steering_goes_both_ways_within_limits():
+    loss = FeatureMatchingLoss(strength=10.0)
+    loss.steer(0.5, 0.75)
+    assert loss.weight == pytest.approx(10 / 2.718281828, rel=1e-6)
+    loss.steer(0.75, 0.5)
+    assert loss.weight == pytest.approx(10)
+    for _ in range(9):
+        loss.steer(1.0, 0.0)
+    assert loss.weight == 100.0
+    for _ in range(9):
+        loss.steer(0.0, 1.0)
+    assert loss.weight == pytest.approx(0.1)
+
+
+def test_places_of_a_decoder_are_its_layers():
+    swapper, (inputs, samples) = ready('dino')
+    found = swapper.sample_losses(inputs['forget'], samples['forget'])
+    layers = places(found, 2)
+    for number, (rows, features) in enumerate(layers):
+        assert (found.layers[rows] == number).all() and len(rows) == len(found) // 2
+        assert torch.equal(features, found.features[rows])
+
+
+def test_nobody_said_what_is_forgotten(raises_config_error):
+    swapper, data = ready('vit')
+    swapper.swapping_loss.forgotten = None
+    with raises_config_error('custom_hooks', None, 'FeatureMatchingHook'):
+        terms_of(swapper, data)
