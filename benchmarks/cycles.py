@@ -194,15 +194,16 @@ def risen(first: dict, last: dict) -> list[str]:
 
 def text_of(audits: list[dict]) -> str:
     """The table, and a line a swap."""
-    attacks = [finding['attack'] for finding in audits[0]['audit']['findings']]
+    found = [finding for each in audits for finding in each['audit']['findings']]
+    attacks = list(dict.fromkeys(finding['attack'] for finding in found))
     rows, lines = [], []
     for number in dict.fromkeys(each['swap'] for each in audits):
         own = [each for each in audits if each['swap'] == number]
         pages, names = [each['audit'] for each in own], ', '.join(own[0]['forgotten'])
         rows += [[names, f'{cells[0]} {number}' if i == 0 else cells[0], *cells[1:]]
-                 for i, cells in enumerate(ends(pages))]  # fmt: skip
+                 for i, cells in enumerate(ends(pages, attacks))]  # fmt: skip
         for each in own:
-            rows.append([names, *rows_of(f'after swap {each["state"]}', [each['audit']])])
+            rows.append([names, *rows_of(f'after swap {each["state"]}', [each['audit']], attacks)])
         if len(own) > 1:
             changes = '; '.join(risen(pages[0], pages[-1])) or 'nothing is surely more'
             lines.append(f'- {names}, swap {number} to {own[-1]["state"]}: {changes}.')

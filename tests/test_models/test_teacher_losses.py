@@ -49,7 +49,8 @@ def taught_swapper(name, known=TOTAL, bounds=('none',), **settings):
 def seen(labels):
     """What a reader of samples tells of labels."""
     zeros = torch.zeros(len(labels))
-    return SampleLosses(zeros, zeros.long(), torch.tensor(labels), zeros.long(), zeros[:, None])
+    numbers, rows = zeros.long(), zeros[:, None]
+    return SampleLosses(zeros, numbers, torch.tensor(labels), numbers, rows, logits=rows)
 
 
 def test_masked_target_by_hand():

@@ -98,7 +98,7 @@ def whole(guarded, tmp_path_factory):
 def _restless(guarded):
     def make(folder):
         return guarded(
-            folder, [forget(iters=15)], lr=0.4, dropout=0.1, default_hooks__checkpoint__interval=1
+            folder, [forget(iters=15)], lr=4.0, dropout=0.1, default_hooks__checkpoint__interval=1
         )
 
     return make
