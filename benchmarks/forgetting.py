@@ -179,7 +179,7 @@ def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for key in ('relearning', 'prototype_relearning'):
         ratios = [row[key] for row in rows]
         if None in ratios:
-            found.append(f'{key}: not all got there')
+            found.append(f'{key}: not measured, or a limit of steps was reached')
         elif not STEPS[0] <= _geometric(ratios) <= STEPS[1]:
             found.append(f'{key}: {_geometric(ratios):.2f} times the steps')
     far = [row['total_variation'] for row in rows if row['total_variation'] is not None]
