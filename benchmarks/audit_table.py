@@ -180,6 +180,11 @@ def rows_of(name: str, pages: list[dict | None], attacks: list[str]) -> list[str
     return [*cells, spread(drifts) if drifts else '-']
 
 
+def attacks_of(pages: list[dict]) -> list[str]:
+    """All attacks of some audits, in their order."""
+    return list(dict.fromkeys(each['attack'] for page in pages for each in page['findings']))
+
+
 def ends(pages: list[dict], attacks: list[str]) -> list[list[str]]:
     """The model before the swap, and the floors of the first run that has them."""
     rows = []
@@ -212,7 +217,7 @@ def main() -> None:
     done = [page for page in pages if page is not None]
     if not done:
         sys.exit(f'No audit succeeded: {problems}')
-    attacks = list(dict.fromkeys(each['attack'] for page in done for each in page['findings']))
+    attacks = attacks_of(done)
     header = ['run', *attacks, 'retained answers']
     rows = ends(done, attacks)
     named = list(zip((state['name'] for state in states), pages, strict=True))

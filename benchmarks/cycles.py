@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import torch
-from audit_table import ends, mean_steps, rows_of
+from audit_table import attacks_of, ends, mean_steps, rows_of
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
@@ -194,8 +194,7 @@ def risen(first: dict, last: dict) -> list[str]:
 
 def text_of(audits: list[dict]) -> str:
     """The table, and a line a swap."""
-    found = [finding for each in audits for finding in each['audit']['findings']]
-    attacks = list(dict.fromkeys(finding['attack'] for finding in found))
+    attacks = attacks_of([each['audit'] for each in audits])
     rows, lines = [], []
     for number in dict.fromkeys(each['swap'] for each in audits):
         own = [each for each in audits if each['swap'] == number]

@@ -116,7 +116,7 @@ def rows_of(name: str, folder: Path, reference: str) -> list[dict[str, Any]]:
         if audit is None or each['name'] == reference:
             continue
         results = results_of(runs[key])
-        ends = [_by_role(results, state) for state in (START, list(results.states)[-1])]
+        ends = [results.by_role(state) for state in (START, list(results.states)[-1])]
         rows.append(
             dict(
                 benchmark=name, objective=each['name'], seed=each['seed'],
@@ -234,11 +234,6 @@ def _geometric(steps: Sequence[float]) -> float:
 def _mean(values: Sequence[float | None], form: str = '+.1f') -> str:
     known = [value for value in values if value is not None]
     return format(statistics.mean(known), form) if known else '-'
-
-
-def _by_role(results: Any, state: str) -> dict[str, float | None]:
-    values = {role: results.value(state, role) for role in ROLES}
-    return {role: None if value is None else round(value, 2) for role, value in values.items()}
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ from knowswap_mm.engine.config import open_config, override
 from knowswap_mm.errors import SwapError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
-from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.files import RECORD_FILE, RESULTS_FILE
 from knowswap_mm.runs.results import START, SwapResults
 from knowswap_mm.workflows.compare import CONFIGS, Run, train
@@ -93,7 +92,7 @@ def finished(name: str, kind: str, seed: int, args: argparse.Namespace) -> dict[
     if not state.is_file() or not read_json(state)['finished']:
         return None
     results = SwapResults.read(folder / RESULTS_FILE)
-    states = {state: _roles(results, state) for state in results.states}
+    states = {state: results.by_role(state) for state in results.states}
     iters = list(results.states.values())[-1]['iteration']
     return dict(
         start=states[START],
@@ -103,8 +102,3 @@ def finished(name: str, kind: str, seed: int, args: argparse.Namespace) -> dict[
         images=iters * read_json(folder / RECORD_FILE)['total_batch'],
         seconds=round(read_json(state)['seconds']),
     )
-
-
-def _roles(results: SwapResults, state: str) -> dict[str, float | None]:
-    values = {role: results.value(state, role) for role in ROLES}
-    return {role: None if value is None else round(value, 2) for role, value in values.items()}

@@ -73,18 +73,25 @@ class FrozenState:
                 model.host.extract_feat = lent
 
     def samples(
-        self, swapper: nn.Module, inputs: Tensor, samples: list[Any], blocks: int = 0
-    ) -> SampleLosses:
-        """What the model said of a role's batch at that moment.
+        self,
+        swapper: nn.Module,
+        inputs: Mapping[str, Tensor],
+        samples: Mapping[str, list[Any]],
+        blocks: int = 0,
+    ) -> dict[str, SampleLosses]:
+        """What the model said of a batch at that moment, by role.
 
         Args:
             swapper (nn.Module): The :class:`KnowledgeSwapper`.
-            inputs (Tensor): Preprocessed images, ``(N, C, H, W)``.
-            samples (list): Their samples.
+            inputs (Mapping[str, Tensor]): Preprocessed images by role, ``(N, C, H, W)``.
+            samples (Mapping[str, list]): Their samples.
             blocks (int): As for :meth:`RoleModel.sample_losses`.
 
         Returns:
-            SampleLosses: In the order of the present model's samples of the batch; without graph.
+            dict[str, SampleLosses]: In the order of the present model's samples; without graph.
         """
         with self.in_model(swapper):
-            return swapper.sample_losses(inputs, samples, blocks)
+            return {
+                role: swapper.sample_losses(images, samples[role], blocks)
+                for role, images in inputs.items()
+            }

@@ -110,6 +110,11 @@ class SwapResults:
             parts.append(max(value, 0.0))
         return None if state == START else h_mean(parts)
 
+    def by_role(self, state: str) -> dict[str, float | None]:
+        """Primary metric of each role in percent, to two digits."""
+        values = {role: self.value(state, role) for role in ROLES}
+        return {role: None if value is None else round(value, 2) for role, value in values.items()}
+
     def percents(self, state: str) -> list[float | None]:
         """Primary metric of each role, and the H-mean (none at the start), in percent."""
         return [*(self.value(state, role) for role in ROLES), self.h_mean(state)]

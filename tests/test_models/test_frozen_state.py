@@ -13,7 +13,7 @@ HOSTS = ['vit', 'upernet', 'dino', 'mask2former']
 def samples_of(swapper, name, state=None):
     inputs, samples = batch_for(name, swapper)
     if state is not None:
-        return state.samples(swapper, inputs['retain'], samples['retain'])
+        return state.samples(swapper, dict(retain=inputs['retain']), samples)['retain']
     swapper.eval()
     with torch.no_grad():
         return swapper.sample_losses(inputs['retain'], samples['retain'])
@@ -62,7 +62,7 @@ def test_a_graph_of_the_present_model_stays_whole():
         with swapper.fused.given(swapper.host, features['retain']):
             found = swapper.samples.run(swapper.host, inputs['retain'], samples['retain'])[1]
             if look:
-                taught = state.samples(swapper, inputs['forget'], samples['forget'])
+                taught = state.samples(swapper, dict(forget=inputs['forget']), samples)['forget']
                 assert not torch.equal(taught.features, found.features)
             found = swapper.samples.run(swapper.host, inputs['retain'], samples['retain'])[1]
         found.nats.sum().backward()
@@ -100,7 +100,7 @@ def test_compiled_blocks():
         swapper.sample_losses(inputs['retain'], samples['retain'])
         state = FrozenState.of(swapper)
         randomise_adapters(swapper)
-        taught = state.samples(swapper, inputs['retain'], samples['retain'], 2)
+        taught = state.samples(swapper, dict(retain=inputs['retain']), samples, 2)['retain']
         now = swapper.sample_losses(inputs['retain'], samples['retain'], 2)
         assert not torch.allclose(taught.nats, now.nats)
         found += [(taught.nats, *taught.depth, now.nats.detach())]

@@ -99,7 +99,7 @@ class FeatureMatchingHook(Hook):
             return
         objective = runner.swapper.swapping_loss
         if self.target is not None and (done - phase.begin) % self._interval(runner, phase) == 0:
-            found = self._probe(runner, FORGET)
+            found = self._probe(runner, FORGET, self._look(runner))
             if found is not None:
                 objective.steer(found, self.target)
                 runner.message_hub.update_scalar('train/forget/few_shot', found)
@@ -131,8 +131,9 @@ class FeatureMatchingHook(Hook):
 
     def _find_target(self, runner: Any) -> None:
         """The given target, or the probe of classes that the host has not seen yet."""
-        given, now = runner.swapper.swapping_loss.target, self._probe(runner, FORGET)
-        found = given if given is not None else self._probe(runner, LEARN)
+        given, seen = runner.swapper.swapping_loss.target, self._look(runner)
+        now = self._probe(runner, FORGET, seen)
+        found = given if given is not None else self._probe(runner, LEARN, seen)
         if now is None or found is None:
             role = FORGET if now is None else LEARN
             runner.logger.warning(
@@ -148,9 +149,9 @@ class FeatureMatchingHook(Hook):
             f'back now; {100 * self.target:.0f} % are to be left, which {told}.'
         )
 
-    def _probe(self, runner: Any, role: str) -> float | None:
-        """Few-shot accuracy on the classes of a role, in the present state of the model."""
-        (features, labels), asked = self._look(runner), self._labels(runner, role)
+    def _probe(self, runner: Any, role: str, seen: tuple[Tensor, Tensor]) -> float | None:
+        """Few-shot accuracy on the classes of a role, of what a look has seen."""
+        (features, labels), asked = seen, self._labels(runner, role)
         seed = derive_seed('few shots', runner.seed)
         return of_rank_0(few_shot_accuracy(features, labels, asked, self.shots, seed=seed))
 

@@ -159,10 +159,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
             self.begin(phase)
         if self.teacher is None:
             self.teacher = FrozenState.of(swapper)
-        self._taught = {
-            role: self.teacher.samples(swapper, images, samples[role], self.blocks)
-            for role, images in inputs.items()
-        }
+        self._taught = self.teacher.samples(swapper, inputs, samples, self.blocks)
         fresh, classes = not self.queues, swapper.class_rows.total
         for role in self._taught:
             if role != FORGET:
