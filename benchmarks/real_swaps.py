@@ -29,11 +29,12 @@ from real.data import missing, prepare
 from real.hosts import measured, train_host, weights_of
 from real.plan import AUTO, OFFICIAL, RECIPES, REFERENCES, SWAPS
 from real.runs import run_reference, run_swap
-from real.table import host_table, rows_of, short_table, table
+from real.table import host_table, rows_of, short_table, table, with_earlier
 
 from knowswap_mm.cli.options import OptionAction
 from knowswap_mm.errors import SwapError
 from knowswap_mm.io.files import write_json, write_text
+from knowswap_mm.io.text_files import read_json
 from knowswap_mm.workflows.processes import RunFailed, stop_all
 
 STAGES = ('host', 'swap', 'references', 'report')
@@ -110,11 +111,13 @@ def run_all(jobs: list[Job], processes: int) -> list[str]:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Writes the rows and prints the tables."""
-    rows = rows_of(args)
+    """Writes the rows, beside those of runs that are not in this folder, and prints the tables."""
     out = args.out or Path(__file__).parent / 'results' / 'real_swaps.json'
+    earlier = read_json(out) if out.is_file() else dict(rows=[], hosts={})
+    rows = with_earlier(rows_of(args), earlier['rows'])
     hosts = [name for name in dict.fromkeys(swap.host for swap in SWAPS.values()) if name]
-    cards = {name: card for name in hosts if (card := measured(args.work_dir, name))}
+    found = {name: card for name in hosts if (card := measured(args.work_dir, name))}
+    cards = earlier['hosts'] | found
     parts = [host_table(hosts, cards), short_table(rows), table(rows)]
     text = '\n\n'.join(parts)
     write_json(out, dict(rows=rows, hosts=cards), indent=1)

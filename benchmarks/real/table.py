@@ -50,14 +50,25 @@ def _mean(values: list[float]) -> float | None:
     return round(statistics.mean(values), 2) if values else None
 
 
+def _reference(rows: list[dict[str, Any]], role: str) -> float | None:
+    """Mean over the rows of what is known of a reference."""
+    return _mean([x for row in rows if (x := row[f'{role}_reference']) is not None])
+
+
+def with_earlier(rows: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows, and those of earlier measurements that were not made again, in the order of swaps."""
+
+    def key(row: dict[str, Any]) -> tuple[int, int, int]:
+        return list(SWAPS).index(row['swap']), RECIPES.index(row['recipe']), row['seed']
+
+    return [each for _, each in sorted({key(row): row for row in [*earlier, *rows]}.items())]
+
+
 def misses(rows: list[dict[str, Any]]) -> list[str]:
     """Which bars the mean of the seeds of a swap and recipe does not reach (issue 26)."""
     end = {role: statistics.mean(row['end'][role] for row in rows) for role in ROLES}
     start = statistics.mean(row['start'][RETAIN] for row in rows)
-    learn, retain = rows[0]['learn_reference'], rows[0]['retain_reference']
-    if len({row['learn_reference'] for row in rows}) > 1:
-        learn = statistics.mean(row['learn_reference'] for row in rows)
-        retain = statistics.mean(row['retain_reference'] for row in rows)
+    learn, retain = (_reference(rows, role) for role in (LEARN, RETAIN))
     most = 1.0 if rows[0]['task'] == CLASSIFICATION else 2.0
     found = [f'forget {end[FORGET]:.1f} > {most:g}'] if end[FORGET] > most else []
     if learn is None or retain is None:
@@ -84,8 +95,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                     recipe,
                     start,
                     *(_shown(group, 'end', role) for role in ROLES),
-                    _number(group[0]['learn_reference']),
-                    _number(group[0]['retain_reference']),
+                    *(_number(_reference(group, role)) for role in (LEARN, RETAIN)),
                     _cost(group, base, 'images'),
                     _cost(group, base, 'seconds'),
                     '; '.join(misses(group)),
@@ -124,7 +134,7 @@ def short_table(rows: list[dict[str, Any]]) -> str:
         auto = own[AUTO]
         if not auto:
             continue
-        references = [_number(auto[0][f'{role}_reference']) for role in (LEARN, RETAIN)]
+        references = [_number(_reference(auto, role)) for role in (LEARN, RETAIN)]
         others = [_by_role(own[recipe], 'end') if own[recipe] else '-' for recipe in RECIPES[1:]]
         ends = _by_role(auto, 'start'), f'**{_by_role(auto, "end")}**'
         lines.append([name, *ends, *references, *others, '; '.join(misses(auto))])

@@ -5,7 +5,7 @@ _base_ = ['./_base_/cards_bccd.py', './_base_/dino_host.py']
 custom_imports = dict(
     imports=['knowswap_mm', 'mmpretrain.models', 'mmseg.models'], allow_failed_imports=False
 )
-load_from = 'work_dirs/dino_dinov2-s_cards_pretrain/iter_2000.pth'
+load_from = 'work_dirs/dino_dinov2-s_cards_pretrain/iter_1600.pth'
 swap = dict(
     order='learn-forget',
     classes=dict(

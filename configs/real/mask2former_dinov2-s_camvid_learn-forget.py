@@ -5,7 +5,7 @@ custom_imports = dict(
     imports=['knowswap_mm', 'knowswap_mm.models.heads', 'mmdet.models', 'mmpretrain.models'],
     allow_failed_imports=False,
 )
-load_from = 'work_dirs/mask2former_dinov2-s_camvid_pretrain/iter_2000.pth'
+load_from = 'work_dirs/mask2former_dinov2-s_camvid_pretrain/iter_1200.pth'
 model = dict(
     type='knowswap_mm.KnowledgeSwapper',
     host=_base_.mask2former,

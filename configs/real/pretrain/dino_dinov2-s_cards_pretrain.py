@@ -25,7 +25,7 @@ load = [
 ]
 train_dataloader = dict(
     batch_size=8,
-    num_workers=3,
+    num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
@@ -70,7 +70,7 @@ test_dataloader = dict(
     ),
 )
 val_evaluator = test_evaluator = dict(type='CocoMetric', metric='bbox')
-train_cfg = dict(max_iters=2000, val_interval=200)
+train_cfg = dict(max_iters=1600, val_interval=200)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-4),
@@ -81,5 +81,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2000, eta_min_ratio=0.01),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1600, eta_min_ratio=0.01),
 ]

@@ -6,9 +6,9 @@ custom_imports = dict(
 model = _base_.mask2former
 model['backbone'].update(frozen_stages=12, init_cfg=_base_.dinov2_weights)
 train_dataloader = dict(batch_size=8)
-train_cfg = dict(max_iters=2000, val_interval=200)
+train_cfg = dict(max_iters=1200, val_interval=150)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2000, eta_min_ratio=0.01),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1200, eta_min_ratio=0.01),
 ]

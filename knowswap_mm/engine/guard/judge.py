@@ -39,6 +39,7 @@ class Watched:
         phase (SwapPhase): The phase as it stands now.
         length (int): Its length before anything was decided.
         chance (float): Loss of chance, in nats.
+        silence (float): Loss from which a class is not answered, in nats.
         decisions (tuple[Decision, ...]): What was decided in the phase so far.
         options (GuardOptions): What the config says.
     """
@@ -46,6 +47,7 @@ class Watched:
     phase: SwapPhase
     length: int
     chance: float
+    silence: float
     decisions: tuple[Decision, ...] = ()
     options: GuardOptions = GuardOptions()
 
@@ -66,11 +68,8 @@ class Watched:
 
     @property
     def target(self) -> float:
-        """Loss from which a forget sample has lost its class, in nats.
-
-        Its class then has at most the probability of chance, so that another one has more.
-        """
-        return min(self.chance, self.phase.bound)
+        """Loss from which a forget sample has lost its class, in nats."""
+        return min(self.silence, self.phase.bound)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -137,17 +136,17 @@ class Watched:
                 found[FORGET] = words.not_forgotten(forgotten, len(values), self.target)
         return found
 
-    def is_needless(self, start: Look) -> bool:
-        """Whether a forget phase finds everything forgotten.
+    def is_done(self, look: Look) -> bool:
+        """Whether a forget phase has no more to do.
 
-        Learning often has that effect. No watched sample is then below its aim, and the hinge
-        hardly pushes; a learning rate that rises again would only harm what is kept.
+        The aim is reached, and the hinge hardly pushes; what is kept may only be harmed by more.
+        Learning often leaves such a state behind, even before the phase begins.
         """
-        values = np.array(list(start.nats.get(FORGET, {}).values()))
+        values = np.array(list(look.nats.get(FORGET, {}).values()))
         if self.phase.kind != 'forget' or not len(values) or not np.isfinite(values).all():
             return False
         pushed = np.maximum(self.phase.bound - values, 0.0).mean()
-        return bool((values >= self.target).all() and pushed <= SLACK * self.phase.bound)
+        return not self.missing(look) and bool(pushed <= SLACK * self.phase.bound)
 
     def has_aim(self, look: Look) -> bool:
         """Whether an aim of the phase is watched."""
@@ -168,7 +167,7 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
         Decision | None: None if the phase goes on as it is.
     """
     now, phase = looks[-1], watched.phase
-    if now.at < phase.end and watched.is_needless(looks[0]) and not watched.decisions:
+    if now.at < phase.end and watched.is_done(looks[0]) and not watched.decisions:
         return _spare(watched, looks)
     if watched.harmed(looks[0], now):
         return _save(watched, looks, good)
@@ -178,10 +177,14 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
 
 
 def _spare(watched: Watched, looks: Sequence[Look]) -> Decision:
-    """End a phase that is not needed at its first look, with the better state."""
+    """End a phase that is not needed at its first look, as if it had not been.
+
+    A few iterations at a rising rate seldom do good: the present state stays if clearly better.
+    """
     start, now = looks[0], looks[-1]
-    to = start.at if watched.worsening(start, now).mean > 0 else None
-    return Decision(now.at, watched.phase.index, 'end', to=to, reason=words.needless(start))
+    to = None if (-watched.worsening(start, now)).exceeds(0.0) else start.at
+    reason = words.needless(start, watched.target)
+    return Decision(now.at, watched.phase.index, 'end', to=to, reason=reason)
 
 
 def _save(watched: Watched, looks: Sequence[Look], good: Look) -> Decision | None:

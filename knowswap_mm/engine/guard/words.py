@@ -57,12 +57,13 @@ def better_before(nats: float, best: Look) -> str:
     )
 
 
-def needless(start: Look) -> str:
+def needless(start: Look, target: float) -> str:
     """That a forget phase had nothing to do."""
-    total = len(start.nats[FORGET])
+    values = start.nats[FORGET].values()
+    total, lost = len(values), sum(value >= target for value in values)
     return (
-        f'Nothing was left to forget: when the phase began, all {total} watched forget samples '
-        f'had lost their class (their mean loss is {_mean(start, FORGET)}).'
+        f'Nothing was left to forget: when the phase began, {lost} of {total} watched forget '
+        f'samples had lost their class (their mean loss is {_mean(start, FORGET)}).'
     )
 
 

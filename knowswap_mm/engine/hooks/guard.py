@@ -172,8 +172,8 @@ class GuardHook(Hook):
     def _watched(self, runner: Any, phase: SwapPhase) -> Watched:
         schedule = runner.swap_schedule
         decisions = tuple(d for d in schedule.decisions if d.phase == phase.index)
-        length, chance = schedule.base.phases[phase.index].length, runner.swapper.samples.chance
-        return Watched(phase, length, chance, decisions, self.options)
+        length, reader = schedule.base.phases[phase.index].length, runner.swapper.samples
+        return Watched(phase, length, reader.chance, reader.silence, decisions, self.options)
 
     def _look(self, runner: Any, phase: SwapPhase, done: int) -> Look | None:
         """Look at the present state; if that fails, the phase is not watched any more."""

@@ -26,6 +26,7 @@ class Facts:
         batch (int): Samples in a batch of all processes together.
         processes (int): Their number; no number of the recipe may depend on it.
         chance (float): The loss of chance in nats: ln K, where the head chooses among K.
+        silence (float): The loss from which the head does not answer with a class, in nats.
         reads_samples (bool): Whether the host's losses can be read sample by sample.
         bounded (bool): Whether the objective has a bound.
         width (int): Features of a block of the host, the median over the layers with adapters; 0
@@ -38,6 +39,7 @@ class Facts:
     batch: int
     processes: int = 1
     chance: float = 1.0
+    silence: float = 1.0
     reads_samples: bool = True
     bounded: bool = True
     width: int = 0
@@ -100,13 +102,15 @@ def facts_of(
     """
     check_whole('train_dataloader.batch_size', batch_size, 1, 160)
     reader = swapper.samples
+    chance = math.log(max(swapper.class_rows.total, 2)) if reader is None else reader.chance
     widths = _widths(swapper.adapters)
     return Facts(
         samples={role: dataset.role_sizes.get(role, 0) for role in ROLES},
         classes={role: len(dataset.classes.of(role)) for role in ROLES},
         batch=batch_size * processes,
         processes=processes,
-        chance=math.log(max(swapper.class_rows.total, 2)) if reader is None else reader.chance,
+        chance=chance,
+        silence=chance if reader is None else reader.silence,
         reads_samples=reader is not None,
         bounded=isinstance(swapper.swapping_loss, SwappingLoss),
         width=statistics.median_low(widths) if widths else 0,

@@ -30,8 +30,8 @@ RATE, AT_WIDTH, RATE_OF = 5e-3, 384, ('AdamW', 'Adam')
 TIMES, SHORTEST, LONGEST = {LEARN: 20, FORGET: 10}, 40, 300
 #: The learning rate of a forget phase, as a share of that of the others.
 GENTLER = 0.5
-#: The forget loss is pushed to so many times the loss of chance.
-CHANCES = 2.0
+#: The forget loss is pushed to so many times that of a class which is not answered.
+SILENCES = 2.0
 #: Limits of the share of learned data in the retain slots.
 LEAST_SHARE, MOST_SHARE = 0.2, 0.5
 
@@ -132,11 +132,13 @@ def bound(phase: PhaseFacts) -> Choice:
     """Where the forget loss is pushed to."""
     if not phase.run.bounded:
         return UNBOUNDED, 'the objective has no bound'
-    chance = phase.run.chance
-    why = f'{CHANCES:g} times the loss of chance, {chance:.3g}'
+    chance, silence = phase.run.chance, phase.run.silence
+    why = f'{SILENCES:g} times the loss of chance, {chance:.3g}'
+    if silence > chance:
+        why = f'{SILENCES:g} times the loss of what a detector does not report, {silence:.3g}'
     if not phase.run.reads_samples:
         why += '; for the whole loss of a host whose samples cannot be read: look at forget/raw'
-    return CHANCES * chance, why
+    return SILENCES * silence, why
 
 
 def merged_share(phase: PhaseFacts) -> Choice:

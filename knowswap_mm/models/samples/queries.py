@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -22,6 +23,11 @@ from knowswap_mm.models.samples.reader import (
     unreadable,
 )
 from knowswap_mm.registry import SAMPLE_READERS
+
+#: Probability that a sigmoid gives to each class before it has seen anything (Lin et al., "Focal
+#: Loss for Dense Object Detection", 2017, section 4.1). Boxes are ranked by it, and the best of an
+#: image are answers: a class that is less likely than by a guess among K may still be one.
+NOTHING = 0.01
 
 
 class Pairs(NamedTuple):
@@ -53,6 +59,8 @@ class QueryReader(SampleReader):
     def __init__(self, head: str, layers: Sequence[str], sigmoid: bool, columns: int) -> None:
         super().__init__(columns)
         self.head, self.layers, self.sigmoid = head, tuple(layers), sigmoid
+        if sigmoid:
+            self.silence = max(self.chance, -math.log(NOTHING))
 
     @classmethod
     def of(cls, host: nn.Module, rows: ClassRows) -> QueryReader | None:

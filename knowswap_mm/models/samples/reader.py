@@ -108,10 +108,12 @@ class SampleReader(metaclass=ABCMeta):
     Attributes:
         chance (float): Nats of a head that knows nothing, ``log(columns)``. For heads with a
             sigmoid, too: there it is a unit rather than what a guess would have.
+        silence (float): Nats from which the head does not answer with a class: those of chance,
+            where the likeliest class is the answer.
     """
 
     def __init__(self, columns: int) -> None:
-        self.chance = math.log(columns)
+        self.silence = self.chance = math.log(columns)
 
     @classmethod
     @abstractmethod

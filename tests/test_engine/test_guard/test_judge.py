@@ -16,12 +16,13 @@ CHANCE = math.log(36)
 LENGTH = 100
 
 
-def watched(kind='forget', bound=105.0, decisions=(), options=None, **settings):
+def watched(kind='forget', bound=105.0, decisions=(), options=None, silence=None, **settings):
     settings |= dict(bound=bound) if kind in ('forget', 'joint') else {}
     phases = [dict(settings, kind=kind, iters=LENGTH)]
     sizes = dict(learn=100, forget=100, retain=100)
     phase = SwapSchedule.from_config(dict(phases=phases), sizes, 12).phases[0]
-    return Watched(phase, LENGTH, CHANCE, tuple(decisions), options or GuardOptions())
+    options = options or GuardOptions()
+    return Watched(phase, LENGTH, CHANCE, silence or CHANCE, tuple(decisions), options)
 
 
 def look(at, settled=False, **means):
@@ -165,15 +166,24 @@ def test_a_forget_phase_that_is_not_needed_ends_at_its_first_look():
     case = watched(bound=7.0, merge_learned=True)
     decision = decide(case, gone, worse)
     assert (decision.kind, decision.at, decision.to) == ('end', 12, 0)
-    assert 'all 24 watched forget samples' in decision.reason
+    assert '24 of 24 watched forget samples' in decision.reason
     better = look(12, retain=0.9, forget=26.0, learn=0.1)
     assert decide(case, gone, better).to is None
     assert decide(watched(bound=7.0), START, worse) is None
     assert decide(watched(), gone, better) is None  # the bound lies beyond what was reached
     rest = look(0, retain=1.0, forget=12.0)
     rest.nats['forget'][3, 0] = 1.0
-    assert decide(watched(bound=7.0), rest, better) is None  # one of them has its class still
+    assert decide(watched(bound=7.0), rest, better).kind == 'end'
+    rest.nats['forget'][4, 0] = 1.0
+    assert (
+        decide(watched(bound=7.0), rest, better) is None
+    )  # more than a twentieth have their class
     assert decide(watched('joint', bound=7.0), gone, better) is None
+
+
+def test_what_a_head_does_not_answer_is_the_aim():
+    end = look(LENGTH, retain=1.0, forget=4.2)
+    assert not watched().missing(end) and watched(silence=4.6).missing(end)
 
 
 def test_the_best_state_is_kept():

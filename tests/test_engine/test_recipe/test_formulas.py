@@ -17,6 +17,7 @@ FACTS = Facts(
     classes=dict(learn=10, forget=5, retain=30),
     batch=160,
     chance=math.log(45),
+    silence=math.log(45),
     width=384,
 )
 
@@ -65,6 +66,9 @@ def test_an_objective_without_a_bound_gets_none():
     facts = Facts(FACTS.samples, FACTS.classes, 160, bounded=False)
     assert formulas.bound(PhaseFacts(facts, ('forget',), 0))[0] == 'none'
     assert formulas.bound(phase_of('forget'))[0] == pytest.approx(2 * math.log(45))
+    detector = Facts(FACTS.samples, FACTS.classes, 160, chance=2.2, silence=4.6)
+    value, why = formulas.bound(PhaseFacts(detector, ('forget',), 0))
+    assert value == 9.2 and 'does not report, 4.6' in why
 
 
 def test_the_share_of_learned_classes_stays_within_limits():
@@ -97,7 +101,7 @@ def test_whatever_is_chosen_passes_the_checks_and_depends_on_no_number_of_proces
     order, samples, classes, batch
 ):
     size, processes = batch
-    known = dict(samples=samples, classes=classes, batch=size * processes, chance=2.0)
+    known = dict(samples=samples, classes=classes, batch=size * processes, chance=2.0, silence=2.0)
     plan, swap = chosen_by(Facts(**known, processes=processes), order)
     schedule = SwapSchedule.from_config(swap, samples, size, processes)
     assert [phase.kind for phase in schedule.phases] == order

@@ -16,6 +16,7 @@ FACTS = Facts(
     classes=dict(learn=2, forget=1, retain=4),
     batch=8,
     chance=2.0,
+    silence=2.0,
     width=96,
 )
 #: Each number of the recipe and what a user may give instead, but for those of the data set.
@@ -161,7 +162,9 @@ def test_a_resolved_config_says_all_by_itself():
     text = cfg.pretty_text
     assert plan.entries and 'recipe' not in cfg.swap and 'order' not in cfg.swap
     again = Config.fromstring(text, '.py')
-    more = Facts(dict(learn=1, forget=1, retain=1), FACTS.classes, 8, chance=9.0, width=7)
+    more = Facts(
+        dict(learn=1, forget=1, retain=1), FACTS.classes, 8, chance=9.0, silence=9.0, width=7
+    )
     assert not Recipe(again).resolve(again, more).entries and again.to_dict() == cfg.to_dict()
     schedules = [SwapSchedule.from_config(each.swap, FACTS.samples, 8) for each in (cfg, again)]
     assert schedules[0] == schedules[1]

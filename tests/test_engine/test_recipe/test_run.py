@@ -176,6 +176,6 @@ def test_the_page_has_the_numbers_of_the_formulas():
         f'{formulas.RATE:g} times the root of {formulas.AT_WIDTH} / width'
         in (rows['optim_wrapper.optimizer.lr'])
     )
-    assert f'{formulas.CHANCES:g} times chance' in rows['swap.phases.N.bound']
+    assert f'{formulas.SILENCES:g} times chance' in rows['swap.phases.N.bound']
     share = f'within {formulas.LEAST_SHARE} and {formulas.MOST_SHARE}'
     assert share in rows['swap.phases.N.merged_share']
