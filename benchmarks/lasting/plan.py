@@ -112,5 +112,5 @@ def unseen_name(benchmark: str, seed: int) -> str:
 
 
 def watch(cfg: Config, iters: int, times: int = 10) -> None:
-    """Have the config of a swap evaluated so often while it trains, in place."""
-    cfg.train_cfg.val_interval = max(iters // times, 1)
+    """Have the config of a swap evaluated so often while it trains, in place, unless it says."""
+    cfg.train_cfg.setdefault('val_interval', max(iters // times, 1))

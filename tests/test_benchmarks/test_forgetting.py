@@ -227,6 +227,8 @@ def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
         assert reference.train_dataloader.dataset.roles[role].dataset == options.dataset
     parts.plan.watch(reference, reference.swap.phase_settings.learn.iters)
     assert reference.train_cfg.val_interval in (500, 300)
+    parts.plan.watch(reference, 20)
+    assert reference.train_cfg.val_interval in (500, 300)  # what is given stays
 
 
 def test_the_reference_of_fashion_has_the_labels_of_its_swap(parts):
