@@ -32,13 +32,15 @@ def card_of(out: Path, name: str) -> Path:
     return out / 'hosts' / f'{name}.measured.json'
 
 
-def train_host(name: str, args: argparse.Namespace) -> None:
-    """Train a host, unless it is there; then read its test images once.
+def train_host(name: str, args: argparse.Namespace, host: Host | None = None) -> None:
+    """Train a host (one of :data:`HOSTS`, or another one), unless it is there.
+
+    Then its test images are read once.
 
     Raises:
         RunFailed: If a command fails.
     """
-    host, weights = HOSTS[name], weights_of(args.work_dir, name)
+    host, weights = host or HOSTS[name], weights_of(args.work_dir, name)
     if weights.is_file():
         return
     folder = args.work_dir / 'hosts' / name
@@ -46,6 +48,8 @@ def train_host(name: str, args: argparse.Namespace) -> None:
     config = folder / 'config.py'
     with CONFIGS:
         cfg = open_config(host.path, args.host_options)
+        if host.seed is not None:
+            cfg.randomness = dict(cfg.get('randomness', {}), seed=host.seed)
         fit_endings(cfg)
         write_text(config, cfg.pretty_text)
         last = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
@@ -56,8 +60,8 @@ def train_host(name: str, args: argparse.Namespace) -> None:
     value = 100 * read_json(measured)[host.metric] / host.scale
     card = dict(convergence(curve_of(folder, host)), test=round(value, 2), least=host.least)
     weights.parent.mkdir(parents=True, exist_ok=True)
-    publish(last, config, weights)
     write_json(card_of(args.work_dir, name), card)
+    publish(last, config, weights)
     for path in folder.glob('*.pth'):
         path.unlink()
 

@@ -23,12 +23,14 @@ class Host:
         metric (str): The metric of its validation.
         scale (float): Best possible value of it.
         least (float | None): What it should reach on the test images, in percent.
+        seed (int | None): Seed of its training; None: that of its config.
     """
 
     config: str
     metric: str
     scale: float = 100.0
     least: float | None = None
+    seed: int | None = None
 
     @property
     def path(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from knowswap_mm.audit.progress import Progress
 from knowswap_mm.audit.readers import UnitReader
@@ -22,6 +23,8 @@ from knowswap_mm.errors import ConfigError
 from knowswap_mm.roles import FORGET, ROLES
 
 TRAIN, TEST = 'train', 'test'
+#: Bytes of loaded samples that an audit keeps of each split.
+ROOM = 1 << 28
 #: Options of a role that belong to its files, not to the choice among them.
 _OF_THE_FILES = ('dataset', 'label_map', 'first_id', 'fraction', 'fraction_by', 'seed')
 
@@ -85,6 +88,11 @@ class AuditData:
         self.datasets: dict[str, RoleDataset] = {
             split: DATASETS.build(data) for split, data in configs.items()
         }
+        # A worker ends with its loader, and what it kept with it.
+        self._kept = {
+            split: dataset if workers else KeptSamples(dataset)
+            for split, dataset in self.datasets.items()
+        }
         self.classes = self.datasets[TEST].classes
         if not self.classes.forget:
             fix = 'name the classes that were to be forgotten'
@@ -120,7 +128,7 @@ class AuditData:
         self, split: str, positions: list[int], batch_size: int | None = None
     ) -> Iterator[dict[str, Any]]:
         """Batches of samples in a given order: lists ``inputs`` and ``data_samples``."""
-        chosen = Subset(self.datasets[split], positions)
+        chosen = Subset(self._kept[split], positions)
         return self.load(chosen, batch_size or self.batch_size)
 
     def load(self, dataset: Any, batch_size: int) -> Iterator[dict[str, Any]]:
@@ -131,6 +139,33 @@ class AuditData:
         for batch in loader:
             yield batch
             self.progress.count(len(batch['inputs']))
+
+
+class KeptSamples(Dataset):
+    """Keeps the samples of a data set that always loads a position alike, as long as there is room.
+
+    Attacks read the same images hundreds of times. Each time they get a copy, since hosts write
+    into samples.
+
+    Args:
+        dataset (Dataset): The data set.
+        room (int): Bytes.
+    """
+
+    def __init__(self, dataset: Dataset, room: int = ROOM) -> None:
+        self.dataset, self.room = dataset, room
+        self._samples: dict[int, Any] = {}
+
+    def __getitem__(self, position: int) -> Any:
+        sample = self._samples.get(position)
+        if sample is None:
+            sample = self.dataset[position]
+            size = len(pickle.dumps(sample, pickle.HIGHEST_PROTOCOL))
+            if size > self.room:
+                return sample
+            self.room -= size
+            self._samples[position] = sample
+        return copy.deepcopy(sample)
 
 
 def _pipeline(options: Mapping[str, Any], split: str, role: str) -> list[dict[str, Any]]:

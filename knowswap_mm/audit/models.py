@@ -193,12 +193,14 @@ def read_units(
     role: str,
     blocks: Sequence[str] = (),
     at_most: int | None = None,
+    losses: bool = True,
 ) -> Units:
     """Read the chosen samples of a role, or the first of them, by a host in evaluation mode.
 
-    The outputs of the given blocks are kept.
+    The outputs of the given blocks are kept. Without ``losses`` there may be none.
     """
     own = data.labels(role)
+    read = reader.read if losses else reader.answers
     parts = []
     at_block = reader.at_block(host) if blocks else None
     with (
@@ -206,7 +208,7 @@ def read_units(
         recorded_blocks(host, blocks if at_block else (), at_block) as seen,
     ):
         for batch in data.batches(split, data.positions(split, role)[:at_most]):
-            units = reader.read(host, batch, own)
+            units = read(host, batch, own)
             samples = len(batch['inputs'])
             units.blocks = {name: rows for name, rows in found.items() if len(rows) == samples}
             units.layers |= {n: seen[n] for n in blocks if len(seen.get(n, ())) == samples}

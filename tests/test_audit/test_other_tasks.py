@@ -93,6 +93,23 @@ def test_reading_again_gives_the_same(subject):
     assert np.array_equal(units.features, again.features)
 
 
+def test_answers_alone_are_those_of_a_whole_reading(subject, monkeypatch):
+    given = (subject.host, subject.data, subject.reader, TEST, 'forget')
+
+    def read(**settings):
+        torch.manual_seed(7)
+        return read_units(*given, **settings), torch.rand(3)
+
+    whole, then = read()
+    with monkeypatch.context() as patch:
+        patch.setattr(subject.host, 'loss', None)  # it must not be called
+        asked, then_too = read(losses=False)
+    assert np.array_equal(whole.predicted, asked.predicted) and len(asked.labels)
+    assert np.array_equal(whole.features, asked.features)
+    assert len(asked.losses) == len(whole.losses) and np.isnan(asked.losses).all()
+    assert torch.equal(then, then_too)  # what is drawn after it does not change
+
+
 @pytest.mark.parametrize('kind', [Relearning, PrototypeRelearning])
 def test_relearning_trains_a_copy(subject, kind):
     case = Case(subject, subject, [], subject.data, subject.reader)

@@ -1,20 +1,30 @@
-"""benchmarks/forgetting.py: gaps and ratios by hand, bars, and the table of its rows."""
+"""benchmarks/forgetting.py: gaps, intervals and bars by hand, and the configs of its plan."""
 
-import json
-import runpy
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from knowswap_mm.errors import FileError
-from tests.helpers.doc_blocks import REPOSITORY
+from knowswap_mm.engine.checks import check_config
+from knowswap_mm.registry import name_types
+from knowswap_mm.runs.reader import ScalarLog
+from tests.helpers.swap_configs import schedule_of
 
-FILE = REPOSITORY / 'benchmarks' / 'forgetting.py'
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
+SIZES = dict(learn=200, forget=200, retain=1000)
+SCORES = ('loss', 'entropy')
 
 
 @pytest.fixture(scope='module')
-def module():
-    return runpy.run_path(str(FILE))
+def parts():
+    """The benchmark's modules, importable as the script imports them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        names = ('gaps', 'bars', 'plan', 'runs')
+        yield SimpleNamespace(**{n: __import__(f'lasting.{n}', fromlist=['x']) for n in names})
+    for name in [n for n in sys.modules if n.split('.')[0] in ('lasting', 'real', 'audit_table')]:
+        del sys.modules[name]
 
 
 def models(after, *references):
@@ -22,8 +32,9 @@ def models(after, *references):
     return {name: dict(value=value) for name, value in dict(named, after=after).items()}
 
 
-def audit(after=0.6, floors=(0.5, 0.6), steps=(16, 16), others=(16, 16), distance=0.1):
-    """What five shots, a prompt, relearning and the distance of answers found; one block."""
+def audit(after=0.6, floors=(0.5, 0.6), steps=(16, 16), others=(16, 16), distance=0.1, prompt=0.1,
+          member=0.5):  # fmt: skip
+    """What five shots, kNN, a prompt, relearning, answers and membership found; one block."""
 
     def finding(attack, statistic='share', **details):
         found = details['by_model']['after'] if 'by_model' in details else dict(value=-4.0)
@@ -32,91 +43,212 @@ def audit(after=0.6, floors=(0.5, 0.6), steps=(16, 16), others=(16, 16), distanc
     counts = dict(after=list(steps), reference=list(others))
     curve = {name: [dict(value=each['value'] - 0.2), each]
              for name, each in models(after, *floors).items()}  # fmt: skip
+    asked = [
+        dict(attack=f'membership inference, {score}', statistic='AUC', details={},
+             after=dict(value=member, low=member - 0.05, high=member + 0.05),
+             floor=dict(value=0.5, low=0.47, high=0.53))
+        for score in SCORES
+    ]  # fmt: skip
     return dict(
         headline='?',
         curves=[dict(attack='prototype probe, 5 shots', places=['block', 'head'], by_model=curve)],
         findings=[
             finding('prototype probe, 5 shots', by_model=models(after, *floors)),
-            finding('visual prompt', by_model=models(0.3, 0.1, 0.1)),
+            finding('kNN probe', by_model=models(0.5, 0.5, 0.5)),
+            finding('visual prompt', by_model=models(prompt, 0.1, 0.1)),
             finding('relearning', 'minus the logarithm', steps=counts),
             finding('relearning from prototype rows', 'minus the logarithm', steps=counts),
             finding('answer distance', 'total variation', by_model=models(distance, 0.1, 0.1)),
+            *asked,
         ],
     )  # fmt: skip
 
 
-def test_gaps_by_hand(module):
-    gaps = module['gaps_of'](audit())
+def test_gaps_by_hand(parts):
+    gaps = parts.gaps.gaps_of(audit(prompt=0.3))
     assert gaps['prototype probe, 5 shots'] == dict(block=5.0, head=5.0)  # 60 against 55
     assert gaps['visual prompt'] == dict(head=20.0)
-    assert set(gaps) == {'prototype probe, 5 shots', 'visual prompt'}  # shares alone
-    assert module['gaps_of'](dict(findings=[], curves=[])) == {}
+    assert set(gaps) == {'prototype probe, 5 shots', 'kNN probe', 'visual prompt'}  # shares alone
+    assert parts.gaps.gaps_of(dict(findings=[], curves=[])) == {}
+    # 50 and 60 lie 10 / sqrt(2) from one another
+    assert parts.gaps.spread_of_references(audit()) == pytest.approx(10 / 2**0.5)
+    assert parts.gaps.spread_of_references(audit(floors=(0.5,))) == 0
 
 
-def test_ratio_of_steps(module):
-    ratio = module['steps_ratio']
+def test_ratio_of_steps(parts):
+    ratio = parts.gaps.steps_ratio
     assert ratio(audit(steps=(8, 32), others=(8, 8)), 'relearning') == 2.0  # 16 against 8
     assert ratio(audit(steps=(8, None)), 'relearning') is None
     assert ratio(audit(), 'no such attack') is None
 
 
-def test_bars(module):
-    def row(seed, **changes):
-        page = audit(**changes)
-        return dict(
-            benchmark='b', objective='o', seed=seed,
-            start=dict(learn=0.0, forget=90.0, retain=80.0),
-            end=dict(learn=90.0, forget=0.0, retain=79.0), gaps=module['gaps_of'](page),
-            relearning=module['steps_ratio'](page, 'relearning'),
-            prototype_relearning=module['steps_ratio'](page, 'relearning from prototype rows'),
-            total_variation=module['value_of'](page, 'answer distance'), references_deviate=1.0,
-        )  # fmt: skip
+def test_membership_is_inside_where_intervals_meet(parts):
+    inside = parts.gaps.membership_of
+    assert inside(audit()) == dict(loss=True, entropy=True)
+    assert inside(audit(member=0.575)) == dict(loss=True, entropy=True)  # from 0.525
+    assert inside(audit(member=0.585)) == dict(loss=False, entropy=False)  # from 0.535
+    assert inside(audit(member=0.415)) == dict(loss=False, entropy=False)  # to 0.465
 
-    misses = module['misses']
-    good = [row(seed, after=after) for seed, after in enumerate((0.55, 0.56, 0.54))]
-    assert misses(good) == []
-    far = [row(seed, after=after, distance=0.3) for seed, after in enumerate((0.69, 0.7, 0.71))]
-    found = misses(far)
+
+def test_costs_are_those_after_the_learn_phase(parts):
+    times = {20: 9.0, 50: 1.0, 60: 8.0, 70: 2.0, 80: 4.0, 90: 9.0}
+    lines = [dict(step=step, iter=step, time=time, memory=step) for step, time in times.items()]
+    # The learn phase ends at 50; the window of the line at 60 begins before.
+    assert parts.gaps.costs_of(ScalarLog(lines), 50, 80) == dict(seconds_per_step=3.0, memory=80)
+    plain = [dict(step=70, iter=70, loss=1.0)]
+    assert parts.gaps.costs_of(ScalarLog(plain), 50, 80) == dict(seconds_per_step=None, memory=None)
+
+
+def row(parts, seed, start=80.0, learn_end=82.0, end=(90.0, 0.0, 79.5), cost=1.0, **changes):
+    page, kept = audit(**changes), ('learn', 'forget', 'retain')
+    gaps = parts.gaps
+    return dict(
+        benchmark='b', objective='o', seed=seed, start=dict(learn=0.0, forget=90.0, retain=start),
+        learn_end=dict(learn=91.0, forget=40.0, retain=learn_end),
+        end=dict(zip(kept, end, strict=True)), gaps=gaps.gaps_of(page),
+        relearning=gaps.steps_ratio(page, 'relearning'),
+        prototype_relearning=gaps.steps_ratio(page, 'relearning from prototype rows'),
+        total_variation=gaps.value_of(page, 'answer distance'),
+        membership=gaps.membership_of(page), references_deviate=1.0,
+        seconds_per_step=cost, memory=cost,
+    )  # fmt: skip
+
+
+def test_interval_by_hand(parts):
+    # 4.303 is Student's quantile of two degrees of freedom, the deviation is 1.
+    low, high = parts.bars.interval([4.0, 5.0, 6.0])
+    assert (low, high) == pytest.approx((5 - 4.303 / 3**0.5, 5 + 4.303 / 3**0.5), abs=1e-3)
+    assert parts.bars.interval([5.0]) == (-float('inf'), float('inf'))
+
+
+def test_bars(parts):
+    misses = parts.bars.misses
+    good = [row(parts, seed, after=after) for seed, after in enumerate((0.55, 0.56, 0.54))]
+    assert misses(good, good) == []
+    far = [row(parts, n, after=v, distance=0.3) for n, v in enumerate((0.69, 0.7, 0.71))]
+    found = misses(far, good)
     assert [text.split(':')[0] for text in found[:2]] == ['head', 'layers']
     assert 'off by 16.0 > 10' in found[2] and 'total variation 0.30 > 0.15' in found[3]
     # So few seeds, so far apart, say nothing.
-    assert misses([row(0, after=0.4), row(1, after=0.7)])[0].startswith('head')
-    assert misses(good[:1])[0].startswith('head')
-    quick = [row(seed, after=0.55, steps=(4, 4)) for seed in range(3)]
-    assert misses(quick) == [
-        'relearning: 0.25 times the steps',
-        'prototype_relearning: 0.25 times the steps',
+    assert misses([row(parts, 0, after=0.4), row(parts, 1, after=0.7)], good)[0].startswith('head')
+    assert misses(good[:1], good)[0].startswith('head')
+
+    def of(**changes):
+        values = (0.55, 0.56, 0.54)
+        return misses([row(parts, n, after=v, **changes) for n, v in enumerate(values)], good)
+
+    assert of(steps=(4, 4)) == [
+        'relearning: 0.25 times the steps', 'prototype_relearning: 0.25 times the steps',
+    ]  # fmt: skip
+    assert of(prompt=0.16) == ['visual prompt: +6.0, not within 5.0']
+    assert of(member=0.6) == [
+        f'membership, {score}: outside the interval in 3 of 3' for score in SCORES
     ]
+    assert of(cost=1.5) == ['memory: 1.50 times that of the recipe > 1.2']
+    assert of(cost=None) == []
     good[0]['end']['forget'] = 3.0
-    assert misses(good) == ['forget 1.0 > 0.5']
-    assert '| b | o | 80.0 | 90.0 / 1.0 / 79.0 | +0.0 |' in module['table'](good)
+    assert misses(good, good) == ['forget 1.0 > 0.5']
 
 
-def test_a_table_of_finished_audits(module, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / 'runs'
-    folder.mkdir()
-    states = {
-        state: dict(iteration=i, metrics={f'{role}/accuracy/top1': 10.0 * (i + 1)
-                                          for role in ('learn', 'forget', 'retain')})
-        for i, state in enumerate(('start', 'phase1_learn'))
-    }  # fmt: skip
-    runs = [dict(name=name, seed=seed, primary='accuracy/top1', scale=100.0, states=states)
-            for name in ('deep', 'retrain') for seed in (0, 1)]  # fmt: skip
-    (folder / 'results.json').write_text(json.dumps(runs))
-    audits = [dict(name=run['name'], seed=run['seed'], audit=audit()) for run in runs]
-    (folder / 'audits.json').write_text(json.dumps([*audits, dict(audits[0], audit=None)]))
-    out = tmp_path / 'forgetting.json'
-    words = ['forgetting.py', f'tiny={folder}', '--reference', 'retrain', '--out', str(out)]
-    monkeypatch.setattr(sys, 'argv', words)
-    module['main']()
-    rows = json.loads(out.read_text())['rows']
-    assert [(row['objective'], row['seed']) for row in rows] == [('deep', 0), ('deep', 1)]
-    assert rows[0]['end'] == dict(learn=20.0, forget=20.0, retain=20.0)
-    assert '| tiny | deep | 10.0 | 20.0 / 20.0 / 20.0 |' in capsys.readouterr().out
-    monkeypatch.setattr(sys, 'argv', [*words[:1], f'tiny={tmp_path}', *words[2:]])
-    with pytest.raises(SystemExit, match='no NAME=FOLDER'):
-        module['main']()
-    (folder / 'audits.json').write_text('{')
-    monkeypatch.setattr(sys, 'argv', words)
-    with pytest.raises(FileError):
-        module['main']()
+def test_bars_of_retain_and_learn(parts):
+    def of(**changes):
+        rows = [row(parts, n, after=v, **changes) for n, v in enumerate((0.55, 0.56, 0.54))]
+        return parts.bars.misses(rows, recipe)
+
+    recipe = [row(parts, seed, after=0.55) for seed in range(3)]
+    # Within a point of the start, or of the end of the learn phase if that is lower.
+    assert of(end=(90.0, 0.0, 78.9)) == ['retain 78.90 < 79.00 (start - 1)']
+    assert of(end=(90.0, 0.0, 78.9), learn_end=79.0) == []
+    lower = of(end=(90.0, 0.0, 77.9), learn_end=79.0)
+    assert lower == ['retain 77.90 < 78.00 (end of the learn phase - 1)']
+    assert of(end=(88.0, 0.0, 79.5)) == []  # 90 is the recipe's
+    assert of(end=(87.9, 0.0, 79.5)) == ['learn 87.90 < 88.00 (recipe - 2)']
+    recipe = []
+    assert of() == ['learn: no run of the present recipe']
+
+
+def test_tables(parts):
+    rows = [dict(row(parts, seed, after=0.6, cost=cost), objective=objective)
+            for objective, cost in (('recipe', 2.0), ('deep', 3.0)) for seed in (0, 1)]  # fmt: skip
+    lines = parts.bars.table(rows).splitlines()
+    cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines]
+    assert cells[3][:5] == ['b', 'deep', '80.0', '82.0', '90.0 / 0.0 / 79.5']
+    named = dict(zip(cells[0], cells[3], strict=True))
+    assert named['gap at the head'] == '+5.0' and named['time'] == '1.50'
+    cards = [dict(benchmark='b', seed=seed, learn=90.0, retain=retain, gained_at_the_end=gained,
+                  converged=gained is not None) for seed, retain, gained in
+             ((0, 80.0, 0.5), (1, 83.1, None))]  # fmt: skip
+    text = parts.bars.reference_table(cards)
+    assert 'seed 1: no plateau; retain differs by 3.1 > 3' in text
+    cards[1].update(retain=83.0, converged=True)
+    assert parts.bars.reference_table(cards).splitlines()[2].endswith('| 0.5, - | |')
+
+
+def test_every_objective_makes_a_config(parts, monkeypatch):
+    plan = parts.plan
+    read, known = plan.open_config, {}
+    monkeypatch.setattr(
+        plan, 'open_config', lambda path: (known.setdefault(path, read(path))).copy()
+    )
+    kinds = {}
+    for name, objective in plan.OBJECTIVES.items():
+        assert set(objective.benchmarks) <= set(plan.BENCHMARKS)
+        for benchmark in objective.benchmarks:
+            cfg = plan.swap_config(benchmark, name, {'randomness.deterministic': True})
+            check_config(name_types(cfg))
+            phases = [phase.kind for phase in schedule_of(cfg, SIZES).phases]
+            assert phases == ['learn', 'forget'] + ['forget'] * (name == 'undo')
+            assert cfg.randomness.deterministic and cfg.default_hooks.logger.interval == plan.LOG
+            kinds.setdefault(name, set()).add((cfg.model.get('loss') or {}).get('type'))
+    assert all(len(each) == 1 for each in kinds.values())
+    assert kinds['deep'] == {'knowswap_mm.FeatureMatchingLoss'}
+
+
+def test_deep_is_what_the_preset_says(parts):
+    read = parts.plan.open_config
+    preset = read(FOLDER.parent / 'configs' / '_base_' / 'forget_deep.py')
+    deep = parts.plan.swap_config('grocery', 'deep', {})
+    assert deep.model.loss == preset.model.loss
+    assert deep.model.head.policy == preset.model.head.policy
+    assert deep.swap.phase_settings == preset.swap.phase_settings
+    assert deep.swap.recipe == preset.swap.recipe and deep.swap.order == preset.swap.order
+
+
+@pytest.mark.parametrize('name', ['shapes-dino-mini', 'shapes-mask2former-mini'])
+def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
+    swap = parts.plan.swap_config(name, 'recipe', {})
+    reference = parts.plan.open_config(parts.plan.BENCHMARKS[name].path)
+    assert reference.swap.classes == swap.swap.classes
+    assert reference.model.host == swap.model.host
+    for split in ('val', 'test'):
+        key = f'{split}_dataloader'
+        assert reference[key].dataset == swap[key].dataset
+    for role, options in swap.train_dataloader.dataset.roles.items():
+        assert reference.train_dataloader.dataset.roles[role].dataset == options.dataset
+    parts.plan.watch(reference, reference.swap.phase_settings.learn.iters)
+    assert reference.train_cfg.val_interval in (500, 300)
+    parts.plan.watch(reference, 20)
+    assert reference.train_cfg.val_interval in (500, 300)  # what is given stays
+
+
+def test_the_reference_of_fashion_has_the_labels_of_its_swap(parts):
+    swap = parts.plan.swap_config('fashion-mnist', 'recipe', {})
+    reference = parts.plan.open_config(parts.plan.BENCHMARKS['fashion-mnist'].path)
+    order = [*swap.swap.classes.old, *swap.swap.classes.learn]
+    for split in ('train', 'val', 'test'):
+        dataset = reference[f'{split}_dataloader'].dataset
+        assert dataset.metainfo.classes == order
+        assert dataset.ann_file == f'meta/retrain8_{split}.txt'  # labels of all ten
+
+
+def test_the_host_of_groceries_that_sees_less(parts):
+    plan = parts.plan.BENCHMARKS['grocery'].unseen
+    seen, unseen = (parts.plan.open_config(path) for path in (
+        plan.path.with_name('vit_dinov2-s_grocery_pretrain.py'), plan.path))  # fmt: skip
+    swap = parts.plan.swap_config('grocery', 'recipe', {})
+    for split in ('train', 'val', 'test'):
+        mine, other = (cfg[f'{split}_dataloader'].dataset for cfg in (unseen, seen))
+        assert mine.classes.forget == swap.swap.classes.forget
+        assert dict(mine.roles) == dict(retain=dict(dataset=other))
+    assert unseen.model == seen.model
+    assert unseen.train_cfg == seen.train_cfg and unseen.optim_wrapper == seen.optim_wrapper

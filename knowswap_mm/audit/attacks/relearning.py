@@ -196,7 +196,8 @@ class Relearning(AuditPart):
 
     def _named(self, host: nn.Module, case: Case) -> float:
         """Share of the watched test units that a model names."""
-        units = read_units(host, case.data, case.reader, TEST, FORGET, at_most=self.samples)
+        given = (host, case.data, case.reader, TEST, FORGET)
+        units = read_units(*given, at_most=self.samples, losses=False)
         return float(units.right.mean())
 
     @staticmethod

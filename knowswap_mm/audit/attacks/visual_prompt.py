@@ -143,8 +143,9 @@ class VisualPrompt(AuditPart):
         return np.random.default_rng([case.seed, repeat]).permutation(positions)[:count]
 
     def _named(self, host: nn.Module, case: Case) -> float:
+        given = (host, case.data, case.reader, TEST)
         found = {
-            role: read_units(host, case.data, case.reader, TEST, role, at_most=self.samples)
+            role: read_units(*given, role, at_most=self.samples, losses=False)
             for role in self._roles(case)
         }
         named = float(found[FORGET].right.mean())

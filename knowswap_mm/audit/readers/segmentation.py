@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,13 @@ class SegmentationReader(UnitReader):
             return {}
         return {name: HEAD for name, module in host.named_modules() if module is layer}
 
-    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
+    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
+        """Read one image without its loss, which takes longer than the rest."""
+        return self.read(host, batch, own, False)
+
+    def read(
+        self, host: nn.Module, batch: dict[str, Any], own: set[int], with_loss: bool = True
+    ) -> Units:
         """Read one image."""
         data = host.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
@@ -73,9 +80,7 @@ class SegmentationReader(UnitReader):
         with FusedFeatures('never').given(host, maps):
             with LastCall(decoder) as head, Calls([_class_layer(decoder)]) as calls:
                 found = host.predict(inputs, samples)[0].pred_sem_seg.data.squeeze()
-            with as_in_training(host):
-                resized = [self._at_input_size(sample, inputs) for sample in samples]
-                loss, _ = host.parse_losses(host.loss(inputs, resized))
+            loss = self._loss(host, inputs, samples) if with_loss else math.nan
         truth = samples[0].gt_sem_seg.data.squeeze().to(found)
         labels, counts = torch.unique(truth, return_counts=True)
         chosen = [
@@ -100,9 +105,14 @@ class SegmentationReader(UnitReader):
             features=features,
             labels=np.array(chosen, dtype=np.int64),
             predicted=np.array([int(found[mask].mode().values) for mask in masks], np.int64),
-            losses=np.array([float(loss)]),
+            losses=np.array([loss]),
             layers=layers,
         )
+
+    def _loss(self, host: nn.Module, inputs: Tensor, samples: list[Any]) -> float:
+        resized = [self._at_input_size(sample, inputs) for sample in samples]
+        with as_in_training(host):
+            return float(host.parse_losses(host.loss(inputs, resized))[0])
 
     @staticmethod
     def _at_input_size(sample: Any, inputs: Tensor) -> Any:

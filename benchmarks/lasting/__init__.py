@@ -1,0 +1,1 @@
+"""How lasting forgetting is: references, swaps by several objectives, audits, and their table."""

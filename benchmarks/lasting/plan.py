@@ -1,0 +1,116 @@
+"""Which benchmarks, references and objectives there are, and what becomes of a swap's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from real.plan import ROOT, SWAPS, Host
+
+from knowswap_mm.engine.config import open_config, override
+
+#: Iterations between two lines of the log of a swap: of the windows over which the time of a step
+#: is averaged, some then lie within a phase.
+LOG = 10
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A swap of :data:`real.plan.SWAPS`, and how its references are trained.
+
+    Attributes:
+        reference (str): A config that trains a model from scratch which never sees the forget set.
+        unseen (Host | None): Instead: a host that never sees it; from there the reference is
+            trained like the swap, without the forget set and as long. So it is where a pretrained
+            backbone gets better by the swap's own training.
+    """
+
+    reference: str = ''
+    unseen: Host | None = None
+
+    @property
+    def path(self) -> Path:
+        """The config of its reference."""
+        return ROOT / 'configs' / self.reference
+
+
+#: Those that take longest first.
+BENCHMARKS = {
+    'shapes-dino-mini': Benchmark('detection/baselines/dino-mini_shapes_retrain.py'),
+    'shapes-mask2former-mini': Benchmark(
+        'segmentation/baselines/mask2former-mini_shapes_retrain.py'
+    ),
+    'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
+    'fashion-mnist': Benchmark('classification/baselines/vit-fashion_10cls_retrain.py'),
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a swap is made with.
+
+    Attributes:
+        options (Mapping): Overrides of the swap's config by dotted key.
+        configs (Mapping): Other configs, in ``configs``, by benchmark.
+        benchmarks (tuple[str, ...]): The benchmarks that it fits.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
+    benchmarks: tuple[str, ...] = tuple(BENCHMARKS)
+
+
+_WHOLE = {'swap.phase_settings.forget.weights.forget': 1.0}
+_CLASSIFIERS = ('grocery', 'fashion-mnist')
+
+
+def _distilled(kind: str) -> Objective:
+    """As in ``configs/classification/baselines``, but by the recipe; for classifiers."""
+    hooks = [dict(type='knowswap_mm.PhaseHook'), dict(type='knowswap_mm.TeacherHook')]
+    options = {'model.loss': dict(type=kind), 'custom_hooks': hooks, **_WHOLE}
+    return Objective({**options, 'swap.phase_settings.forget.bound': 'none'}, {}, _CLASSIFIERS)
+
+
+RECIPE = 'recipe'
+#: `deep` is ``configs/_base_/forget_deep.py``.
+OBJECTIVES = {
+    RECIPE: Objective(),
+    'deep': Objective(
+        {
+            'model.loss': dict(type='knowswap_mm.FeatureMatchingLoss'),
+            'model.head.policy': 'all',
+            **_WHOLE,
+        }
+    ),
+    'delete': _distilled('knowswap_mm.DecoupledDistillationLoss'),
+    'trw': _distilled('knowswap_mm.TiltedReweightingLoss'),
+    'undo': Objective(
+        configs={'fashion-mnist': 'classification/baselines/vit-fashion_7cls_undo.py'},
+        benchmarks=('fashion-mnist',),
+    ),
+}
+
+
+def swap_config(benchmark: str, objective: str, changes: Mapping[str, Any]) -> Config:
+    """The config of a swap with an objective; where its host lies must still be said."""
+    swap, chosen = SWAPS[benchmark], OBJECTIVES[objective]
+    other = chosen.configs.get(benchmark)
+    cfg = open_config(ROOT / 'configs' / other if other else swap.path)
+    override(cfg, swap.options)
+    override(cfg, chosen.options)
+    override(cfg, changes)
+    cfg.default_hooks.logger.interval = LOG
+    return cfg
+
+
+def unseen_name(benchmark: str, seed: int) -> str:
+    """Name of the host of a reference."""
+    return f'{benchmark}_unseen_seed{seed}'
+
+
+def watch(cfg: Config, iters: int, times: int = 10) -> None:
+    """Have the config of a swap evaluated so often while it trains, in place, unless it says."""
+    cfg.train_cfg.setdefault('val_interval', max(iters // times, 1))

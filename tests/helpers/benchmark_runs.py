@@ -1,0 +1,72 @@
+"""What tests of benchmarks share: commands in this process, and the training of a tiny host."""
+
+import contextlib
+import runpy
+import sys
+
+from knowswap_mm.workflows import processes
+from tests.helpers.continual_runs import run_command
+from tests.helpers.swap_configs import OLD, host_config, swap_config, write_config
+
+
+def in_this_process(patch):
+    """Have commands run here (imports take long); returns the list to which each is added."""
+    commands = []
+
+    def execute(command, output):
+        commands.append(command)
+        with contextlib.redirect_stdout(output):
+            try:
+                if command[1] == '-m':
+                    run_command(command)
+                else:
+                    patch.setattr(sys, 'argv', command[1:])
+                    runpy.run_path(command[1], run_name='__main__')
+            except SystemExit as error:
+                print(error)
+                return 1
+        return 0
+
+    patch.setattr(processes, 'execute', execute)
+    patch.setenv('LOCAL_RANK', '0')
+    return commands
+
+
+def host_training(tree, path):
+    """A plain training of iterations on the old classes."""
+    config = swap_config(tree, path.parent)
+    photos = dict(
+        type='CustomDataset',
+        data_root=str(tree.parent / 'old'),
+        data_prefix='train',
+        pipeline=config.train_dataloader.dataset.roles.learn.dataset.pipeline,
+    )
+    loader = dict(num_workers=0, collate_fn=dict(type='default_collate'), dataset=photos)
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    val = dict(loader, batch_size=30, sampler=sampler)
+    config = config.__class__(
+        dict(
+            default_scope='mmpretrain',
+            runner_type='Runner',
+            custom_imports=config.custom_imports,
+            model=host_config(len(OLD)),
+            train_dataloader=dict(
+                loader, batch_size=20, sampler=dict(type='InfiniteSampler', shuffle=True)
+            ),
+            val_dataloader=val,
+            test_dataloader=val,
+            val_evaluator=dict(type='Accuracy', topk=(1,)),
+            test_evaluator=dict(type='Accuracy', topk=(1,)),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=4, val_interval=1),
+            val_cfg=dict(type='ValLoop'),
+            test_cfg=dict(type='TestLoop'),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=3e-3)),
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
+                checkpoint=config.default_hooks.checkpoint,
+            ),
+            log_processor=dict(by_epoch=False, window_size=1),
+            env_cfg=config.env_cfg,
+        )
+    )
+    return write_config(config, path)
