@@ -13,7 +13,8 @@ from knowswap_mm.checks import check_number
 SHARE = 0.1
 #: Nothing is held out of a class with fewer samples.
 LEAST_OF_CLASS = 10
-#: Samples of a role that are held out at most; fewer than the least say nothing and train.
+#: Samples of a role that the guard watches at most, and that are held out if the objective wants no
+#: more; fewer than the least say nothing and train.
 MOST, LEAST = 64, 4
 #: Training samples of a role that are watched at most, where nothing can be held out.
 MOST_TRAINED = 32
@@ -30,7 +31,9 @@ def held_share(swap: Mapping[str, Any]) -> float:
     return 0.0 if swap.get('guard', True) is False else float(share)
 
 
-def hold_out(members: Sequence[np.ndarray], share: float, seed: int) -> np.ndarray:
+def hold_out(
+    members: Sequence[np.ndarray], share: float, seed: int, most: int = MOST
+) -> np.ndarray:
     """Choose the samples of a role that are held out.
 
     A sample with several classes counts for each of them, and is taken only if none of them gives
@@ -42,13 +45,14 @@ def hold_out(members: Sequence[np.ndarray], share: float, seed: int) -> np.ndarr
         share (float): Share of each class of at least :data:`LEAST_OF_CLASS` samples, in [0, 1);
             such a class gives at least one.
         seed (int): Seed of the choice.
+        most (int): Samples at most. A longer list begins with the shorter one.
 
     Returns:
-        np.ndarray: Indices, int64: none, or from :data:`LEAST` to :data:`MOST`.
+        np.ndarray: Indices, int64: none, or from :data:`LEAST` to ``most``.
     """
     sizes = [len(each) for each in members]
     left = [max(int(share * n), 1) if share and n >= LEAST_OF_CLASS else 0 for n in sizes]
-    return _in_turn(members, left, seed, MOST)
+    return _in_turn(members, left, seed, most)
 
 
 def watch_trained(members: Sequence[np.ndarray], seed: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from knowswap_mm.checks import (
 )
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.classes import ClassRoles
-from knowswap_mm.datasets.holdout import LEAST_OF_CLASS, SHARE
+from knowswap_mm.datasets.holdout import LEAST_OF_CLASS, MOST, SHARE
 from knowswap_mm.datasets.host_config import inner_config
 from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
@@ -58,6 +58,8 @@ class RoleDataset(Dataset):
             first steps of the host's pipelines make of an image. Samples are the same with it.
         holdout (float): Share of the samples of each class that is held out, see :func:`hold_out`.
             The runner fills this in from ``swap.holdout``, for training data alone.
+        held_most (int): Samples of a role that are held out at most. The runner fills in what the
+            objective wants.
 
     Raises:
         ConfigError: If a role or an option is unknown, or data does not fit the class lists.
@@ -71,6 +73,7 @@ class RoleDataset(Dataset):
         seed: int = 0,
         cache: Mapping[str, Any] | None = None,
         holdout: float = 0.0,
+        held_most: int = MOST,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
         classes = _class_lists(classes)
@@ -78,6 +81,7 @@ class RoleDataset(Dataset):
         check_text('dataset.view', view, VIEW)
         check_whole('dataset.seed', seed, 0)
         check_number('dataset.holdout', holdout, 'in [0, 1)', SHARE)
+        check_whole('dataset.held_most', held_most, 1, MOST)
         self.seed, self.holdout = seed, float(holdout)
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
@@ -91,7 +95,7 @@ class RoleDataset(Dataset):
         numbers = {role: view.class_numbers for role, view in self.views.items()}
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
-            role_view.holdout = self.holdout
+            role_view.holdout, role_view.held_most = self.holdout, held_most
             role_view.bind(self.classes)
         warn_of_counts(self.views)
         if held := {role: n for role, n in self.held_out_sizes.items() if n}:
@@ -152,7 +156,7 @@ class RoleDataset(Dataset):
     @property
     def watched_sizes(self) -> dict[str, int]:
         """Number of samples per role that the guard watches, see :attr:`RoleView.watched`."""
-        return {role: len(view.watched) for role, view in self.views.items()}
+        return {role: min(len(view.watched), MOST) for role, view in self.views.items()}
 
     def load_watched(self, role: str, number: int) -> dict[str, Any] | None:
         """Load one of the samples that the guard watches; the same image whenever it is called.

@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS
 
 from knowswap_mm.checks import check_choice, check_mapping, check_number, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
-from knowswap_mm.datasets.holdout import hold_out, watch_trained
+from knowswap_mm.datasets.holdout import MOST, hold_out, watch_trained
 from knowswap_mm.datasets.host_config import (
     inner_config,
     inner_sample,
@@ -61,6 +61,7 @@ class RoleView(metaclass=ABCMeta):
         own_pipeline (Callable | None): What runs in place of both; a tool sets it.
         selected (np.ndarray): Host indices of the samples of which :attr:`fraction` is drawn.
         holdout (float): Share of each class that is held out of training, see :func:`hold_out`.
+        held_most (int): How many of them at most.
         indices (np.ndarray): Host indices of the samples of the view.
         held_out (np.ndarray): Host indices of those that were drawn, too, and held out.
         watched (np.ndarray): Positions of the samples that the guard watches: those held out; some
@@ -73,6 +74,7 @@ class RoleView(metaclass=ABCMeta):
     cached_pipeline: CachedPipeline | None = None
     counts: RoleCounts | None = None
     holdout: float = 0.0
+    held_most: int = MOST
     own_pipeline: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     def __init__(
@@ -203,7 +205,7 @@ class RoleView(metaclass=ABCMeta):
         seed, members = derive_seed('holdout', self.seed, self.role), self.members(self.indices)
         # A wrapper may serve a sample again under another index, which would train.
         if not is_wrapper(self.dataset):
-            self.held_out = hold_out(members, self.holdout, seed)
+            self.held_out = hold_out(members, self.holdout, seed, self.held_most)
         if len(self.held_out):
             self.indices = self.indices[~np.isin(self.indices, self.held_out)]
             self.watched = len(self.indices) + np.arange(len(self.held_out))

@@ -262,3 +262,10 @@ def test_the_log_says_how_many(picture_tree, monkeypatch):
     classification(picture_tree, 0.34)
     classification(picture_tree, 0.0)
     assert said == ['Held out of training: 8 of 24 learn, 4 of 12 forget, 16 of 48 retain samples.']
+
+
+def test_a_longer_list_begins_with_the_shorter_one():
+    members = [np.arange(0, 900), np.arange(900, 2000)]
+    short, long = hold_out(members, 0.2, 3), hold_out(members, 0.2, 3, most=300)
+    assert len(short) == MOST and len(long) == 300
+    assert long[:MOST].tolist() == short.tolist()

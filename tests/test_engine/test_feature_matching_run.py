@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from knowswap_mm.engine.hooks.feature_matching import target_of
 from knowswap_mm.errors import CheckpointError
 from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.processes import train_together
@@ -57,8 +58,8 @@ def test_the_hook_comes_with_the_objective(whole):
 def test_the_weight_is_steered_towards_the_target(whole):
     folder, _, _ = whole
     weights = [stored(folder / f'iter_{n}.pth')['objective']['weight'] for n in (4, 5, 6, 7)]
-    assert weights[0] == 2.0 and weights[1] != 2.0 and weights[1] == weights[2]
-    assert stored(folder / 'iter_1.pth')['target'] == 0.75
+    assert weights[0] == 0.3 and weights[1] != 0.3 and weights[1] == weights[2]
+    assert stored(folder / 'iter_4.pth')['target'] == 0.75
 
 
 def test_the_rows_are_reset_where_the_phase_ends(whole):
@@ -109,15 +110,23 @@ def test_without_held_out_samples_the_weight_stays(picture_tree, host, tmp_path)
     config = make(picture_tree, tmp_path, host, [forget(iters=4, bound='none')])
     config.swap.update(guard=False)
     train(config)
-    assert stored(tmp_path / 'iter_4.pth')['objective']['weight'] == 2.0
+    assert stored(tmp_path / 'iter_4.pth')['objective']['weight'] == 0.3
     said = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
     assert 'The weight of the feature matching stays as it is' in said
 
 
 def test_the_target_is_what_the_learn_classes_had_before_the_swap(picture_tree, host, tmp_path):
     """Colours: the host tells classes apart that it never saw."""
-    train(make(picture_tree, tmp_path, host, [learn(iters=1)], loss=dict(target=None)))
-    assert stored(tmp_path / 'iter_1.pth')['target'] > 0.5
+    phases = [forget(iters=2, bound='none'), learn(iters=1)]
+    train(make(picture_tree, tmp_path, host, phases, loss=dict(target=None)))
+    kept = stored(tmp_path / 'iter_2.pth')
+    assert kept['target'] == min(kept['before'].values()) > 0.5
+
+
+def test_the_target_knows_what_learning_brought():
+    assert target_of(0.8, 0.6, None) == 0.6 and target_of(0.5, 0.6, None) == 0.5
+    assert target_of(0.8, 0.6, 0.9) == pytest.approx(0.8 * 0.6 / 0.9)
+    assert target_of(0.8, 0.6, 0.5) == 0.6  # learning brought nothing
 
 
 @pytest.mark.parametrize('policy', ['frozen', 'new_rows'])

@@ -118,7 +118,7 @@ def test_terms_of_a_classifier_by_hand():
 
 
 def test_training_empties_answers_and_features_and_keeps_the_rest():
-    swapper, data = ready('vit', forgotten=(1, 3))
+    swapper, data = ready('vit', forgotten=(1, 3), strength=2.0)
     swapper.eval()
     inputs, samples = labelled(data)
 
@@ -183,7 +183,7 @@ def test_a_stored_state_goes_on_alike():
     for _ in range(2):
         swapper.parse_losses(terms_of(swapper, data))[0].backward()
         optimizer.step()
-    swapper.swapping_loss.steer(0.9, 0.5)
+    swapper.swapping_loss.steer(0.4, 0.5)
     twin = copy.deepcopy(swapper)
     state = copy.deepcopy(swapper.swapping_loss.to_dict())
     twin.swapping_loss.begin(None)
@@ -194,16 +194,41 @@ def test_a_stored_state_goes_on_alike():
 
 def test_steering_goes_both_ways_within_limits():
     loss = FeatureMatchingLoss(strength=10.0)
-    loss.steer(0.5, 0.75)
+    loss.steer(0.65, 0.75)
     assert loss.weight == pytest.approx(10 / 2.718281828, rel=1e-6)
-    loss.steer(0.75, 0.5)
+    loss.steer(0.75, 0.65)
     assert loss.weight == pytest.approx(10)
     for _ in range(9):
         loss.steer(1.0, 0.0)
-    assert loss.weight == 100.0
+    assert loss.weight == 300.0 and loss.back == 0.0
     for _ in range(9):
         loss.steer(0.0, 1.0)
     assert loss.weight == pytest.approx(0.1)
+    loss.steer(0.45, 0.5)
+    assert loss.back == pytest.approx(0.5)
+
+
+def test_features_that_say_too_little_are_drawn_back():
+    swapper, data = ready('vit', forgotten=(1, 3), strength=2.0)
+    swapper.eval()
+    optimizer = torch.optim.SGD([p for p in swapper.parameters() if p.requires_grad], lr=0.1)
+    terms_of(swapper, data)
+    with torch.no_grad():  # away from the teacher
+        for name, parameter in swapper.named_parameters():
+            if 'lora_B' in name:
+                parameter.add_(0.05)
+    swapper.swapping_loss.steer(0.1, 0.5)
+    swapper.swapping_loss.weight = 0.0
+    moved = []
+    for _ in range(10):
+        terms = terms_of(swapper, data)
+        moved.append(float(terms['loss_forget_moved'].detach()))
+        optimizer.zero_grad()
+        terms['loss_forget_moved'].backward()
+        optimizer.step()
+    assert 0 < moved[-1] < 0.9 * moved[0]
+    swapper.swapping_loss.steer(0.6, 0.5)
+    assert 'loss_forget_moved' not in terms_of(swapper, data)
 
 
 def test_places_of_a_decoder_are_its_layers():

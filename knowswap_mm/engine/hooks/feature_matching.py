@@ -30,6 +30,24 @@ _KEY = 'feature_matching'
 COST = 0.3
 
 
+def target_of(forgotten: float, unseen: float, learned: float | None) -> float:
+    """What a few examples should bring back of classes, had the host never seen them.
+
+    Args:
+        forgotten (float): What they bring back of the forget classes before the swap.
+        unseen (float): What they bring of the learn classes before the swap: the host never saw
+            them.
+        learned (float | None): The same once they are learned; None if they are not yet.
+
+    Returns:
+        float: A share. Classes differ: how much the learn classes gained by being seen tells how
+        much of what is known of the forget classes comes from having seen them.
+    """
+    if learned is None or learned <= unseen:
+        return min(unseen, forgotten)
+    return forgotten * unseen / learned
+
+
 @HOOKS.register_module()
 class FeatureMatchingHook(Hook):
     """Steers :class:`FeatureMatchingLoss`, and resets rows where a phase that forgets ends.
@@ -40,7 +58,8 @@ class FeatureMatchingHook(Hook):
 
     Args:
         shots (int): Examples a class.
-        samples (int): Held-out samples of a role that are looked at, at most.
+        samples (int): Held-out samples of a role that are looked at for the target, at most; half
+            as many while a phase is steered.
         reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
 
     Raises:
@@ -50,18 +69,19 @@ class FeatureMatchingHook(Hook):
     #: After the guard, which may change how long a phase is; before checkpoints are written.
     priority = 85
 
-    def __init__(self, shots: int = 5, samples: int = 64, reset_rows: bool = True) -> None:
+    def __init__(self, shots: int = 5, samples: int = 256, reset_rows: bool = True) -> None:
         key = 'custom_hooks.FeatureMatchingHook'
         check_whole(f'{key}.shots', shots, 1, 5)
-        check_whole(f'{key}.samples', samples, 1, 64)
+        check_whole(f'{key}.samples', samples, 2, 256)
         check_flag(f'{key}.reset_rows', reset_rows)
         self.shots, self.samples, self.reset_rows = shots, samples, reset_rows
+        self.before: dict[str, float | None] | None = None
         self.target: float | None = None
         self._held: HeldOut | None = None
         self._stored: dict[str, Any] | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Tell the objective what is forgotten, and measure the target where a run begins.
+        """Tell the objective what is forgotten, and probe the model where a run begins.
 
         Raises:
             CheckpointError: If a run is resumed inside a phase whose start nobody kept.
@@ -88,7 +108,15 @@ class FeatureMatchingHook(Hook):
                 'resume from the checkpoint at the start of the phase.'
             )
         if runner.iter == 0:
-            self._find_target(runner)
+            self._measure_before(runner)
+
+    def before_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
+    ) -> None:
+        """Find the target where a phase that forgets begins."""
+        phase = runner.swap_schedule.phase_at(runner.iter)
+        if runner.iter == phase.begin and FORGET in phase.roles and self.before is not None:
+            self._find_target(runner, phase)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -99,7 +127,7 @@ class FeatureMatchingHook(Hook):
             return
         objective = runner.swapper.swapping_loss
         if self.target is not None and (done - phase.begin) % self._interval(runner, phase) == 0:
-            found = self._probe(runner, FORGET, self._look(runner))
+            found = self._probe(runner, FORGET, self._look(runner, self.samples // 2))
             if found is not None:
                 objective.steer(found, self.target)
                 runner.message_hub.update_scalar('train/forget/few_shot', found)
@@ -110,18 +138,20 @@ class FeatureMatchingHook(Hook):
         """Put teacher, queues and weight into the checkpoint."""
         if isinstance(checkpoint.get('swap'), dict):
             state = runner.swapper.swapping_loss.to_dict()
-            checkpoint['swap'][_KEY] = dict(target=self.target, objective=state)
+            kept = dict(before=self.before, target=self.target)
+            checkpoint['swap'][_KEY] = dict(kept, objective=state)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take them over in a run that is resumed."""
         stored = checkpoint.get('swap', {}).get(_KEY) if goes_on(runner) else None
         if stored:
-            self.target, self._stored = stored['target'], dict(stored['objective'])
+            self.before, self.target = stored['before'], stored['target']
+            self._stored = dict(stored['objective'])
 
     def _interval(self, runner: Any, phase: SwapPhase) -> int:
         """Iterations between two probes: so many that those cost little."""
         sizes = self._held.dataset.held_out_sizes
-        images = sum(min(sizes.get(role, 0), self.samples) for role in ROLES)
+        images = sum(min(sizes.get(role, 0), self.samples // 2) for role in ROLES)
         return max(runner.swapper.swapping_loss.every, ceil(images / (COST * phase.batch_size)))
 
     @staticmethod
@@ -129,21 +159,37 @@ class FeatureMatchingHook(Hook):
         classes = runner.train_dataloader.dataset.classes
         return [classes.names.index(name) for name in classes.of(role)]
 
-    def _find_target(self, runner: Any) -> None:
-        """The given target, or the probe of classes that the host has not seen yet."""
-        given, seen = runner.swapper.swapping_loss.target, self._look(runner)
-        now = self._probe(runner, FORGET, seen)
-        found = given if given is not None else self._probe(runner, LEARN, seen)
-        if now is None or found is None:
-            role = FORGET if now is None else LEARN
-            runner.logger.warning(
-                'The weight of the feature matching stays as it is: too few samples of the '
-                f'{role} role are held out to steer it by. Fix: hold out more (swap.holdout, and '
-                'no swap.guard=False)' + ('.' if now is None else ', or set model.loss.target.')
-            )
+    def _measure_before(self, runner: Any) -> None:
+        """Probes before the swap, when the host has not seen the classes that it is to learn."""
+        given, seen = runner.swapper.swapping_loss.target, self._look(runner, self.samples)
+        found = {role: self._probe(runner, role, seen) for role in (FORGET, LEARN)}
+        missing = FORGET if found[FORGET] is None else LEARN
+        if found[missing] is not None or (missing == LEARN and given is not None):
+            self.before = found
             return
-        self.target = float(found)
-        told = 'is given' if given is not None else 'is what the learn classes have before the swap'
+        runner.logger.warning(
+            'The weight of the feature matching stays as it is: too few samples of the '
+            f'{missing} role are held out to steer it by. Fix: hold out more (swap.holdout, and '
+            'no swap.guard=False)' + ('.' if missing == FORGET else ', or set model.loss.target.')
+        )
+
+    def _find_target(self, runner: Any, phase: SwapPhase) -> None:
+        """The target of a phase that begins: given, or what the held-out samples tell."""
+        seen, given = self._look(runner, self.samples), runner.swapper.swapping_loss.target
+        now = self._probe(runner, FORGET, seen)
+        if given is not None:
+            self.target, told = float(given), 'is given'
+        else:
+            learned = any(LEARN in p.roles for p in runner.swap_schedule.phases[: phase.index])
+            taught = self._probe(runner, LEARN, seen) if learned else None
+            first = self.before
+            self.target = target_of(first[FORGET], first[LEARN], taught)
+            told = 'is what the learn classes had before the swap'
+            if taught is not None:
+                told = (
+                    f'is what it was before the swap, {100 * first[FORGET]:.0f} %, by what the '
+                    f'learn classes gained: {100 * first[LEARN]:.0f} to {100 * taught:.0f} %'
+                )
         runner.logger.info(
             f'{self.shots} examples a class bring {100 * now:.0f} % of the held-out forget samples '
             f'back now; {100 * self.target:.0f} % are to be left, which {told}.'
@@ -155,13 +201,13 @@ class FeatureMatchingHook(Hook):
         seed = derive_seed('few shots', runner.seed)
         return of_rank_0(few_shot_accuracy(features, labels, asked, self.shots, seed=seed))
 
-    def _look(self, runner: Any) -> tuple[Tensor, Tensor]:
+    def _look(self, runner: Any, most: int) -> tuple[Tensor, Tensor]:
         """Features and classes of the held-out samples of all roles, those of all processes."""
         sizes = self._held.dataset.held_out_sizes
         found: list[tuple[str, int, Tensor, Tensor]] = []
         with measuring(runner.swapper), runner.optim_wrapper.optim_context(runner.model):
             for role in ROLES:
-                count = min(sizes.get(role, 0), self.samples)
+                count = min(sizes.get(role, 0), most)
                 for number, samples in self._held.samples(runner.swapper, role, count):
                     last = samples.layers == samples.layers.max() if len(samples) else slice(0)
                     parts = samples.features[last].float().cpu(), samples.labels[last].cpu()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from knowswap_mm.checks import check_number, check_whole
@@ -26,9 +27,10 @@ from knowswap_mm.roles import FORGET
 from knowswap_mm.schedule import SwapPhase
 
 #: Limits of the weight that is steered, as factors on the given one.
-LEAST, MOST = 0.01, 10.0
-#: A probe that is so far from its target, as a share, changes the weight by the factor e.
-STEP = 0.25
+LEAST, MOST = 0.01, 30.0
+#: A probe that is so far above its target, as a share, changes the weight by the factor e; one that
+#: is so far below it draws the features back with the weight 1.
+STEP = 0.1
 
 
 @MODELS.register_module()
@@ -55,10 +57,10 @@ class FeatureMatchingLoss(WeightedSumLoss):
     never saw a class tells its images apart, too, and features that say less give the class away.
 
     Args:
-        strength (float): :math:`\lambda` at the start of a phase, and a tenth of its maximum.
+        strength (float): :math:`\lambda` at the start of a phase. It is small: what was taken from
+            features does not come back when it falls.
         target (float | None): Share of held-out forget samples that five examples a class should
-            bring back; None takes that of the learn classes before the swap, which the host had
-            not seen then.
+            bring back; None takes what the hook finds, see :func:`target_of`.
         keep (float): :math:`\kappa`.
         temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
             too.
@@ -72,10 +74,12 @@ class FeatureMatchingLoss(WeightedSumLoss):
     """
 
     hook = 'knowswap_mm.FeatureMatchingHook'
+    #: A share that is to be right within some points needs more samples than the guard's losses.
+    held_out = 256
 
     def __init__(
         self,
-        strength: float = 2.0,
+        strength: float = 0.3,
         target: float | None = None,
         keep: float = 1.0,
         temperature: float = 2.0,
@@ -87,7 +91,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     ) -> None:
         super().__init__(group_by, group_exclude)
         key = 'model.loss'
-        check_number(f'{key}.strength', strength, '> 0', 2.0)
+        check_number(f'{key}.strength', strength, '> 0', 0.3)
         if target is not None:
             check_number(f'{key}.target', target, 'in [0, 1]', 'use None, or a share, e.g. 0.6')
         check_number(f'{key}.keep', keep, '>= 0', 1.0)
@@ -104,28 +108,30 @@ class FeatureMatchingLoss(WeightedSumLoss):
     def begin(self, phase: SwapPhase | None) -> None:
         """Begin a phase, in which nothing was seen yet."""
         self.phase: int | None = None if phase is None else phase.index
-        self.weight = self.strength
+        self.weight, self.back = self.strength, 0.0
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
         self.means: list[ClassMeans] = []
         self._taught: dict[str, SampleLosses] = {}
 
     def steer(self, found: float, target: float) -> None:
-        """Change the weight of the matching after a probe found a share and not the target."""
+        """Change the weights after a probe found a share and not the target."""
         factor = torch.exp(torch.tensor((found - target) / STEP, dtype=torch.float64)).item()
         limits = LEAST * self.strength, MOST * self.strength
         self.weight = min(max(self.weight * factor, limits[0]), limits[1])
+        self.back = max(target - found, 0.0) / STEP
 
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run must know, for a checkpoint."""
         teacher = None if self.teacher is None else self.teacher.to_dict()
         queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
         kept = dict(teacher=teacher, queues=queues, means=means)
-        return dict(phase=self.phase, weight=self.weight, **kept)
+        return dict(phase=self.phase, weight=self.weight, back=self.back, **kept)
 
     def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
         """Go on from what :meth:`to_dict` gave."""
-        self.phase, self.weight = data['phase'], float(data['weight'])
+        self.phase = data['phase']
+        self.weight, self.back = float(data['weight']), float(data['back'])
         self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
         self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
         self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
@@ -198,7 +204,10 @@ class FeatureMatchingLoss(WeightedSumLoss):
         for means, (rows, features) in zip(self.means, seen, strict=True):
             nearest[rows, : len(means.counts)] += means.nearest(features, classes)
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
-        for queue, (rows, features) in zip(self.queues, shown, strict=True):
+        drawn = []
+        for queue, (rows, features), (_, old) in zip(self.queues, shown, seen, strict=True):
+            cosines = F.cosine_similarity(features.float(), old.float(), dim=1)
+            drawn.append((1 - cosines).sum() / max(len(rows), 1))
             shares = members[rows] / members[rows].sum(0).clamp(min=1)
             weights = mixture(queue.labels, shares.T @ nearest[rows])
             there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
@@ -212,7 +221,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         elif not sigmoid:  # softening yes and no would raise all small probabilities
             target = target / self.temperature
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
-        return dict(answers=answers, features=sum(distances) / max(len(distances), 1))
+        count = max(len(distances), 1)
+        measured = dict(answers=answers, features=sum(distances) / count)
+        return measured | (dict(moved=sum(drawn) / count) if self.back else {})
 
     def _learn_means(self, taught: SampleLosses, classes: int) -> None:
         for number, (rows, features) in enumerate(agreed_places(taught)):
@@ -243,6 +254,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         # Zero, with a path to all that the host's loss hangs on, for DDP; NaN if it is not finite.
         terms['loss_forget'] = weight * (answers + loss * 0)
         terms['loss_forget_features'] = weight * self.weight * features
+        if 'moved' in measured:
+            terms['loss_forget_moved'] = weight * self.back * measured['moved']
         terms['forget/features'] = features.detach()
         terms['forget/strength'] = answers.new_tensor(self.weight).detach()
         return terms

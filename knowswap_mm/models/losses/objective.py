@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from knowswap_mm.datasets.holdout import MOST
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
 from knowswap_mm.lora.injector import lora_layers
@@ -32,9 +33,11 @@ class Objective(nn.Module, metaclass=ABCMeta):
     Attributes:
         hook (str | None): Type of a hook without which the objective cannot work; the runner adds
             it, unless the config has one of the type.
+        held_out (int): Training samples of a role that are held out at most, where some are.
     """
 
     hook: str | None = None
+    held_out: int = MOST
 
     def attach(self, model: nn.Module) -> None:
         """See the host once, after the adapters were injected."""
