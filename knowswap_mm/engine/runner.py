@@ -14,6 +14,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 
+from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.distributed.cluster_runner import storage_error
@@ -78,6 +79,7 @@ class SwapRunner(CheckedRunner):
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
+        import_quietly(cfg.get('default_scope'))
         check_config(cfg)
         recipe = Recipe(cfg)
         hand_on_classes(cfg)
@@ -192,7 +194,7 @@ class SwapRunner(CheckedRunner):
         if hinge := (self.cfg['model'].get('loss') or {}).get('hinge'):
             self.swapper.swapping_loss.hinge = hinge
         self.visualizer.add_config(self.cfg)
-        self.logger.info(f'The plan:\n{self.plan.table()}')
+        self.logger.info(self.plan.line())
 
     def decide(self, decision: Decision | None) -> None:
         """Change the schedule from the next iteration on, see :func:`engine.decisions.decide`."""
