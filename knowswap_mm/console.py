@@ -81,10 +81,17 @@ class Console(logging.StreamHandler):
             self.stream.write(f'\r\x1b[K{text[:width]}')
             self._open = True
         elif not progress or now - self._last >= _PAUSE:
-            self.stream.write(f'{chr(10) if self._open else ""}{text}\n')
-            self._open = False
+            self.end_line()
+            self.stream.write(f'{text}\n')
             self._last = now if progress else self._last
         self.flush()
+
+    def end_line(self) -> None:
+        """Leave the line of progress, so that others may write."""
+        if self._open:
+            self.stream.write('\n')
+            self.flush()
+        self._open = False
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
@@ -105,6 +112,7 @@ class _Said:
 
     waiting: list[str] = []
     logger: logging.Logger | None = None
+    console: Console | None = None
 
 
 def note(text: str) -> None:
@@ -117,13 +125,11 @@ def note(text: str) -> None:
 
 def use_console(logger: logging.Logger) -> None:
     """Let a logger of mmengine write to the console as :class:`Console` does."""
-    if logger.level and logger.level <= logging.DEBUG:
-        return
     for place, handler in enumerate(logger.handlers):
         if type(handler) is logging.StreamHandler:
-            if handler.level <= logging.DEBUG:
+            if 0 < handler.level <= logging.DEBUG:
                 return
-            console = Console(handler.stream)
+            console = _Said.console = Console(handler.stream)
             console.setLevel(handler.level)
             for each in handler.filters:
                 console.addFilter(each)
@@ -131,6 +137,12 @@ def use_console(logger: logging.Logger) -> None:
     _Said.logger = logger
     while _Said.waiting:
         note(_Said.waiting.pop(0))
+
+
+def end_progress() -> None:
+    """Leave the line of progress of the run, if it is on one."""
+    if _Said.console is not None:
+        _Said.console.end_line()
 
 
 def quiet_warnings() -> None:
@@ -196,16 +208,19 @@ def tell_launcher(text: str) -> bool:
 
     Returns:
         bool: Whether it is shown there, so that this process need not show it. The first process of
-        a machine does so all the same, unless the launcher is ours.
+        a machine does so all the same, unless the launcher is ours; where processes are started
+        again, each does, because torchrun shows the last failure only.
     """
     path = os.environ.get('TORCHELASTIC_ERROR_FILE')
     if not path:
         return False
+    again = os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0') != '0'
+    first = os.environ.get('LOCAL_RANK', '0') == '0'
     # torchrun's format; the stack is what it shows.
     extra = dict(py_callstack=text, timestamp=str(int(time.time())), knowswap=True)
     with contextlib.suppress(OSError):
         # Only the launcher reads it, after this process has ended.
         with open(path, 'w', encoding='utf-8') as file:
             json.dump(dict(message=dict(message=text, extraInfo=extra)), file)
-        return SUMMARY in os.environ or os.environ.get('LOCAL_RANK', '0') != '0'
+        return not again and (SUMMARY in os.environ or not first)
     return False

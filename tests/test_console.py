@@ -58,6 +58,17 @@ def test_progress_has_one_line_of_a_terminal():
     assert first.endswith('step 2') and second.endswith('done')
 
 
+def test_an_error_begins_a_line(silent, monkeypatch):
+    stream = Terminal()
+    logger = logging.Logger('test', logging.INFO)
+    logger.addHandler(logging.StreamHandler(stream))
+    console.use_console(logger)
+    logger.info(ShortLine('x', 'step 1', progress=True))
+    console.end_progress()
+    console.end_progress()
+    assert stream.getvalue().endswith('step 1\n')
+
+
 def test_progress_is_rare_in_a_file(monkeypatch):
     clock = iter([0, 1, 29, 31, 32])
     monkeypatch.setattr(console.time, 'monotonic', lambda: next(clock))
@@ -72,6 +83,7 @@ def silent(monkeypatch):
     """The module as it is before the first run of a process."""
     monkeypatch.setattr(console._Said, 'logger', None)
     monkeypatch.setattr(console._Said, 'waiting', [])
+    monkeypatch.setattr(console._Said, 'console', None)
     return console
 
 
@@ -121,10 +133,15 @@ def test_warnings_of_libraries_are_noted(silent, monkeypatch):
 
 @pytest.mark.parametrize(
     ('variables', 'quiet'),
-    [({}, False), ({'LOCAL_RANK': '1'}, True), ({console.SUMMARY: '1'}, True)],
+    [
+        ({}, False),
+        ({'LOCAL_RANK': '1'}, True),
+        ({console.SUMMARY: '1'}, True),
+        ({console.SUMMARY: '1', 'TORCHELASTIC_MAX_RESTARTS': '3'}, False),
+    ],
 )
 def test_torchrun_is_told_the_reason(variables, quiet, tmp_path, monkeypatch):
-    for name in ('LOCAL_RANK', console.SUMMARY):
+    for name in ('LOCAL_RANK', 'TORCHELASTIC_MAX_RESTARTS', console.SUMMARY):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from knowswap_mm.cli import commands
-from knowswap_mm.console import quiet_warnings, tell_launcher
+from knowswap_mm.console import end_progress, quiet_warnings, tell_launcher
 from knowswap_mm.errors import SwapError
 from knowswap_mm.version import __version__
 
@@ -69,6 +69,8 @@ class Command:
         except SwapError as error:
             text = f'{type(error).__name__}: {error}'
             sys.exit(1 if tell_launcher(text) else text)
+        finally:
+            end_progress()
         if code:
             sys.exit(code)
 

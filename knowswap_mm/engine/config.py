@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from knowswap_mm.compat import resolve_bases
+from knowswap_mm.console import import_quietly
 from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
 from knowswap_mm.engine.recipe import settle
@@ -110,6 +111,7 @@ def _hook_of_objective(cfg: Config) -> str | None:
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
     cfg = settle(open_config(path))
+    import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('model', log_level='ERROR')
     if adapters is not None:
         cfg.model.adapters = [str(folder) for folder in adapters]

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OLDEST_TORCH = (2, 4)
+OLDEST_TORCH = (2, 5)
 NEWEST_TORCH = (2, 13)  # as in requirements/runtime.txt
 LIGHT = ('torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'peft')
 FULL = (*LIGHT, 'mmdet', 'mmseg', 'pytest')
@@ -73,7 +73,7 @@ def beside_torch() -> None:
         raise SystemExit(1)
     major, minor = (int(number) for number in re.findall(r'\d+', installed)[:2])
     if (major, minor) < OLDEST_TORCH:
-        sys.exit(f'torch {installed} is too old: upgrade it to 2.4 or later, or remove .venv')
+        sys.exit(f'torch {installed} is too old: upgrade it to 2.5 or later, or remove .venv')
     if (major, minor) > NEWEST_TORCH:
         newest = '.'.join(map(str, NEWEST_TORCH))
         sys.exit(f'torch {installed} was not tested: install {newest}, or remove .venv')

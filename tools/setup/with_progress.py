@@ -8,6 +8,7 @@ The output of the command goes to the file LOG. Its end is shown if the command 
 standard library only.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -24,14 +25,27 @@ def minutes(seconds: float) -> str:
     return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
 
 
-def describe(done: int, total: int, passed: float) -> str:
-    """What is done after so many seconds, and how long the rest takes at that speed."""
+#: From so many files on the speed is known.
+ENOUGH = 4
+
+
+def describe(done: int, total: int, passed: float, since_first: float) -> str:
+    """What is done after so many seconds, and how long the rest takes at that speed.
+
+    ninja names a file when it is compiled, so the speed is known from the end of the first on.
+    """
     text = f'[setup] compiled {done} of {total} files in {minutes(passed)}'
-    return f'{text}, about {minutes(passed / done * (total - done))} left' if done else text
+    if not ENOUGH <= done < total:
+        return text
+    return f'{text}, about {minutes(since_first / (done - 1) * (total - done))} left'
 
 
 def main() -> None:
-    log, *command = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('log', help='file for the output')
+    parser.add_argument('command', nargs=argparse.REMAINDER, help='what to run')
+    args = parser.parse_args()
+    log, command = args.log, args.command
     begun = shown = time.monotonic()
     terminal, first, last = sys.stdout.isatty(), None, ''
     with open(log, 'w', encoding='utf-8') as file:
@@ -46,7 +60,7 @@ def main() -> None:
                 continue
             now = time.monotonic()
             first = first or now
-            last = describe(*map(int, step.groups()), now - first)
+            last = describe(*map(int, step.groups()), now - begun, now - first)
             if terminal:
                 print(f'\r\x1b[K{last}', end='', flush=True)
             elif now - shown >= PAUSE:
