@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import logging
@@ -24,6 +25,7 @@ from typing import Any
 DETAIL = dict(detail=True)
 #: Their records, up to warnings, stay in the log file.
 _LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
+_PRINT_LOG = 'mmengine/logging/logger.py'
 _OWN = str(Path(__file__).parent)
 #: Seconds between two lines of progress where no line can be written over.
 _PAUSE = 30.0
@@ -94,6 +96,17 @@ class Console(logging.StreamHandler):
         self._open = False
 
 
+def _origin(record: logging.LogRecord) -> str:
+    """The file whose code said it: behind mmengine's ``print_log`` stands somebody else."""
+    between = {__file__, logging.__file__, record.pathname}
+    if not record.pathname.endswith(_PRINT_LOG):
+        return record.pathname
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename in between:
+        frame = frame.f_back
+    return record.pathname if frame is None else frame.f_code.co_filename
+
+
 def _is_for_people(record: logging.LogRecord) -> bool:
     if isinstance(record.msg, ShortLine) or record.levelno >= logging.ERROR:
         return True
@@ -101,7 +114,7 @@ def _is_for_people(record: logging.LogRecord) -> bool:
         return False
     modules = [sys.modules[name] for name in _LIBRARIES if name in sys.modules]
     folders = [folder for module in modules for folder in getattr(module, '__path__', ())]
-    if not record.pathname.startswith(tuple(folders)):
+    if not _origin(record).startswith(tuple(folders)):
         return True
     # A log processor of somebody else has no short lines.
     return Path(record.pathname).name == 'logger_hook.py' and 'Iter(' in record.getMessage()

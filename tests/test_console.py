@@ -7,6 +7,7 @@ import warnings
 
 import mmengine
 import pytest
+from mmengine.logging import MMLogger, print_log
 
 from knowswap_mm import console
 from knowswap_mm.cli.main import main
@@ -47,6 +48,16 @@ OURS, LIBRARY = __file__, f'{mmengine.__path__[0]}/runner/runner.py'
 )
 def test_who_is_heard(record, shown):
     assert said_by(io.StringIO(), record) == shown
+
+
+def test_a_print_log_of_ours_is_heard(capsys):
+    """mmengine's function stands between; the caller counts."""
+    logger = MMLogger('test', logger_name='test')
+    console.use_console(logger)
+    print_log('a class is missing', logger=logger, level=logging.WARNING)
+    library = compile('print_log("is deprecated", logger=logger)', LIBRARY, 'exec')
+    exec(library, dict(print_log=print_log, logger=logger))
+    assert capsys.readouterr().out.endswith('  warning: a class is missing\n')
 
 
 def test_progress_has_one_line_of_a_terminal():
