@@ -36,7 +36,7 @@ constraints=.venv/.setup-constraints.txt
 export OMP_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 export PATH="$PWD/.venv/bin:$PATH" # torch looks for ninja there: without it mmcv compiles one file at a time
 
-environment() { "$python" tools/setup/environment.py "$@"; }
+environment() { "$python" -W ignore tools/setup/environment.py "$@"; }
 pip_install() { "$python" -m pip install -qq "$@"; }
 supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
