@@ -1,6 +1,7 @@
 # knowswap_mm: the commands of everyday work. `make` alone lists them.
 
-# A folder with prebuilt wheels (of onedl-mmcv above all). Empty: mmcv is compiled, which takes 5 to 20 minutes.
+# A folder with prebuilt wheels (of onedl-mmcv above all). Empty: `make setup` compiles mmcv's operators, which takes 5
+# to 20 minutes; `make demo` needs none.
 WHEELS ?=
 # The interpreter for a new .venv. Empty: the first of python3, python3.13 ... python3.10 that fits.
 PYTHON ?=
@@ -21,7 +22,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 TWO_THREADS := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive KMP_BLOCKTIME=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-detection demo-segmentation test lint format bench docs clean distclean
+.PHONY: help setup setup-light demo demo-detection demo-segmentation test lint format bench docs clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +30,10 @@ help: ## Show this list
 setup: ## Build .venv with everything in it (WHEELS=, PYTHON=, VENV_ARGS=, TORCH=)
 	@bash tools/setup/install.sh
 
-demo: setup ## Swap knowledge in a small model on the CPU
+setup-light: ## Build .venv with what a classifier needs: mmcv without operators
+	@bash tools/setup/install.sh light
+
+demo: setup-light ## Swap knowledge in a small model on the CPU
 	$(ONE_THREAD) $(BIN)/python tools/demo.py
 
 demo-detection: setup ## Swap knowledge in a small detector on the CPU

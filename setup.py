@@ -1,9 +1,11 @@
 """Packaging of knowswap_mm: ``pip install --no-build-isolation -e .``."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 EXTRAS = ('detection', 'segmentation', 'visualization', 'audit', 'completion', 'tests')
@@ -31,6 +33,38 @@ def read_readme() -> str:
     return readme.read_text(encoding='utf-8') if readme.exists() else ''
 
 
+class BuildWithConfigs(build_py):
+    """Put configs, tools and the weights of the demo into the package, as OpenMMLab's have it.
+
+    An editable installation reads them where they are. ``knowswap_mm/installation.py`` finds both.
+    """
+
+    SHIPPED = (
+        'configs/**/*.py',
+        'configs/**/*.yml',
+        'configs/**/*.txt',
+        'model-index.yml',
+        'tools/**/*.py',
+        'tools/**/*.sh',
+        'weights/vit-demo*.safetensors',
+        'weights/dino-mini_12cls.safetensors',
+        'weights/mask2former-mini_16cls.safetensors',
+    )
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for pattern in self.SHIPPED:
+            found = [path for path in ROOT.glob(pattern) if path.is_file()]
+            if not found:
+                raise RuntimeError(f'there is no {pattern} in {ROOT}, which the package needs')
+            for path in found:
+                place = Path(self.build_lib, 'knowswap_mm', '.mim', path.relative_to(ROOT))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, place)
+
+
 extras = {name: read_requirements(name) for name in EXTRAS}
 extras['all'] = sorted({line for lines in extras.values() for line in lines})
 
@@ -46,6 +80,7 @@ setup(
     keywords=['computer vision', 'machine unlearning', 'continual learning', 'LoRA', 'OpenMMLab'],
     packages=find_packages(include=['knowswap_mm', 'knowswap_mm.*']),
     package_data={'knowswap_mm': ['visualization/report/*.css', 'visualization/report/*.html']},
+    cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10,<3.14',
     install_requires=read_requirements('runtime'),
     extras_require=extras,

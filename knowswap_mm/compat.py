@@ -7,10 +7,11 @@ there and not in a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
 from mmengine.optim import _ParamScheduler as ParamScheduler
@@ -155,6 +156,25 @@ class OpenMask2FormerHead:
 
     def _seg_data_to_instance_data(self, samples: list[Any]) -> tuple[list[Any], list[dict]]:
         return self.segments_of(samples)
+
+
+def resolve_bases(prefix: str, find: Callable[[str], str]) -> None:
+    """Let configs name files in ``_base_`` by a prefix; ``find`` knows the path of each.
+
+    mmengine's own ``package::path`` is for a list of packages of OpenMMLab only, and writes the
+    package into every part of the config as the scope to build it in.
+    """
+    plain = Config._get_cfg_path
+    if getattr(plain, 'prefix', None) == prefix:
+        return
+
+    def get_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(prefix):
+            return find(cfg_path), None
+        return plain(cfg_path, filename)
+
+    get_path.prefix = prefix
+    Config._get_cfg_path = staticmethod(get_path)
 
 
 def goes_on(runner: Runner) -> bool:

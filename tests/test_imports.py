@@ -30,7 +30,10 @@ def modules_below(*names):
 #: Nothing in these works with tensors: modules alone, and rooms with all that is in them.
 LIGHT = {
     'knowswap_mm': ['knowswap_mm'],
-    'beside the rooms': [f'knowswap_mm.{name}' for name in ('checks', 'errors', 'registry')],
+    'beside the rooms': [
+        f'knowswap_mm.{name}'
+        for name in ('checks', 'console', 'errors', 'installation', 'registry')
+    ],
     'cli': modules_below('knowswap_mm.cli'),
     'converters.tables': modules_below('knowswap_mm.converters.tables'),
     'data_tools': modules_below('knowswap_mm.data_tools'),

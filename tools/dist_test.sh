@@ -10,7 +10,7 @@ arguments=("$config" "$checkpoint")
 # One machine: any port will do, and two runs must not have the same.
 PORT=${PORT:-$([ "${NNODES:-1}" = 1 ] && echo $((20000 + RANDOM % 10000)) || echo 29500)}
 here=$(cd "$(dirname "$0")" && pwd)
-PYTHONPATH="$here/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
+PYTHONPATH="$here/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m knowswap_mm.distributed.launch \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="$PORT" \
     --nproc_per_node="$gpus" \

@@ -15,7 +15,7 @@ PORT=${PORT:-$([ "${NNODES:-1}" = 1 ] && echo $((20000 + RANDOM % 10000)) || ech
 KNOWSWAP_LAUNCH=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 export KNOWSWAP_LAUNCH
 here=$(cd "$(dirname "$0")" && pwd)
-PYTHONPATH="$here/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
+PYTHONPATH="$here/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m knowswap_mm.distributed.launch \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="$PORT" \
     --max_restarts="${MAX_RESTARTS:-0}" --nproc_per_node="$gpus" \

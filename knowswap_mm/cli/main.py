@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from knowswap_mm.cli import commands
+from knowswap_mm.console import end_progress, quiet_warnings, tell_launcher
 from knowswap_mm.errors import SwapError
 from knowswap_mm.version import __version__
 
@@ -62,10 +63,14 @@ class Command:
         Raises:
             SystemExit: With a message if the user can fix something, or with an exit code.
         """
+        quiet_warnings()
         try:
             code = self.run(args)
         except SwapError as error:
-            sys.exit(f'{type(error).__name__}: {error}')
+            text = f'{type(error).__name__}: {error}'
+            sys.exit(1 if tell_launcher(text) else text)
+        finally:
+            end_progress()
         if code:
             sys.exit(code)
 

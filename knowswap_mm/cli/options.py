@@ -7,35 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import knowswap_mm
-from knowswap_mm.errors import SwapError
-
 
 def command_of(name: str, *arguments: str | Path) -> list[str]:
     """What starts a command of ``knowswap`` with this Python, wherever it is installed."""
     return [sys.executable, '-m', 'knowswap_mm', name, *map(str, arguments)]
-
-
-#: Without these a folder is no checkout.
-_FOLDERS = ('configs/demo', 'tools/dataset_converters', 'weights')
-
-
-def find_checkout(purpose: str) -> Path:
-    """Find the repository for a purpose, e.g. ``The demo``.
-
-    It is the one that the package lies in, else the current folder.
-
-    Raises:
-        SwapError: If neither is one.
-    """
-    for folder in (Path(knowswap_mm.__file__).resolve().parents[1], Path.cwd()):
-        if all((folder / name).is_dir() for name in _FOLDERS):
-            return folder
-    raise SwapError(
-        f'{purpose} needs the configs, the pretrained weights (weights/) and the data tools of the '
-        'repository, which are not installed with the package, and the current folder '
-        f'({Path.cwd()}) has none. Fix: clone the repository and run the command in its folder.'
-    )
 
 
 class OptionAction(argparse.Action):

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore
 
+from knowswap_mm.distributed.meeting import start_beside
 from knowswap_mm.distributed.process_group import of_rank_0
-from knowswap_mm.distributed.threads import start_beside
 
 #: Beats within a timeout.
 _BEATS = 10

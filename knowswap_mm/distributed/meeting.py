@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -15,7 +16,6 @@ from typing import Any
 
 from torch.distributed import PrefixStore, TCPStore
 
-from knowswap_mm.distributed.threads import start_beside
 from knowswap_mm.errors import ConfigError, SwapError
 
 #: Exit code of a process whose group lost a process before it was complete.
@@ -245,3 +245,25 @@ def _first_line(error: Exception) -> str:
 def _end(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)
+
+
+def start_beside(run: Callable[[], None], ended: threading.Event, name: str) -> None:
+    """Start a thread beside the others of a process, which ends before the interpreter does.
+
+    A thread that is inside a call of torch's store when the interpreter ends is torn down there,
+    and the process aborts ("terminate called without an active exception", exit code -6), although
+    its work was done.
+
+    Args:
+        run (Callable): What the thread does. It returns soon after ``ended`` was set.
+        ended (Event): Is set when the process exits.
+        name (str): Name of the thread.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        ended.set()
+        thread.join(10)  # a store whose machine is gone may not answer
+
+    atexit.register(end)

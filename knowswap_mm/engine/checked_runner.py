@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.utils.checkpoint import checkpoint as compute_again
 
+from knowswap_mm.console import use_console
 from knowswap_mm.distributed.cluster_runner import ClusterRunner
 from knowswap_mm.engine.checks import check_clipping, check_optim_config, check_step, checkpointed
 from knowswap_mm.engine.foreign_hooks import missing_metric
@@ -119,6 +121,12 @@ class CheckedRunner(ClusterRunner):
             checkpoint=checkpoint,
             weights=SavedWeights(self.bare_model, changed),
         )
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, whose console shows our own words."""
+        logger = super().build_logger(*args, **kwargs)
+        use_console(logger)
+        return logger
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Build and register the hooks that mmengine has by itself."""

@@ -12,11 +12,15 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import import_modules_from_strings
 
+from knowswap_mm.compat import resolve_bases
+from knowswap_mm.console import import_quietly
 from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
 from knowswap_mm.engine.recipe import settle
-from knowswap_mm.errors import ConfigError, reason_of
+from knowswap_mm.errors import ConfigError, SwapError, reason_of
+from knowswap_mm.installation import PREFIX, base_config, check_scope, leave_out_multimodal
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.registry import MODELS as OWN_MODELS
 from knowswap_mm.registry import class_of, name_types, type_name
@@ -107,6 +111,7 @@ def _hook_of_objective(cfg: Config) -> str | None:
 def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn.Module, Config]:
     """The model of a config; `adapters` replace those beneath it."""
     cfg = settle(open_config(path))
+    import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('model', log_level='ERROR')
     if adapters is not None:
         cfg.model.adapters = [str(folder) for folder in adapters]
@@ -115,6 +120,13 @@ def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn
 
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+
+
+def prepare_libraries() -> None:
+    """Set up what we need of the libraries before they read a config or build a part of one."""
+    use_data_only_loader()
+    leave_out_multimodal()
+    resolve_bases(PREFIX, base_config)
 
 
 def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -127,9 +139,9 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         options (Mapping | None): Overrides by dotted key, from ``--cfg-options``.
 
     Raises:
-        ConfigError: If there is no such file, or it cannot be read.
+        ConfigError: If there is no such file, it cannot be read, or its task is not installed.
     """
-    use_data_only_loader()
+    prepare_libraries()
     path = Path(path)
     if not os.path.isfile(path):
         fix = 'give the path of a config file'
@@ -137,7 +149,12 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     if path.suffix not in _SUFFIXES:
         raise ConfigError('config', str(path), 'is no config', f'its name ends in {_SUFFIXES}')
     try:
-        config = Config.fromfile(str(path))
+        config = Config.fromfile(str(path), import_custom_modules=False)
+        check_scope(config.get('default_scope'))
+        if imports := config.get('custom_imports'):
+            import_modules_from_strings(**imports)
+    except SwapError:
+        raise
     except Exception as error:  # a config is a program, which may fail in any way
         fix = 'fix the file, or the one that it names in _base_'
         problem = f'cannot be read ({reason_of(error)})'

@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import LogProcessor
 from torch import Tensor
 
+from knowswap_mm.console import ShortLine
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.registry import HOOKS, LOG_PROCESSORS
 from knowswap_mm.roles import ROLES
@@ -248,7 +249,9 @@ class SwapLogProcessor(LogProcessor):
         schedule = getattr(runner, 'swap_schedule', None)
         if mode == 'train' and schedule is not None:
             eta = runner.message_hub.runtime_info.get('eta')
-            line = f'{describe_position(schedule, runner.iter, eta)}  {line}'
+            position = describe_position(schedule, runner.iter, eta)
+            loss = f'  loss {tag["loss"]:.4f}' if 'loss' in tag else ''
+            line = ShortLine(f'{position}  {line}', f'{position}{loss}', progress=True)
         return tag, line
 
     def get_log_after_epoch(
@@ -262,7 +265,8 @@ class SwapLogProcessor(LogProcessor):
                 values = {role: tag.get(f'{role}/{metric.primary}') for role in ROLES}
                 found = {role: value for role, value in values.items() if value is not None}
                 shown = '  '.join(f'{r} {100 * v / metric.scale:.1f}' for r, v in found.items())
-                return tag, f'{shown}  ({metric.primary}, %)  {line}' if shown else line
+                shown = f'{shown}  ({metric.primary}, %)'
+                return tag, ShortLine(f'{shown}  {line}', shown) if found else line
         return tag, line
 
 

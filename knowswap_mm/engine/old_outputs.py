@@ -12,6 +12,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from knowswap_mm.console import DETAIL
 from knowswap_mm.datasets.seeding import seeded_cpu
 from knowswap_mm.engine.hooks.importance import role_batches
 from knowswap_mm.errors import reason_of
@@ -55,7 +56,7 @@ def report_old_outputs(runner: Any) -> None:
         f'largest one; the best old class changes in {100 * found.changed:.2g} % of the places.'
     )
     if found.difference <= ROUNDING:
-        runner.logger.info(f'{said} That is rounding.')
+        runner.logger.info(f'{said} That is rounding.', extra=DETAIL)
         return
     if found.predictions and not found.changed:
         runner.logger.info(f'{said} These are predictions, of which new classes take a share.')

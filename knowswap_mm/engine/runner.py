@@ -14,12 +14,18 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
 
+from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.holdout import held_share
 from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
-from knowswap_mm.engine.config import RememberedConfig, check_class_count, complete_hooks
+from knowswap_mm.engine.config import (
+    RememberedConfig,
+    check_class_count,
+    complete_hooks,
+    prepare_libraries,
+)
 from knowswap_mm.engine.decisions import decide, replay
 from knowswap_mm.engine.foreign_hooks import check_hooks
 from knowswap_mm.engine.hooks.checkpoint import ATOMIC
@@ -30,7 +36,8 @@ from knowswap_mm.engine.optim import PhaseSchedulers
 from knowswap_mm.engine.recipe import Recipe, facts_of
 from knowswap_mm.engine.words import ending_of
 from knowswap_mm.errors import CheckpointError, ConfigError, PhaseError, SwapError
-from knowswap_mm.io.checkpoints import safe_load, state_dict_of, use_data_only_loader
+from knowswap_mm.installation import check_scope
+from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.models import RoleModel
 from knowswap_mm.models.loading import load_weights
 from knowswap_mm.registry import RUNNERS, name_types, type_name
@@ -70,7 +77,7 @@ class SwapRunner(CheckedRunner):
         Raises:
             ConfigError: If the config has no ``swap`` field.
         """
-        use_data_only_loader()  # the hosts' own tools start here, too
+        prepare_libraries()  # the hosts' own tools start here, too
         cfg = RememberedConfig.adopt(name_types(copy.deepcopy(cfg)))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.
@@ -78,6 +85,8 @@ class SwapRunner(CheckedRunner):
         if not isinstance(cfg.get('swap'), dict) or 'classes' not in cfg['swap']:
             fix = "add swap = dict(classes=dict(old=[...], ...), order='learn-forget', ...)"
             raise ConfigError('swap', cfg.get('swap'), 'the config describes no swap', fix)
+        check_scope(cfg.get('default_scope'))
+        import_quietly(cfg.get('default_scope'))
         check_config(cfg)
         recipe = Recipe(cfg)
         hand_on_classes(cfg)
@@ -193,7 +202,7 @@ class SwapRunner(CheckedRunner):
         if hinge := (self.cfg['model'].get('loss') or {}).get('hinge'):
             self.swapper.swapping_loss.hinge = hinge
         self.visualizer.add_config(self.cfg)
-        self.logger.info(f'The plan:\n{self.plan.table()}')
+        self.logger.info(self.plan.line())
 
     def decide(self, decision: Decision | None) -> None:
         """Change the schedule from the next iteration on, see :func:`engine.decisions.decide`."""

@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 import knowswap_mm
+from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.engine.config import open_config
@@ -68,6 +69,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
     refuse_existing(args.out, '--out')
     cfg = settle(open_config(args.config))
+    import_quietly(cfg.get('default_scope'))
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('export', log_level='ERROR')

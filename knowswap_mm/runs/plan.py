@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from knowswap_mm.console import ShortLine
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.registry import type_name
 from knowswap_mm.schedule.schedule import AUTO
@@ -67,6 +68,13 @@ class Plan:
     def table(self) -> str:
         """As a table for the log."""
         return markdown_table(self.HEADER, [each.row for each in self.entries], aligned=True)
+
+    def line(self) -> ShortLine:
+        """For the log: the console gets the numbers without their reasons."""
+        rows = [[each.key, shown(each.value), each.source] for each in self.entries]
+        short = markdown_table(self.HEADER, rows, aligned=True)
+        title = 'The plan (the log file and the report say why)'
+        return ShortLine(f'The plan:\n{self.table()}', f'{title}:\n{short}')
 
     def check_resumed(self, filename: str, stored: Any) -> None:
         """Require that the recipe chooses what it chose when a checkpoint was written.

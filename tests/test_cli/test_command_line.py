@@ -2,12 +2,9 @@
 
 import argparse
 import importlib
-import json
 import re
 import runpy
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -188,37 +185,3 @@ def test_how_a_command_ends(result, code):
 def test_the_report_names_the_command(argv, text, monkeypatch):
     monkeypatch.setattr(sys, 'argv', argv)
     assert command_line() == text
-
-
-@pytest.mark.slow
-def test_what_is_installed_works_elsewhere(tmp_path):
-    """`pip install .` gives a `knowswap` that needs no repository."""
-    source, target = tmp_path / 'source', tmp_path / 'target'
-    source.mkdir()
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'MANIFEST.in'):
-        shutil.copy(REPOSITORY / name, source / name)
-    for name in ('knowswap_mm', 'requirements'):
-        shutil.copytree(
-            REPOSITORY / name, source / name, ignore=shutil.ignore_patterns('__pycache__')
-        )
-    pip = [sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-build-isolation', '--quiet']
-    subprocess.run([*pip, '--target', str(target), str(source)], check=True, timeout=200)
-
-    def knowswap(*arguments):
-        return subprocess.run(
-            [target / 'bin' / 'knowswap', *arguments],
-            env=dict(PYTHONPATH=str(target), OMP_NUM_THREADS='1', PATH='/usr/bin:/bin'),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-
-    assert 'Train a swap' in knowswap('--help').stdout
-    done = knowswap('demo')
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert 'Fix: clone the repository and run the command in its folder' in done.stderr
-    done = knowswap('doctor', '--json', '--skip', 'packages', 'hosts', 'mmcv')
-    found = json.loads(done.stdout)
-    assert found['ok'] and done.returncode == 0, done.stdout
-    assert [f['state'] for f in found['findings'] if f['check'] in ('python', 'swap')] == ['ok'] * 3

@@ -56,7 +56,7 @@ def test_machines_come_from_the_environment(script, arguments, passed, tmp_path)
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert lines[:2] == ['-m', 'torch.distributed.run']
+    assert lines[:2] == ['-m', 'knowswap_mm.distributed.launch']
     for option in ('--nnodes=3', '--node_rank=1', '--master_addr=host0', '--master_port=12345'):
         assert option in lines
     assert '--nproc_per_node=2' in lines

@@ -14,7 +14,7 @@ from knowswap_mm.doctor.checks import machine
 from knowswap_mm.doctor.checks.libraries import Hosts, MmcvOperators
 from knowswap_mm.doctor.checks.machine import Device, WorkDir
 from knowswap_mm.doctor.checks.swap import TinySwap
-from knowswap_mm.doctor.pip import pip_install
+from knowswap_mm.installation import pip_install
 from tests.helpers.looks import look
 
 # Hosts

@@ -13,7 +13,7 @@ import torch
 from knowswap_mm.doctor.checks import packages
 from knowswap_mm.doctor.checks.libraries import TorchPair, TorchvisionOperators
 from knowswap_mm.doctor.checks.packages import Originals, Packages, PythonVersion
-from knowswap_mm.doctor.pip import read_requirements
+from knowswap_mm.installation import read_requirements
 from knowswap_mm.version import __version__
 from tests.helpers.looks import look
 

@@ -16,9 +16,10 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OLDEST_TORCH = (2, 4)
+OLDEST_TORCH = (2, 5)
 NEWEST_TORCH = (2, 13)  # as in requirements/runtime.txt
-MODULES = ('torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'peft', 'pytest')
+LIGHT = ('torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'peft')
+FULL = (*LIGHT, 'mmdet', 'mmseg', 'pytest')
 # Distributions that own the same import names as the forks and overwrite their files.
 ORIGINALS = ('mmengine', 'mmcv', 'mmcv-lite', 'mmcv-full', 'mmdet', 'mmsegmentation', 'mmpretrain')
 
@@ -29,6 +30,14 @@ def version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def compiled() -> bool:
+    """Tell whether mmcv was installed with its operators."""
+    if version('onedl-mmcv') is None:
+        return False
+    files = metadata.distribution('onedl-mmcv').files or ()
+    return any(path.name.startswith('_ext') for path in files)
 
 
 def fingerprint() -> None:
@@ -42,6 +51,7 @@ def fingerprint() -> None:
             digest.update(path.read_bytes())
     for name in ('torch', 'torchvision', 'onedl-mmcv', 'knowswap_mm'):
         digest.update(f'{name}={version(name)}'.encode())
+    digest.update(f'operators={compiled()}'.encode())
     print(digest.hexdigest())
 
 
@@ -63,12 +73,18 @@ def beside_torch() -> None:
         raise SystemExit(1)
     major, minor = (int(number) for number in re.findall(r'\d+', installed)[:2])
     if (major, minor) < OLDEST_TORCH:
-        sys.exit(f'torch {installed} is too old: upgrade it to 2.4 or later, or remove .venv')
+        sys.exit(f'torch {installed} is too old: upgrade it to 2.5 or later, or remove .venv')
     if (major, minor) > NEWEST_TORCH:
         newest = '.'.join(map(str, NEWEST_TORCH))
         sys.exit(f'torch {installed} was not tested: install {newest}, or remove .venv')
     if version('torchvision') is None:
         print(f'torchvision==0.{minor + 15}.*')
+
+
+def mmcv() -> None:
+    """Fail if mmcv is not there in the version that is tested, with operators or without."""
+    lines = (ROOT / 'requirements/constraints.txt').read_text(encoding='utf-8').splitlines()
+    raise SystemExit(f'onedl-mmcv=={version("onedl-mmcv")}' not in lines)
 
 
 def ops() -> None:
@@ -82,8 +98,20 @@ def ops() -> None:
         sys.exit(f'mmcv.ops.nms kept the boxes {kept.tolist()} instead of [0, 2]')
 
 
-def check() -> None:
-    """Import everything that the package builds on and print the versions."""
+def check_full() -> None:
+    """Import everything that the package builds on, run an operator, and print the versions."""
+    ops()
+    check(FULL)
+
+
+def check_light() -> None:
+    """Import what a classifier needs and print the versions."""
+    check(LIGHT)
+    if not compiled():
+        print('[setup] ready for classifiers; detection, segmentation and tests: make setup')
+
+
+def check(modules: tuple[str, ...]) -> None:
     for name in ORIGINALS:
         try:
             place = metadata.distribution(name).locate_file('')
@@ -91,9 +119,8 @@ def check() -> None:
             continue
         if Path(sys.prefix).resolve() in Path(place).resolve().parents:
             sys.exit(f'{name} stands in the way of its fork onedl-*: remove .venv and set up again')
-    ops()
     found = [f'torch {version("torch")}']
-    for name in MODULES:
+    for name in modules:
         module = importlib.import_module(name)
         found.append(f'{name} {module.__version__}')
     if version('knowswap_mm') is None:
@@ -102,7 +129,7 @@ def check() -> None:
 
 
 def main() -> None:
-    functions = (fingerprint, constraints, beside_torch, ops, check)
+    functions = (fingerprint, constraints, beside_torch, mmcv, ops, check_full, check_light)
     commands = {function.__name__: function for function in functions}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('command', choices=commands)

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Build .venv with everything that knowswap_mm needs. Called by `make setup`; safe to run again at any time:
-# what is there already is kept, and when nothing has changed it ends at once.
+# Build .venv with what knowswap_mm needs; safe to run again at any time: what is there already is kept, and when
+# nothing has changed it ends at once.
+#
+#   install.sh         everything: mmcv with its operators, all hosts, the tools of the tests (`make setup`)
+#   install.sh light   what a classifier needs: mmcv without operators, which takes seconds (`make setup-light`);
+#                      an environment that has everything already stays as it is
 #
 # Environment (all optional, see the Makefile):
 #   WHEELS     folder with prebuilt wheels, of onedl-mmcv above all; without it mmcv is compiled
@@ -13,6 +17,11 @@ set -euo pipefail
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
+case ${1:-full} in
+full | light) mode=${1:-full} ;;
+*) die "there is no set-up '$1': say install.sh or install.sh light" ;;
+esac
+
 wheels=${WHEELS:-}
 if [ -n "$wheels" ]; then
     [ -d "$wheels" ] || die "WHEELS=$wheels is not a folder"
@@ -22,11 +31,12 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=.venv/bin/python
 stamp=.venv/.setup-stamp
+[ "$mode" = full ] || stamp=.venv/.setup-stamp-light
 constraints=.venv/.setup-constraints.txt
 export OMP_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 export PATH="$PWD/.venv/bin:$PATH" # torch looks for ninja there: without it mmcv compiles one file at a time
 
-environment() { "$python" tools/setup/environment.py "$@"; }
+environment() { "$python" -W ignore tools/setup/environment.py "$@"; }
 pip_install() { "$python" -m pip install -qq "$@"; }
 supported() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
@@ -50,9 +60,10 @@ if [[ ${VENV_ARGS:-} == *--system-site-packages* ]] &&
     die ".venv was made without --system-site-packages: run 'make distclean' first"
 fi
 
-if [ -f "$stamp" ] && [ "$(environment fingerprint)" = "$(cat "$stamp")" ]; then
-    exit 0
-fi
+# Who has everything has what a classifier needs.
+for each in .venv/.setup-stamp "$stamp"; do
+    if [ -f "$each" ] && [ "$(environment fingerprint)" = "$(cat "$each")" ]; then exit 0; fi
+done
 rm -f "$stamp"
 
 # 2. What the build of mmcv needs.
@@ -80,12 +91,27 @@ environment constraints >"$constraints"
 # 4. The start-up shim, before anything imports torchvision.
 "$python" tools/setup/install_shim.py
 
-# 5. mmcv with its compiled operators. Build isolation would hide torch and give an mmcv without them.
+# 5. mmcv. With build isolation, which hides torch, its build leaves the operators out; without, it compiles them.
 mmcv_install() {
     CFLAGS=${CFLAGS:--g0 -O1} MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)} \
-        pip_install --no-build-isolation --constraint "$constraints" "$@" onedl-mmcv
+        "$python" tools/setup/with_progress.py .venv/mmcv-build.log \
+        "$python" -m pip install -v --no-build-isolation --constraint "$constraints" "$@" onedl-mmcv
 }
-if ! environment ops 2>/dev/null; then
+from_wheels() {
+    pip_install --only-binary onedl-mmcv --find-links "$wheels" --constraint "$constraints" "$@" onedl-mmcv \
+        2>/dev/null && environment ops 2>/dev/null
+}
+if [ "$mode" = light ]; then
+    # The second attempt puts one with operators in the place of one without.
+    if [ -n "$wheels" ] && { from_wheels || from_wheels --force-reinstall --no-deps; }; then
+        say "onedl-mmcv with its operators, from $wheels"
+    elif ! environment mmcv; then
+        say "onedl-mmcv without its operators, which a classifier does not need"
+        # Not through pip's cache: a later build of everything would find this one there.
+        pip_install --no-cache-dir --no-deps --force-reinstall --no-binary onedl-mmcv \
+            --constraint "$constraints" onedl-mmcv
+    fi
+elif ! environment ops 2>/dev/null; then
     options=()
     if "$python" -m pip show --quiet onedl-mmcv 2>/dev/null; then
         options+=(--force-reinstall --no-deps) # it is there, but does not work
@@ -105,10 +131,13 @@ if ! environment ops 2>/dev/null; then
 fi
 
 # 6. The hosts and the tools.
-say "hosts and test tools"
-pip_install --constraint "$constraints" -r requirements/runtime.txt -r requirements/detection.txt \
-    -r requirements/segmentation.txt -r requirements/visualization.txt -r requirements/audit.txt \
-    -r requirements/tests.txt
+lists=(runtime visualization audit)
+if [ "$mode" = full ]; then
+    lists+=(detection segmentation tests)
+fi
+say "requirements: ${lists[*]}"
+# shellcheck disable=SC2046  # a list of options
+pip_install --constraint "$constraints" $(printf -- "--requirement=requirements/%s.txt " "${lists[@]}")
 
 # 7. The package itself.
 say "knowswap_mm"
@@ -116,7 +145,7 @@ pip_install --no-deps --no-build-isolation --editable .
 
 # 8. Does it all work together?
 say "checking"
-environment check
+environment "check_$mode"
 if grep -q 'include-system-site-packages = false' .venv/pyvenv.cfg; then
     "$python" -m pip check --quiet || die "the versions of the packages do not fit, see above"
 fi

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from knowswap_mm.audit.auditor import build_auditor
+    from knowswap_mm.console import import_quietly
     from knowswap_mm.engine.config import check_place, open_config
     from knowswap_mm.engine.recipe import settle
     from knowswap_mm.runs.files import AUDIT_FOLDER
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         check_place('--out', args.out, folder=True)
     cfg = settle(open_config(args.config, args.cfg_options))
+    import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     auditor = build_auditor(cfg.get('audit'))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from knowswap_mm.cli.main import Command
-from knowswap_mm.cli.options import command_of, find_checkout
+from knowswap_mm.cli.options import command_of
+from knowswap_mm.installation import shipped
 
 #: The host of each task, as the configs under configs/demo name it.
 HOSTS = dict(classification='vit', detection='dino', segmentation='mask2former')
 TEXT = """
-It needs a clone of the repository: its weights, configs and data tools. The ViT is shown
-Fashion-MNIST where its files are, and drawn shapes otherwise; DINO and Mask2Former see drawn
-scenes.
+Data go to data/ in the current folder. The ViT is shown Fashion-MNIST where its files are, and
+drawn shapes otherwise; DINO and Mask2Former see drawn scenes, and need the operators of mmcv.
 """
 
 
@@ -35,13 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--work-dir', default='work_dirs/demo', help='folder for the results')
 
 
-def call(root: Path, command: list[str]) -> None:
-    """Run a command in the repository and stop with a message if it fails."""
-    shown = ' '.join(command[1:])
+def call(command: list[str]) -> None:
+    """Run a command here and stop with a message if it fails."""
+    shown = shlex.join(command[1:])
     print(f'\n$ python {shown}', flush=True)
     env = dict(os.environ, OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS', '1'))
-    if subprocess.call(command, cwd=root, env=env):
+    if subprocess.call(command, env=env):
         sys.exit(f'The demo stopped: `{shown}` failed.')
+
+
+def here(path: Path) -> str:
+    """A path as one would type it in the current folder."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def choose_data(args: argparse.Namespace) -> str:
@@ -64,15 +71,18 @@ def choose_data(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Make the data, swap, and show the results."""
-    root = find_checkout('The demo')
+    from knowswap_mm.engine.config import open_config
+
     started = time.time()
     data = choose_data(args)
-    converter = f'tools/dataset_converters/{data.replace("-", "_")}.py'
+    config = shipped(f'configs/demo/{HOSTS[args.task]}-demo_{data}_learn-forget.py')
+    weights = shipped(open_config(config).load_from)
+    tool = shipped(f'tools/dataset_converters/{data.replace("-", "_")}.py')
     source = ['--source', args.source] if args.source and data == 'fashion-mnist' else []
-    call(root, [sys.executable, converter, *source])
-    config = f'configs/demo/{HOSTS[args.task]}-demo_{data}_learn-forget.py'
-    call(root, command_of('train', config, '--work-dir', args.work_dir))
-    show(root / args.work_dir, data)
+    call([sys.executable, here(tool), *source])
+    options = ('--load-from', here(weights), '--work-dir', args.work_dir)
+    call(command_of('train', here(config), *options))
+    show(Path(args.work_dir), data)
     print(f'\nThe demo took {time.time() - started:.0f} s.')
 
 
@@ -85,17 +95,16 @@ def show(work_dir: Path, data: str) -> None:
 
     record = RunFolder(work_dir)
     results, classes = record.results, record.classes
-    picture = plot_phases(results, work_dir / 'phases.png', f'Knowledge swap on {data}')
+    image = plot_phases(results, work_dir / 'phases.png', f'Knowledge swap on {data}')
     print(f'\nlearned:   {", ".join(classes["learn"])}')
     print(f'forgotten: {", ".join(classes["forget"])}')
     print(f'retained:  {", ".join(classes["retain"])}\n')
-    print(f'{results.table()}\n')
-    print('\n'.join(Story.of(record).lines()) + '\n')
     print(f'report                 {work_dir / REPORT_PAGE}')
-    print(f'image                  {picture}')
+    print(f'image                  {image}')
     print(f'results as json        {work_dir / RESULTS_FILE}')
     print(f'state after each phase {work_dir}/phase*.pth')
     print(f'adapter (safetensors)  {work_dir / ADAPTER_FOLDER}')
+    print(f'\n{Story.of(record).lines()[0]}')
 
 
 COMMAND = Command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from knowswap_mm.cli.main import Command
 from knowswap_mm.cli.options import add_config_options, add_launcher
+from knowswap_mm.installation import check_originals
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -72,6 +73,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    check_originals()
     from mmengine.registry import RUNNERS
 
     from knowswap_mm.engine.config import open_config

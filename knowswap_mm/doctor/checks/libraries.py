@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from knowswap_mm.doctor.examination import Check, Finding, one_line
-from knowswap_mm.doctor.pip import installed_version, pip_install, reinstall
+from knowswap_mm.installation import (
+    DURATION,
+    OPERATORS,
+    compile_operators,
+    complete,
+    has_operators,
+    installed_version,
+    pip_install,
+    reinstall,
+)
 from knowswap_mm.registry import DOCTOR_CHECKS
 
 if TYPE_CHECKING:
@@ -144,13 +153,16 @@ class MmcvOperators(Check):
 
     def findings(self) -> Iterator[Finding]:
         """See the class."""
-        options = ('--force-reinstall', '--no-deps', '--no-cache-dir', '--no-binary', 'onedl-mmcv')
-        fix = pip_install('onedl-mmcv', options=options)
+        fix = compile_operators()
+        if not has_operators():
+            text = f'light installation: {OPERATORS} are missing; only classifiers can be swapped'
+            yield Finding('warning', text, complete())
+            return
         try:
             yield from self._run(fix)
         except (ImportError, RuntimeError, NotImplementedError, AttributeError) as error:
             text = f'the operators of mmcv do not run with this torch ({one_line(error)})'
-            yield Finding('problem', text, f'{fix} (compiles, 5 to 20 minutes)')
+            yield Finding('problem', text, f'{fix} ({DURATION})')
 
     @staticmethod
     def _run(fix: str) -> Iterator[Finding]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from knowswap_mm.doctor.examination import Check, Finding
-from knowswap_mm.doctor.pip import installed_version, pip_command, pip_install, read_requirements
+from knowswap_mm.installation import (
+    ORIGINALS,
+    installed_version,
+    is_here,
+    pip_install,
+    read_requirements,
+    replace_originals,
+)
 from knowswap_mm.registry import DOCTOR_CHECKS
 from knowswap_mm.version import __version__
 
@@ -68,30 +73,6 @@ class Packages(Check):
         return Finding('problem', text, fix)
 
 
-#: Originals, by the fork whose files each would overwrite.
-ORIGINALS = {
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
-    'mmcv-lite': 'onedl-mmcv',
-    'mmcv-full': 'onedl-mmcv',
-    'mmpretrain': 'onedl-mmpretrain',
-    'mmdet': 'onedl-mmdetection',
-    'mmsegmentation': 'onedl-mmsegmentation',
-}
-
-
-def is_here(name: str) -> bool:
-    """Tell whether a distribution is installed in this very environment.
-
-    Those of a system beneath a virtual environment are hidden by the forks in it.
-    """
-    try:
-        place = metadata.distribution(name).locate_file('')
-    except metadata.PackageNotFoundError:
-        return False
-    return Path(sys.prefix).resolve() in Path(place).resolve().parents
-
-
 @DOCTOR_CHECKS.register_module()
 class Originals(Check):
     """No original stands beside its fork."""
@@ -104,8 +85,5 @@ class Originals(Check):
         if not found:
             yield Finding('ok', 'no original of OpenMMLab stands in the way of its fork')
         for name in found:
-            fork = ORIGINALS[name]
-            again = pip_install(fork, options=('--force-reinstall', '--no-deps'))
-            remove = pip_command('uninstall', '-y', name)
-            text = f'{name} overwrites the files of {fork}'
-            yield Finding('problem', text, f'{remove} && {again}')
+            text = f'{name} overwrites the files of {ORIGINALS[name]}'
+            yield Finding('problem', text, replace_originals([name]))

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from torch.nn import Module
 
 from knowswap_mm.compat import goes_on, window_of
+from knowswap_mm.console import DETAIL
 from knowswap_mm.datasets.holdout import LEAST
 from knowswap_mm.engine.guard.judge import Watched, judge
 from knowswap_mm.engine.guard.look import Look
@@ -77,7 +78,7 @@ class GuardHook(Hook):
             pairs = zip(runner.swap_schedule.phases, plans, strict=True)
             parts = [f'{phase.name} {_described(plan)}' for phase, plan in pairs]
             said = f'The guard watches samples: {"; ".join(parts)}.'
-        runner.logger.info(said)
+        runner.logger.info(said, extra=None if off else DETAIL)
         phase = runner.swap_schedule.phase_at(runner.iter)
         if phase.begin < runner.iter < phase.end:  # resumed
             self._plan = self._plan_of(runner, phase)
@@ -188,7 +189,7 @@ class GuardHook(Hook):
         settled = not runner.param_schedulers or group['lr'] <= _LOW_RATE * first
         look = Look(done, first, settled, nats)
         means = ', '.join(f'{role} {look.mean(role):.3f}' for role in nats)
-        runner.logger.info(f'Watched losses after iteration {done}: {means}')
+        runner.logger.info(f'Watched losses after iteration {done}: {means}', extra=DETAIL)
         return look
 
     def _keep(self, runner: Any) -> None:
