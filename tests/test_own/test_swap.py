@@ -1,0 +1,118 @@
+"""``knowswap swap``: a model and data of one's own, and no config."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+
+from knowswap_mm.cli.main import main
+from tests.helpers import own_data
+
+SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
+TASKS = ['mmpretrain', *(pytest.param(task, marks=SLOW) for task in ('mmdet', 'mmseg'))]
+
+
+def results_of(folder):
+    return json.loads((folder / 'swap_results.json').read_text())
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_the_roles_are_as_asked(task, told, swapped):
+    schedule = json.loads((swapped(task) / 'schedule.json').read_text())['classes']
+    assert schedule['learn'] == own_data.LEARN[task]
+    assert schedule['forget'] == [told(task)['forget']]
+    assert set(schedule['retain']) == set(schedule['old']) - {told(task)['forget']}
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_every_class_to_learn_trains_and_is_measured(task, swapped):
+    run = json.loads((swapped(task) / 'run.json').read_text())
+    counts = run['roles']['learn']
+    assert set(counts['classes']) == set(own_data.LEARN[task])
+    assert all(counts['classes'].values())
+    last = list(results_of(swapped(task))['states'].values())[-1]['metrics']
+    for name in own_data.LEARN[task]:
+        assert any(name in key and key.startswith('learn/') for key in last), name
+
+
+def test_a_classifier_learns_and_forgets(swapped):
+    """Of two classes with a colour of their own; the host knows the others to 90 % and more."""
+    states = results_of(swapped('mmpretrain'))['states']
+    start, end = (states[name]['metrics'] for name in ('start', 'phase2_forget'))
+    assert start['forget/accuracy/top1'] > 90
+    assert end['learn/accuracy/top1'] > 60
+    assert end['forget/accuracy/top1'] < 20
+    assert end['retain/accuracy/top1'] > 80
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_the_config_stays_as_it_was_written_and_runs_again(task, swapped, tmp_path):
+    """The run keeps its resolved config under another name; the same numbers come out."""
+    folder = swapped(task)
+    text = (folder / 'config.py').read_text(encoding='utf-8')
+    assert text.startswith('# A swap of host: learn ') and "recipe='auto'" in text
+    resolved = Config.fromfile(folder / 'config_resolved.py')
+    assert resolved.optim_wrapper.optimizer.lr > 0
+    main(['train', str(folder / 'config.py'), '--work-dir', str(tmp_path / 'again')])
+    again, first = results_of(tmp_path / 'again'), results_of(folder)
+    for name, state in first['states'].items():
+        assert again['states'][name]['metrics'] == pytest.approx(state['metrics'], nan_ok=True)
+
+
+def test_what_is_said(told, tmp_path, monkeypatch, capfd):
+    """The plan before the run, the verdict and the places of the files after it."""
+    monkeypatch.setattr('os.cpu_count', lambda: 1)
+    out = tmp_path / 'run'
+    given = own_data.words(told('mmpretrain'), out=out, iters=10, forget=None, device='cpu')
+    main(['swap', *given, '--cfg-options', 'model.lora.rank=3', 'randomness.seed=5'])
+    said = capfd.readouterr().out
+    places = [
+        said.index(text)
+        for text in (
+            'learns x ',
+            '| learn  | 2       | ',
+            'without a test split, one image in 5 of each class tests',
+            'What trains: adapters with ',
+            'Time: about ',
+            '| phase1_learn |',
+            f'knowswap predict {out} IMAGES',
+        )
+    ]
+    assert places == sorted(places)
+    assert 'forgets' not in said
+    assert 'rank=3' in (out / 'config.py').read_text()
+    assert json.loads((out / 'run.json').read_text())['seed'] == 5
+
+
+def test_init_writes_the_config_alone(told, tmp_path, capsys):
+    out = tmp_path / 'run'
+    main(['init', *own_data.words(told('mmpretrain'), out=out)])
+    assert f'Next: knowswap train {out}/config.py' in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ['config.py', 'data']
+    text = (out / 'config.py').read_text(encoding='utf-8')
+    assert max(map(len, text.splitlines())) <= 100
+    roles = Config.fromfile(out / 'config.py').train_dataloader.dataset.roles
+    assert roles.forget.dataset.data_root == roles.retain.dataset.data_root
+    assert roles.learn.dataset.data_root == str(out / 'data' / 'learn')
+
+
+def test_data_that_is_given_takes_the_place_of_the_hosts(told, picture_tree, tmp_path):
+    given = told('mmpretrain')
+    for split in ('train', 'val'):
+        (tmp_path / 'kept' / split).mkdir(parents=True)
+        for name in 'ac':
+            (tmp_path / 'kept' / split / name).symlink_to(picture_tree / split / name)
+    (tmp_path / 'test').mkdir()
+    for name, source in zip(['a', 'b', 'c', *own_data.LEARN['mmpretrain']], 'abcxy', strict=True):
+        (tmp_path / 'test' / name).symlink_to(picture_tree / 'val' / source)
+    out = tmp_path / 'run'
+    retain = tmp_path / 'kept'
+    main(['init', *own_data.words(given, out=out, retain=retain, test=tmp_path / 'test')])
+    config = Config.fromfile(out / 'config.py')
+    train, test = (config[f'{split}_dataloader'].dataset.roles for split in ('train', 'val'))
+    assert config.swap.classes.retain == ['a', 'c']  # d and e are left alone
+    assert train.retain.dataset.data_root == str(out / 'data' / 'retain')
+    assert train.forget.dataset.data_root == str(given['model'].parent / 'old')
+    assert {each.dataset.data_root for each in test.values()} == {str(out / 'data' / 'test')}
+    held = list((out / 'data' / 'learn').glob('test/*/*'))
+    assert not held  # what tests is given, so that all of it trains
