@@ -21,7 +21,7 @@ class SourceError(SwapError):
     """A downloaded data set is not what it should be; names every problem."""
 
     def __init__(self, root: Path, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
+        self.root, self.problems = root, list(problems)
         shown = '\n'.join(f'  {problem}' for problem in self.problems[:20])
         more = f'\n  ... and {len(self.problems) - 20} more' if len(self.problems) > 20 else ''
         super().__init__(f'{root}: {len(self.problems)} problems\n{shown}{more}')

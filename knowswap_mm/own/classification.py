@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.data_tools.publishers import ClassFolders, CsvList
+from knowswap_mm.data_tools.publishers.coco_file import coco_files
+from knowswap_mm.data_tools.publishers.mask_folder import mask_folders
 from knowswap_mm.data_tools.trees import ImageTree
 from knowswap_mm.datasets.images import is_image_name, is_junk
 from knowswap_mm.own.task import Format, OwnData, OwnTask
@@ -70,8 +72,11 @@ class OwnClassification(OwnTask):
 
 
 def _is_tree(path: Path) -> bool:
-    """Whether images lie in folders of classes; one is enough."""
-    if not path.is_dir():
+    """Whether images lie in folders of classes; one is enough.
+
+    Folders with boxes or masks beside the images are data of other tasks.
+    """
+    if not path.is_dir() or mask_folders(path) or coco_files(path) or any(path.rglob('*.xml')):
         return False
     splits = [path / name for name in ('train', 'val', 'test') if (path / name).is_dir()]
     for root in splits or [path]:

@@ -186,6 +186,10 @@ def _class_names(host: Host, cfg: Config, weights: Mapping[str, Any], given: Any
             wrong.append(f'{source} names {len(names)}')
             if source == '--classes':
                 break
+    gone = [
+        place for d in host.data.values() if (place := place_of(d)) and not os.path.exists(place)
+    ]
+    wrong += [f'the data that its config names is not there: {place}' for place in gone[:1]]
     told = f' ({"; ".join(wrong)})' if wrong else ''
     fix = '--classes FILE with one a line, in the order of the head'
     if given:

@@ -56,8 +56,10 @@ def make(args: argparse.Namespace) -> tuple[Path, list[str]]:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, SourceError):
-            place = f'{error.root}: ' if error.root else ''
-            raise SwapError(f'{place}the data cannot be used:\n{short(error)}') from error
+            fix = 'Fix: correct what is named, or take it out of the data.'
+            raise SwapError(
+                f'{error.root}: the data cannot be used:\n{short(error)}\n{fix}'
+            ) from error
         raise
 
 

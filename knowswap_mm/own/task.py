@@ -249,6 +249,6 @@ def hold_out(images: Sequence[Any]) -> list[Any]:
 
 def short(error: SourceError) -> str:
     """Its first problems, in few lines."""
-    more = len(error.problems) - 3
-    shown = [f'  {problem:.300}' for problem in error.problems[:3]]
+    more = len(error.problems) - 2
+    shown = [f'  {problem:.300}' for problem in error.problems[:2]]
     return '\n'.join([*shown, f'  ... and {more} more'] if more > 0 else shown)

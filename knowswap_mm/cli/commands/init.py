@@ -19,6 +19,8 @@ classes.txt for a segmentor. Without a split for testing one image in five tests
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of swap and init."""
+    parts = '--model CONFIG --checkpoint FILE [--learn DATA] [--forget CLASS ...] [OPTIONS]'
+    parser.usage = f'%(prog)s {parts}'  # all of them would hide what is wrong
     add = parser.add_argument
     add('--model', required=True, help='config of the pretrained model')
     add('--checkpoint', help='its weights')
