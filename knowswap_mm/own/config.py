@@ -142,12 +142,14 @@ class OwnConfig:
         own = dict(self.host.data)
         if given is not None:
             self._keep(given)
+            given = given.of_classes(self.host.classes) if task.one_class else given
             own = task.write(given, self.folder / 'data' / 'old')
         splits = dict(train='--data', test='--test')
         if (kept := self._read('--retain', wishes.retain)) is not None:
+            self._keep(kept)
+            kept = kept.of_classes(self.retain) if task.one_class else kept
             written = task.write(kept, self.folder / 'data' / 'retain')
             found['retain_train'] = written['train']
-            self._keep(kept)
             own.setdefault('test', written['test'])
             splits = splits if self.forget else dict(test='--test')
         if test is not None:

@@ -166,14 +166,11 @@ def _class_names(host: Host, cfg: Config, weights: Mapping[str, Any], given: Any
     stored = (meta.get('dataset_meta') or {}) if isinstance(meta, Mapping) else {}
     named = stored.get('classes') or meta.get('CLASSES')
     sources['the checkpoint'] = list(named) if isinstance(named, (list, tuple)) else None
-    for key in ('metainfo', *(f'{name}_dataloader.dataset' for name in ('train', 'val', 'test'))):
-        part = cfg
-        for word in key.split('.'):
-            part = part.get(word) if isinstance(part, Mapping) else None
-        part = part if key == 'metainfo' else (part and inner_config(part).get('metainfo'))
-        sources[key] = list((part or {}).get('classes') or ()) or None
+    sources['its metainfo'] = list((cfg.get('metainfo') or {}).get('classes') or ())
     for split, dataset in host.data.items():
-        sources[f'the {split} data'] = sources[f'the {split} data set'] = None
+        told = inner_config(dataset).get('metainfo') or {}
+        sources[f'the {split} data of the config'] = list(told.get('classes') or ())
+    for split, dataset in host.data.items():
         kind = DATASETS.get(str(inner_config(dataset).get('type')))
         known = getattr(kind, 'METAINFO', {}).get('classes')
         sources[f'the {split} data set'] = list(known) if known else _from_data(dataset)

@@ -9,6 +9,8 @@ from pathlib import Path
 from knowswap_mm.data_tools.images import BoxedImage, BoxedObject, Publisher, SourceError
 from knowswap_mm.datasets.coco_json import CocoJson
 from knowswap_mm.datasets.images import host_name
+from knowswap_mm.errors import FileError
+from knowswap_mm.io.text_files import ANNOTATION_BYTES, read_bytes
 
 _KEPT = ('area', 'iscrowd', 'segmentation')
 #: Words for splits in names of files and folders; the first one of a split is ours.
@@ -113,7 +115,7 @@ def coco_files(root: Path) -> dict[str, Path]:
                 files[split] = sibling
         return files
     for pattern in ('annotations/*.json', '*.json', 'train/*.json', 'training/*.json'):
-        paths = sorted(root.glob(pattern))
+        paths = [path for path in sorted(root.glob(pattern)) if _has_categories(path)]
         ours = [path for path in paths if _word(path, 'train')]
         chosen = [path for path in ours if path.name.startswith('instances')] or ours
         if not chosen and pattern == '*.json' and len(paths) == 1:
@@ -121,6 +123,14 @@ def coco_files(root: Path) -> dict[str, Path]:
         if chosen:
             return coco_files(chosen[0])
     return {}
+
+
+def _has_categories(path: Path) -> bool:
+    """Whether a json may be a COCO json, and no manifest or the like; it is not parsed for that."""
+    try:
+        return b'"categories"' in read_bytes(path, ANNOTATION_BYTES)
+    except FileError:
+        return False
 
 
 def _word(path: Path, split: str) -> str | None:
