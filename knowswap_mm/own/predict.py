@@ -32,6 +32,7 @@ from knowswap_mm.own.host import TASKS, device_of, read_checkpoint, read_host
 from knowswap_mm.own.task import OwnTask
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.runs.files import CHECKPOINTS, RECORD_FILE
+from knowswap_mm.visualization.images.drawer import resized
 from knowswap_mm.visualization.tables import markdown_table
 
 #: Longer side of a drawn image; that of an image in the contact sheet, and how many it has.
@@ -179,9 +180,10 @@ def predict(args: argparse.Namespace) -> list[str]:
             image = mmcv.imread(str(path), channel_order='rgb')
             name = f'{number + 1:04d}_{path.stem}'
             if not tool.task.one_class:
-                image = drawer.prediction(image, sample, {}, tool.classes).image
-                entry['drawn'] = f'{name}.jpg'
-                _save(folder / entry['drawn'], Image.fromarray(image), 'JPEG')
+                drawing = drawer.prediction(image, sample, {}, tool.classes)
+                image, entry['drawn'] = drawing.image, f'{name}.jpg'
+                names = drawing.legend if 'pred_sem_seg' in sample else []  # boxes have theirs
+                _save(folder / entry['drawn'], with_legend(image, names), 'JPEG')
             if 'pred_sem_seg' in sample:
                 entry['mask'] = f'masks/{name}.png'
                 labels = sample.pred_sem_seg.data.squeeze(0).numpy()
@@ -213,12 +215,25 @@ def contact_sheet(shown: Sequence[tuple[np.ndarray, str, str]]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for place, (image, name, answer) in enumerate(shown):
         x, y = place % _COLUMNS * _SMALL, place // _COLUMNS * cell
-        small = Image.fromarray(image)
-        small.thumbnail((_SMALL - 4, _SMALL - 4))
+        small, _ = resized(image, _SMALL - 4)
         sheet.paste(small, (x + (_SMALL - small.width) // 2, y + (_SMALL - small.height) // 2))
         for number, text in enumerate((name, answer)):
             pen.text((x + 4, y + _SMALL + number * line), text[:30], fill='black', font=font)
     return sheet
+
+
+def with_legend(image: np.ndarray, legend: Sequence[tuple[str, str]]) -> Image.Image:
+    """An image with names and colours of classes beneath it."""
+    font, line = ImageFont.load_default(16), 22
+    height, width = image.shape[:2]
+    whole = Image.new('RGB', (width, height + line * len(legend)), 'white')
+    whole.paste(Image.fromarray(image), (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for number, (name, colour) in enumerate(legend):
+        y = height + line * number
+        pen.rectangle((4, y + 4, 18, y + 18), fill=colour)
+        pen.text((26, y + 1), name, fill='black', font=font)
+    return whole
 
 
 def _save(path: Path, image: Image.Image, kind: str) -> None:
