@@ -129,7 +129,7 @@ def _take_data(host: Host, cfg: Config) -> None:
             continue
         dataset = given.dataset.to_dict()
         found[split] = inner_config(dataset)
-        host.pipelines[split] = list(found[split].get('pipeline') or ())
+        host.pipelines[split] = host.task.steps(found[split].get('pipeline') or ())
         whole = dataset if host.task.scope == 'mmpretrain' else found[split]
         if is_wrapper(dataset) and whole is not dataset:
             host.notes.append(f'{type_of(dataset)} is left out: a swap counts iterations.')

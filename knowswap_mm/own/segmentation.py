@@ -81,6 +81,15 @@ class OwnSegmentation(OwnTask):
         """A role trains with its own pixels alone; when it is evaluated, all keep their labels."""
         return {role: {} if training else dict(mixed='keep') for role in ROLES}
 
+    def steps(self, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Whether the first number of a map is no class, each data set says itself."""
+        return [
+            {k: v for k, v in step.items() if k != 'reduce_zero_label'}
+            if type_of(step) == 'LoadAnnotations'
+            else dict(step)
+            for step in pipeline
+        ]
+
     def train_pipeline(self, test_pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Maps are loaded behind the image, and scaled with it."""
         steps = [dict(step) for step in test_pipeline if type_of(step) != 'LoadAnnotations']

@@ -133,6 +133,10 @@ class OwnTask(metaclass=ABCMeta):
         """Options of the role views by role."""
         return {role: {} for role in ROLES}
 
+    def steps(self, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Steps of a host's pipeline without what holds for its own data alone."""
+        return [dict(step) for step in pipeline]
+
     def train_pipeline(self, test_pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Steps for training where a host's config has those for testing alone."""
         return [dict(step) for step in test_pipeline]

@@ -143,7 +143,11 @@ def segmentor(root: Path) -> dict[str, Any]:
         save(odd(Image.open(path), number), root / 'masks' / 'images' / name)
     names = ['background', *LEARN['mmseg'], *STUFF]
     (root / 'masks' / 'classes.txt').write_text('\n'.join(names) + '\n', encoding='utf-8')
-    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    # As configs of ADE20K have it: said again of the loader, though the data set knows it.
+    load = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', reduce_zero_label=True),
+    ]
     steps = [*load, dict(type='PackSegInputs')]
 
     def loader(split: str) -> dict[str, Any]:

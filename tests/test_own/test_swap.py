@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from knowswap_mm.cli.main import main
 from tests.helpers import own_data
@@ -116,3 +117,40 @@ def test_data_that_is_given_takes_the_place_of_the_hosts(told, picture_tree, tmp
     assert {each.dataset.data_root for each in test.values()} == {str(out / 'data' / 'test')}
     held = list((out / 'data' / 'learn').glob('test/*/*'))
     assert not held  # what tests is given, so that all of it trains
+
+
+@pytest.mark.slow
+def test_images_of_several_roles_train_where_no_others_are(told, tmp_path, capsys):
+    """Every image shows all old classes: by the usual rule none would be left."""
+    names = ['disc', 'square', 'star', 'bar']
+    images = [dict(id=i, file_name=f'{i}.png', width=64, height=64) for i in range(10)]
+    boxes = [
+        dict(id=4 * i + n, image_id=i, category_id=n, bbox=[4 + 12 * n, 8, 10, 10])
+        for i in range(10)
+        for n in range(4)
+    ]
+    categories = [dict(id=n, name=name) for n, name in enumerate(names)]
+    content = dict(images=images, annotations=boxes, categories=categories)
+    (tmp_path / 'all.json').write_text(json.dumps(content))
+    for image in images:
+        own_data.save(Image.new('RGB', (64, 64)), tmp_path / image['file_name'])
+    given = dict(told('mmdet'), learn=None, images=None, data=tmp_path / 'all.json')
+    main(['init', *own_data.words(given, out=tmp_path / 'run')])
+    roles = Config.fromfile(tmp_path / 'run' / 'config.py').train_dataloader.dataset.roles
+    assert {name: role.mixed for name, role in roles.items()} == dict.fromkeys(
+        ('forget', 'retain'), 'drop_boxes'
+    )
+    assert 'objects of other roles count as background there' in capsys.readouterr().out
+
+
+def test_an_export_is_a_host_again(told, swapped, tmp_path):
+    """With names and steps of its config, and data that is given."""
+    run, out = swapped('mmpretrain'), tmp_path / 'exported'
+    main(['export', str(run / 'config.py'), str(run / 'phase2_forget.pth'), '--out', str(out)])
+    given = dict(model=out / 'config.py', checkpoint=out / 'model.pth', forget='x')
+    main(['init', *own_data.words(given, data=run / 'data' / 'learn', out=tmp_path / 'next')])
+    config = Config.fromfile(tmp_path / 'next' / 'config.py')
+    assert config.swap.order == 'forget'
+    assert config.swap.classes.old[-2:] == own_data.LEARN['mmpretrain']
+    assert config.swap.classes.retain == own_data.LEARN['mmpretrain'][1:]
+    assert config.train_pipeline == config.test_pipeline
