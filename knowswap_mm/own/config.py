@@ -76,8 +76,8 @@ class OwnConfig:
         self.mixed: dict[str, str] = {}
         least, most = self.task.batch_size
         self.batch_size = wishes.batch_size or min(max(host.batch_size, least), most)
-        self.forget = [composed(name) for name in wishes.forget]
-        check_known('--forget', self.forget, [composed(n) for n in host.classes], 'the old classes')
+        old = [composed(name) for name in host.classes]
+        self.forget = match_names('--forget', wishes.forget, old, 'the old classes')
         if not wishes.learn and not self.forget:
             fix = 'give --learn DATA, --forget CLASSES, or both'
             raise ConfigError('--learn', None, 'nothing is to be learned or forgotten', fix)
@@ -110,8 +110,7 @@ class OwnConfig:
         old = {composed(name) for name in self.host.classes}
         there = [composed(name) for name in learn.classes]
         if self.wishes.new:
-            new = [composed(name) for name in self.wishes.new]
-            check_known('--new', new, there, 'the learn data')
+            new = match_names('--new', self.wishes.new, there, 'the learn data')
         else:
             new = [name for name in there if name not in old]
         if both := [name for name in new if name in old]:
@@ -189,9 +188,26 @@ class OwnConfig:
             fix = f'give data of some of {self.retain[:5]}'
             raise ConfigError('--retain', data.classes[:5], 'has no class to retain', fix)
         if bare := [name for name in self.retain if name not in kept]:
-            shown = ', '.join(bare[:8]) + (' and more' if len(bare) > 8 else '')
+            shown = ', '.join(name.split(',')[0] for name in bare[:8]) + (
+                ' and more' if len(bare) > 8 else ''
+            )
             self.notes.append(f'Without data, so that nothing keeps them: {shown}.')
         self.retain = kept
+
+    def make_easier(self, role: str) -> bool:
+        """Choose another rule for images of several roles, where the usual one leaves too few.
+
+        Returns:
+            bool: Whether there is one that was not chosen before.
+        """
+        if not self.task.easier or role in self.mixed or role not in ROLES:
+            return False
+        self.mixed[role] = self.task.easier
+        self.notes.append(
+            f'Too few images show classes of {role} alone: those of several roles train, too, and '
+            f'objects of other roles count as background there (mixed={self.task.easier!r}).'
+        )
+        return True
 
     @property
     def order(self) -> str:
@@ -343,6 +359,26 @@ def base_config() -> dict[str, Any]:
     raise SwapError(
         f'{BASE} is not installed. Fix: run the command with a clone of the repository.'
     )
+
+
+def match_names(option: str, given: Sequence[str], known: Sequence[str], where: str) -> list[str]:
+    """Full names of classes: as they are, joined by commas, or what stands before their comma.
+
+    Raises:
+        ConfigError: If one is unknown, or named twice.
+    """
+    short: dict[str, list[str]] = {}
+    for name in known:
+        short.setdefault(name.split(',')[0].strip(), []).append(name)
+    found = []
+    for word in map(composed, given):
+        for name in [word] if word in known or word in short else word.split(','):
+            full = short.get(name.strip(), [])
+            found.append(full[0] if name not in known and len(full) == 1 else name.strip())
+    check_known(option, found, known, where)
+    if twice := next((name for name in found if found.count(name) > 1), None):
+        raise ConfigError(option, list(given), f'class {twice!r} is listed twice', 'list it once')
+    return found
 
 
 def role_line(names: Sequence[str], counts: Mapping[str, int], most: int = 8) -> str:

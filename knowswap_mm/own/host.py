@@ -100,7 +100,8 @@ def read_host(
         model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
     weights = read_checkpoint(checkpoint)
     host = Host(Path(config).stem, task, model, checkpoint, [], {})
-    host.imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    host.imports = [imports] if isinstance(imports, str) else list(imports)
     with DefaultScope.overwrite_default_scope(task.scope):
         _take_data(host, cfg)
         host.classes = _class_names(host, cfg, weights, class_names)
@@ -171,7 +172,8 @@ def _class_names(host: Host, cfg: Config, weights: Mapping[str, Any], given: Any
         told = inner_config(dataset).get('metainfo') or {}
         sources[f'the {split} data of the config'] = list(told.get('classes') or ())
     for split, dataset in host.data.items():
-        kind = DATASETS.get(str(inner_config(dataset).get('type')))
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(str(inner_config(dataset).get('type')))
         known = getattr(kind, 'METAINFO', {}).get('classes')
         sources[f'the {split} data set'] = list(known) if known else _from_data(dataset)
     wrong = []
@@ -180,7 +182,8 @@ def _class_names(host: Host, cfg: Config, weights: Mapping[str, Any], given: Any
             host.notes.append(f'The names of the {count} old classes are from {source}.')
             return [str(name) for name in names]
         if names:
-            wrong.append(f'{source} names {len(names)}')
+            twice = next((f', {n!r} twice' for n in names if list(names).count(n) > 1), '')
+            wrong.append(f'{source} names {len(names)}{twice}')
             if source == '--classes':
                 break
     gone = [

@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 
 from knowswap_mm.data_tools.images import SourceError
+from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import ConfigError, SwapError
@@ -90,10 +91,14 @@ def _make(args: argparse.Namespace, folder: Path) -> tuple[Path, list[str]]:
             try:
                 train = _counts(config, 'train')
             except ConfigError as error:
-                if not _made_easier(own, error):
+                role = next((role for role in ROLES if f'roles.{role}.' in error.key), '')
+                if not error.key.endswith('.mixed') or not own.make_easier(role):
                     raise
                 continue
-            smallest = min(each['samples'] for each in train.values())
+            smallest, role = min((each['samples'], role) for role, each in train.items())
+            few = 2 * smallest < own.task.batch_size[0] and train[role]['left_out']
+            if few and own.make_easier(role):
+                continue
             if not wishes.batch_size and own.batch_size > max(2 * smallest, 2):
                 own.batch_size = max(2 * smallest, 2)
                 continue
@@ -106,33 +111,16 @@ def _counts(config: Config, split: str) -> dict[str, Any]:
     return role_counts(DATASETS.build(dict(dataset, classes=config.swap.classes)).views)
 
 
-def _made_easier(own: OwnConfig, error: ConfigError) -> bool:
-    """Choose another rule for images of several roles, where the usual one leaves none."""
-    role = next((role for role in ROLES if f'roles.{role}.' in error.key), None)
-    is_rule = error.key.endswith('.mixed') and own.task.easier
-    if role is None or not is_rule or role in own.mixed:
-        return False
-    own.mixed[role] = own.task.easier
-    own.notes.append(
-        f'Too few images show classes of {role} alone: those of several roles train, too, and '
-        f'objects of other roles count as background there (mixed={own.task.easier!r}).'
-    )
-    return True
-
-
 def names_of(option: str, given: list[str] | None) -> list[str] | None:
-    """Names that follow an option: apart, joined by commas, or the lines of a file.
+    """Names that follow an option: the words themselves, or the lines of a file.
 
     Raises:
-        ConfigError: If one is empty or occurs twice.
+        ConfigError: If the file is no list of names, or a name is empty or occurs twice.
     """
-    from knowswap_mm.datasets.classes import read_class_names
-
     if not given:
         return None
-    if len(given) == 1 and os.path.isfile(given[0]):
-        return read_class_names(option, given[0])
-    return read_class_names(option, [n.strip() for each in given for n in each.split(',')])
+    is_file = len(given) == 1 and os.path.isfile(given[0])
+    return read_class_names(option, given[0] if is_file else given)
 
 
 def choose_folder(given: Path | None, model: str) -> tuple[Path, bool]:

@@ -156,7 +156,7 @@ def segmentor(root: Path) -> dict[str, Any]:
 
     config = dict(
         default_scope='mmseg',
-        custom_imports=dict(imports=['mmdet.models'], allow_failed_imports=False),
+        custom_imports=dict(imports='mmdet.models', allow_failed_imports=False),
         model=segmentation_configs.host_config(len(segmentation_configs.OLD)).to_dict(),
         train_dataloader=loader('train'),
         val_dataloader=loader('val'),

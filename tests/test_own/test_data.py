@@ -120,6 +120,13 @@ def test_a_csv_file(tmp_path):
     ]
     path.write_text('b.png,b\n"a 1.JPG","one, two"\n')  # no names of columns
     assert {i.class_name for i in CsvList(path).images()} == {'b', 'one, two'}
+    path.write_text('b.png,b\na 1.JPG,b\nsub/a 1.JPG,c\n')
+    read = TASKS['mmpretrain'].read('--learn', path)
+    assert sorted((i.class_name, i.split) for i in read.images) == [
+        ('b', 'test'),
+        ('b', 'train'),
+        ('c', 'train'),
+    ]
     path.write_text('image,label\nc.png,b\n/b.png,b\nb.png,\nb.png,a/b\n')
     with pytest.raises(SourceError) as caught:
         CsvList(path).images()

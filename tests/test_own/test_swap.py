@@ -7,6 +7,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from knowswap_mm.cli.main import main
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.own.config import match_names
 from tests.helpers import own_data
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -154,3 +156,18 @@ def test_an_export_is_a_host_again(told, swapped, tmp_path):
     assert config.swap.classes.old[-2:] == own_data.LEARN['mmpretrain']
     assert config.swap.classes.retain == own_data.LEARN['mmpretrain'][1:]
     assert config.train_pipeline == config.test_pipeline
+
+
+def test_names_on_a_command_line():
+    """Names of ImageNet hold commas and synonyms; commas also join names."""
+    known = ['goldfish, Carassius', 'hen', 'crane, bird', 'crane, machine', 'a b']
+
+    def match(*given):
+        return match_names('--forget', given, known, 'the old classes')
+
+    assert match('goldfish,hen', 'a b') == ['goldfish, Carassius', 'hen', 'a b']
+    assert match('crane, bird') == ['crane, bird']
+    assert match('hen, goldfish') == ['hen', 'goldfish, Carassius']
+    for wrong in (['crane'], ['hen,hen'], ['hen', 'hem'], ['']):
+        with pytest.raises(ConfigError, match='^--forget'):
+            match(*wrong)
