@@ -71,8 +71,9 @@ def _select(args: argparse.Namespace, images: list[Any]) -> list[Any]:
 def _classification(args: argparse.Namespace) -> tuple[bool, str]:
     if args.size is not None:
         check_number('--size', args.size, 'in [1, 4096]', 224)
-    options = (args.val_share, args.seed) if args.dataset == 'class-folders' else ()
-    images = SOURCES['classification'][args.dataset](args.source, *options).images()
+    options = (args.val_share, args.seed) if args.dataset in ('class-folders', 'csv') else ()
+    source = SOURCES['classification'][args.dataset](args.source, *options)
+    images = source.images()
     roles = _find_roles(args, sorted({image.class_name for image in images}))
     images = _select(args, images)
     classes = args.learn or args.classes or sorted({image.class_name for image in images})
@@ -94,14 +95,18 @@ def _classification(args: argparse.Namespace) -> tuple[bool, str]:
             for role, members in roles.items()
         }
     written = [
-        ImageTree(root, args.source, args.size).write(chosen, args.request, args.way, lists)
+        ImageTree(root, source.root, args.size).write(chosen, args.request, args.way, lists)
         for root, (chosen, lists) in trees.items()
     ]
     return any(written), f'{len(images)} images, {len(classes)} classes'
 
 
 def _detection(args: argparse.Namespace) -> tuple[bool, str]:
-    source = SOURCES['detection'][args.dataset](args.source)
+    if args.images and args.dataset != 'coco-json':
+        problem = f'is for coco-json; {args.dataset} has its images in the source'
+        raise ConfigError('--images', str(args.images), problem, 'leave it out')
+    options = dict(seed=args.seed, images=args.images) if args.dataset == 'coco-json' else {}
+    source = SOURCES['detection'][args.dataset](args.source, **options)
     images = source.images()
     ids = getattr(source, 'ids', None)
     known = list(ids or sorted({name for image in images for name in image.class_names}))
@@ -121,7 +126,7 @@ def _detection(args: argparse.Namespace) -> tuple[bool, str]:
             args.out / 'retain': (without, roles['retain'], {}),
         }
     written = [
-        CocoTree(root, args.source).write(
+        CocoTree(root, source.root).write(
             chosen, {name: ids[name] for name in names}, args.request, args.way, lists
         )
         for root, (chosen, names, lists) in trees.items()
@@ -153,7 +158,7 @@ def _segmentation(args: argparse.Namespace) -> tuple[bool, str]:
     asked = args.learn or [*(args.classes or ()), *(args.forget or ())]
     ids = {name: (first or 0) + number for number, name in enumerate(classes)}
     written = [
-        MapTree(root, args.source, **options).write(
+        MapTree(root, source.root, **options).write(
             images,
             source.classes,
             {name: ids[name] for name in members},

@@ -21,7 +21,7 @@ class SourceError(SwapError):
     """A downloaded data set is not what it should be; names every problem."""
 
     def __init__(self, root: Path, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
+        self.root, self.problems = root, list(problems)
         shown = '\n'.join(f'  {problem}' for problem in self.problems[:20])
         more = f'\n  ... and {len(self.problems) - 20} more' if len(self.problems) > 20 else ''
         super().__init__(f'{root}: {len(self.problems)} problems\n{shown}{more}')
@@ -138,12 +138,14 @@ class BoxedImage:
         path (Path): The file.
         objects (tuple[BoxedObject, ...]): One or more.
         announced (tuple[int, int] | None): Width and height that the annotations name, if they do.
+        name (str): Its name in the tree that is written; that of the file by default.
     """
 
     split: str
     path: Path
     objects: tuple[BoxedObject, ...]
     announced: tuple[int, int] | None = None
+    name: str = ''
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -167,6 +169,7 @@ class MappedImage:
             its position among the publisher's classes; -1 where no class is. Raises ValueError for
             a map that is not the publisher's.
         class_names (tuple[str, ...]): Classes in it, once the map was read.
+        name (str): Name of the image in the tree that is written; that of the file by default.
     """
 
     split: str
@@ -174,6 +177,7 @@ class MappedImage:
     map_path: Path
     read: Callable[[Path], np.ndarray]
     class_names: tuple[str, ...] = ()
+    name: str = ''
 
 
 def positions(values: np.ndarray, where: np.ndarray, shift: int = 0) -> np.ndarray:

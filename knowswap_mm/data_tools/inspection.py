@@ -125,4 +125,5 @@ def _note(
         )
         return key, dict(finding, **(look(place) if look else {}))
     except Exception as error:  # a damaged file may raise anything
-        return key, dict(problem=f'{path}: {type(error).__name__}: {error}')
+        said = str(error).partition(' <_io.')[0]  # Pillow names the object that holds the bytes
+        return key, dict(problem=f'{path}: {type(error).__name__}: {said}')

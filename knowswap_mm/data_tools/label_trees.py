@@ -48,7 +48,7 @@ class CocoTree(DataTree):
         ``ids`` are the category ids of the chosen classes. A box outside of its image is a
         :class:`SourceError`.
         """
-        names = [f'{image.split}/{image.path.name}' for image in images]
+        names = [f'{image.split}/{image.name or image.path.name}' for image in images]
         roles = dict(roles or {})
         full = dict(request, way=way, ids=dict(ids), roles=roles)
 
@@ -91,7 +91,8 @@ class CocoTree(DataTree):
             empty = dict(images=[], annotations=[], categories=categories)
             content = contents.setdefault(image.split, empty)
             number = len(content['images']) + 1
-            entry = dict(id=number, file_name=image.path.name, width=width, height=height)
+            name = image.name or image.path.name
+            entry = dict(id=number, file_name=name, width=width, height=height)
             content['images'].append(entry)
             for item in image.objects:
                 if item.class_name not in ids:
@@ -211,7 +212,7 @@ class MapTree(DataTree):
         return counts, ['contact_sheet.jpg']
 
     def _names(self, images: Sequence[MappedImage]) -> list[str]:
-        return [f'{self.folders[0].format(p.split)}/{p.path.name}' for p in images]
+        return [f'{self.folders[0].format(p.split)}/{p.name or p.path.name}' for p in images]
 
     def _choose(
         self,

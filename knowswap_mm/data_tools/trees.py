@@ -39,12 +39,13 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(f'.{target.name}.part')
-    if turned or target.suffix.lower() != source.suffix.lower() and is_converted(source.name):
+    if turned or needs_another_format(source, target):
         with Image.open(source) as opened:
-            options = dict(quality='keep') if opened.format == 'JPEG' else {}
-            kind = 'PNG' if is_converted(source.name) else opened.format
+            kind = 'PNG' if needs_another_format(source, target) else opened.format
+            options = dict(quality='keep') if kind == opened.format == 'JPEG' else {}
             exif = b'' if turned else opened.info.get('exif', b'')
-            opened.save(half, kind, exif=exif, **options)
+            plain = opened.convert('RGB') if kind == 'PNG' and opened.mode == 'CMYK' else opened
+            plain.save(half, kind, exif=exif, **options)
         half.rename(target)
         return
     if way == 'link':
@@ -56,6 +57,13 @@ def place(source: Path, target: Path, way: str, turned: bool = False) -> None:
                 continue
     shutil.copyfile(source, half)
     half.rename(target)
+
+
+def needs_another_format(source: Path, target: Path) -> bool:
+    """Whether the name of a placed image asks for PNG, and the image has another format."""
+    if target.suffix.lower() == source.suffix.lower():
+        return False
+    return is_converted(source.name) or target.suffix == '.png'
 
 
 def place_square(source: Path, target: Path, size: int) -> None:
@@ -152,7 +160,7 @@ class DataTree:
             else:
                 place(image.path.resolve(), target, way, turned)
             digest = finding['sha256']
-            converted = is_converted(image.path.name) and target.suffix != image.path.suffix
+            converted = needs_another_format(image.path, target)
             if turned or converted or self.size:
                 digest = hashlib.sha256(target.read_bytes()).hexdigest()
             sums.append(f'{digest}  {name}')

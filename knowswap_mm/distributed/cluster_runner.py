@@ -25,6 +25,7 @@ from knowswap_mm.distributed.process_group import (
 )
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.files import write_text
+from knowswap_mm.runs.files import config_file
 from knowswap_mm.runs.launch import config_hash, launch_names
 from knowswap_mm.runs.lock import WorkDirLock, in_use
 
@@ -82,7 +83,7 @@ class ClusterRunner(TidyRunner):
         if not is_main_process() or (self._lock is None and in_use(self.work_dir)):
             return
         name = self.cfg.filename
-        name = Path(name).name if name else f'{self.timestamp}.py'
+        name = config_file(name, self.work_dir) if name else f'{self.timestamp}.py'
         if name.endswith('.py'):
             write_text(Path(self.work_dir) / name, self.cfg.pretty_text)
         else:

@@ -5,6 +5,8 @@ Nothing is imported, so that a command can name a file without loading torch (is
 
 from __future__ import annotations
 
+from pathlib import Path
+
 #: Held while a run trains, see :class:`~knowswap_mm.runs.lock.WorkDirLock`.
 LOCK_FILE = 'run.lock'
 
@@ -40,6 +42,16 @@ UNFINISHED = tuple(
     f'{place}*.????????-????????????'
     for place in ('', f'{ADAPTER_FOLDER}/', f'{PHASE_ADAPTERS}/*/')
 )
+
+
+def config_file(read_from: str, folder: str | Path) -> str:
+    """Name under which a run keeps its config: never over the one in its folder that it read."""
+    path = Path(read_from)
+    own = Path(folder, path.name).resolve() == path.resolve()
+    return f'{path.stem}{_RESOLVED}' if own and not path.name.endswith(_RESOLVED) else path.name
+
+
+_RESOLVED = '_resolved.py'
 
 
 def iteration_file(iteration: int | str) -> str:

@@ -31,6 +31,7 @@ from knowswap_mm.runs.files import (
     SCHEDULE_FILE,
     STARTS_FILE,
     UNFINISHED,
+    config_file,
 )
 from knowswap_mm.runs.launch import process_name
 from knowswap_mm.runs.reader import read_run_log
@@ -179,7 +180,7 @@ class RunRecord:
         self.runner = runner
         name = runner.cfg.filename
         #: What mmengine calls the config in the work dir.
-        self.config = Path(name).name if name else f'{runner.timestamp}.py'
+        self.config = config_file(name, runner.work_dir) if name else f'{runner.timestamp}.py'
 
     def write(self) -> None:
         """Write both files.

@@ -49,7 +49,7 @@ def test_every_tool_is_the_command(monkeypatch):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         assert module.main == COMMANDS[name].main, tool
-    assert set(COMMANDS) == {*TOOLS.values(), 'data', 'doctor'}
+    assert set(COMMANDS) == {*TOOLS.values(), 'data', 'doctor', 'init', 'predict', 'swap'}
     for task, command in TASKS.items():
         tool = runpy.run_path(str(REPOSITORY / 'tools' / 'dataset_converters' / f'{task}.py'))
         assert tool['main'] == command.main
@@ -73,9 +73,9 @@ def test_without_a_command(capsys):
 
 def test_unknown_command(capsys):
     with pytest.raises(SystemExit) as caught:
-        main(['swap'])
+        main(['swop'])
     assert caught.value.code == 2
-    assert "invalid choice: 'swap'" in capsys.readouterr().err
+    assert "invalid choice: 'swop'" in capsys.readouterr().err
 
 
 def test_version(capsys):

@@ -181,6 +181,10 @@ ROWS = [
     (f'{CLASSES} --size a', 'invalid int'),
     (f'{CLASSES} --size 0', '--size'),
     (f'{DATA}/detection.py coco --source {{empty}} --out {{out}}', 'lists'),
+    (f'{DATA}/detection.py voc --source {{empty}} --out {{out}} --images {{empty}}', '--images'),
+    (f'{DATA}/detection.py coco-json --source {{empty}} --out {{out}}', 'no COCO json'),
+    (f'{DATA}/segmentation.py masks --source {{empty}} --out {{out}}', 'no classes.txt'),
+    (f'{DATA}/classification.py csv --source {{file}} --out {{out}}', 'image,label'),
     (f'{DATA}/segmentation.py voc --source {{empty}} --out {{out}}', 'cannot be read'),
     (f'{DATA}/segmentation.py voc --source {{empty}} --out {{out}} --first-id a', 'invalid int'),
 ]  # fmt: skip

@@ -207,8 +207,8 @@ FILLED_IN = {
     ('SwapOptimWrapper', 'clip_grad'), ('OpenScheduler', 'optimizer'),
     ('WarmupCosineLR', 'begin'), ('WarmupCosineLR', 'end'), ('WarmupCosineLR', 'by_epoch'),
     ('CocoRoleMetric', 'prefix'),
-    ('DetectionDrawer', 'score'), ('SegmentationDrawer', 'opacity'),
-    ('SegmentationDrawer', 'share'), ('Check', 'work_dir'),
+    ('DetectionDrawer', 'score'), ('DetectionDrawer', 'size'), ('SegmentationDrawer', 'opacity'),
+    ('SegmentationDrawer', 'share'), ('SegmentationDrawer', 'size'), ('Check', 'work_dir'),
 }  # fmt: skip
 #: Not registered, but written by name in configs.
 BESIDE = (SampleCache, LoRAInjector)

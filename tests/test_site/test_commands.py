@@ -130,8 +130,9 @@ def test_command(command):
 def flags():
     """All flags of all tools."""
     found = {'--help'}
-    for tool in tools():
-        stack = [parser_of(tool)]
+    parsers = [parser_of(tool) for tool in tools()]
+    for parser in [*parsers, parser_of(REPOSITORY / 'knowswap', 'knowswap_mm')]:
+        stack = [parser]
         while stack:
             for action in stack.pop()._actions:
                 found.update(action.option_strings)

@@ -11,10 +11,11 @@ from knowswap_mm.cli.main import Command, add_commands
 
 #: What each task reads: the keys of ``SOURCES`` of the conversion, which takes long to import.
 DATASETS = dict(
-    classification=('class-folders', 'cub', 'grocery', 'imagenet', 'oxford-pet'),
-    detection=('coco', 'cub', 'stanford-dogs', 'voc'),
+    classification=('class-folders', 'csv', 'cub', 'grocery', 'imagenet', 'oxford-pet'),
+    detection=('coco', 'coco-json', 'cub', 'stanford-dogs', 'voc'),
     segmentation=(
-        'ade20k', 'ade20k-full', 'camvid', 'coco', 'coco-stuff', 'deepglobe', 'oxford-pet', 'voc',
+        'ade20k', 'ade20k-full', 'camvid', 'coco', 'coco-stuff', 'deepglobe', 'masks', 'oxford-pet',
+        'voc',
     ),
 )  # fmt: skip
 
@@ -24,6 +25,9 @@ _OPTIONS: dict[str, dict[str, dict[str, Any]]] = dict(
     classification={
         '--val-share': dict(type=float, default=0.2, help='where the publisher has no splits'),
         '--size': dict(type=int, help='write the square in the middle, with so many pixels a side'),
+    },
+    detection={
+        '--images': dict(type=Path, help='of coco-json, where they are not beside the json')
     },
     segmentation={'--first-id': dict(type=int, help='id of the first class; 0 by default')},
 )
@@ -73,15 +77,17 @@ TASKS = dict(
         """
 `imagenet` reads train/<wnid>/ and val/, `class-folders` <source>/<split>/<class>/ (the official
 <k>_<wnid> folders) and <source>/<class>/ (RESISC45, PlantVillage; a share of each class becomes
-val), `grocery` the repository of the Grocery Store Dataset (its val joins train). Lists are names
-or a file with one a line. Images are checked, then linked, or with --size cut to a square and
-scaled. `<out>` has class folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a
+val), `csv` a file of lines "image,label" (and a split, if there is one), `grocery` the repository
+of the Grocery Store Dataset (its val joins train). Lists are names or a file with one a line.
+Images are checked, then linked, or with --size cut to a square and scaled. `<out>` has class
+folders by split, `splits/`, `classes.txt`, `roles/`, checksums, a
 manifest and a contact sheet. `--layout official` calls val `test`; with --forget it writes
 `<out>/forget` and `<out>/retain`, with folders named <number>_<class>.
 """,
         'cub --source CUB_200_2011 --out data/cub --learn learn.txt',
         'oxford-pet --source oxford-iiit-pet --out data/pet',
         'imagenet --source in1k --out in100 --classes my100.txt',
+        'csv --source photos.csv --out data/mine',
     ),
     detection=_task(
         'detection',
@@ -92,10 +98,13 @@ from 1 in the order of `--learn` or `--classes`. `<out>` has images by split,
 `annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
 official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
 images with a class to forget, and its boxes alone) and `<out>/retain` (the images without).
+`coco-json` reads any COCO json with images wherever they lie, and its siblings of val and test;
+without one, a fifth of the images becomes val.
 `voc` reads Pascal VOC xml: `Annotations`, `JPEGImages` and `ImageSets/Main`, or xml beside images.
 """,
         'cub --source CUB_200_2011 --out data/cub --learn learn.txt',
         'coco --source coco --out coco_small --forget cat --fraction 0.1',
+        'coco-json --source labels.json --images photos --out data/mine',
         'voc --source VOCdevkit/VOC2012 --out data/voc --forget cat dog',
     ),
     segmentation=_task(
@@ -108,10 +117,13 @@ else that of the publisher, from `--first-id` on. `<out>` has `<split>/{images,a
 `--layout official` numbers classes to learn from 150 on and calls val `test`; with --forget it
 writes `<out>/forget` and `<out>/retain` with
 `{images,annotations_detectron2}/{training,validation}`, where the classes of the other role are
-unlabelled. `ade20k-full` and `coco-stuff` have more classes than ids: choose some.
+unlabelled. `masks` reads `images` and `annotations` (or `masks`, `labels`) with a `classes.txt`,
+with splits above or below them; `voc` the publisher's folder. `ade20k-full` and `coco-stuff` have
+more classes than ids: choose some.
 """,
         'voc --source VOCdevkit/VOC2012 --out data/voc --learn bird cat',
         'ade20k --source ADEChallengeData2016 --out ade --forget sky',
+        'masks --source my_masks --out data/mine',
     ),
 )
 COMMAND = Command(

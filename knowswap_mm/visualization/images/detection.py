@@ -11,6 +11,7 @@ from PIL import ImageDraw, ImageFont
 
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.visualization.images.drawer import (
+    SIZE,
     Drawer,
     Drawing,
     class_colour,
@@ -25,10 +26,11 @@ class DetectionDrawer(Drawer):
 
     Args:
         score (float): Confidence from which a box is drawn.
+        size (int): Longer side of a drawn image, in pixels.
     """
 
-    def __init__(self, score: float = 0.3) -> None:
-        self.score = score
+    def __init__(self, score: float = 0.3, size: int = SIZE) -> None:
+        self.score, self.size = score, size
 
     def truth(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
@@ -36,7 +38,7 @@ class DetectionDrawer(Drawer):
         """The annotated objects of the role."""
         objects = [each for each in record['instances'] if not each.get('ignore_flag')]
         boxes = [(each['bbox'], each['bbox_label']) for each in objects]
-        return _draw(image, boxes, classes)
+        return _draw(image, boxes, classes, self.size)
 
     def prediction(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
@@ -45,13 +47,16 @@ class DetectionDrawer(Drawer):
         found = sample.pred_instances
         found = found[found.scores >= self.score]
         boxes = zip(found.bboxes.tolist(), found.labels.tolist(), strict=True)
-        return _draw(image, list(boxes), classes)
+        return _draw(image, list(boxes), classes, self.size)
 
 
 def _draw(
-    image: np.ndarray, boxes: Sequence[tuple[Sequence[float], int]], classes: Sequence[str]
+    image: np.ndarray,
+    boxes: Sequence[tuple[Sequence[float], int]],
+    classes: Sequence[str],
+    size: int,
 ) -> Drawing:
-    drawn, factor = resized(image)
+    drawn, factor = resized(image, size)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(18)
     for box, label in boxes:
         colour = class_colour(label)

@@ -30,7 +30,7 @@ class Drawing:
     legend: list[tuple[str, str]] = field(default_factory=list)
 
 
-#: Longer side of a drawn image, in pixels: smaller ones are enlarged, larger ones are shrunk.
+#: Longer side of an image of a report, in pixels: smaller ones are enlarged, larger ones shrunk.
 SIZE = 256
 
 
@@ -73,14 +73,14 @@ class Drawer(metaclass=ABCMeta):
         return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def resized(image: np.ndarray) -> tuple[Image.Image, float]:
-    """The image (RGB, uint8) with a longer side of :data:`SIZE`, and the factor."""
+def resized(image: np.ndarray, size: int = SIZE) -> tuple[Image.Image, float]:
+    """The image (RGB, uint8) with a longer side of so many pixels, and the factor."""
     height, width = image.shape[:2]
-    factor = SIZE / max(height, width)
-    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    factor = size / max(height, width)
+    sides = (max(round(width * factor), 1), max(round(height * factor), 1))
     # Small images keep their pixels.
     how = Image.Resampling.NEAREST if factor > 3 else Image.Resampling.LANCZOS
-    return Image.fromarray(image).resize(size, how), factor
+    return Image.fromarray(image).resize(sides, how), factor
 
 
 def class_name(label: int, classes: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from PIL import Image, ImageColor
 
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.visualization.images.drawer import (
+    SIZE,
     Drawer,
     Drawing,
     class_colour,
@@ -25,10 +26,11 @@ class SegmentationDrawer(Drawer):
     Args:
         opacity (float): Of the colours.
         share (float): Classes on fewer pixels than this share of the image are drawn, not named.
+        size (int): Longer side of a drawn image, in pixels.
     """
 
-    def __init__(self, opacity: float = 0.6, share: float = 0.005) -> None:
-        self.opacity, self.share = opacity, share
+    def __init__(self, opacity: float = 0.6, share: float = 0.005, size: int = SIZE) -> None:
+        self.opacity, self.share, self.size = opacity, share, size
 
     def truth(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
@@ -43,7 +45,7 @@ class SegmentationDrawer(Drawer):
         return self._draw(image, _labels(sample.pred_sem_seg), classes)
 
     def _draw(self, image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Drawing:
-        small, _ = resized(image)
+        small, _ = resized(image, self.size)
         map_of_labels = Image.fromarray(labels.astype(np.int32))
         labels = np.asarray(map_of_labels.resize(small.size, Image.Resampling.NEAREST))
         drawn = np.asarray(small).astype(np.float32)
