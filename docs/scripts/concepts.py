@@ -2,7 +2,7 @@
 
     python docs/scripts/concepts.py
 
-The curves are the figures of the demo's table in the README. The ground is white wherever the
+The curves are the figures of the table in docs/get_started.md. The ground is white wherever the
 image is shown, so that it reads the same in a light and in a dark theme.
 """
 
@@ -79,7 +79,7 @@ def draw_phase(axes, x: float, kind: str, title: str) -> None:
 
 def draw(path: Path) -> None:
     """Draws the image."""
-    states = read_states((REPOSITORY / 'README.md').read_text(encoding='utf-8'))
+    states = read_states((REPOSITORY / 'docs' / 'get_started.md').read_text(encoding='utf-8'))
     rc = {'svg.fonttype': 'none', 'svg.hashsalt': 'knowswap_mm', 'font.family': 'sans-serif'}
     with pyplot.rc_context(rc):
         figure = pyplot.figure(figsize=(8.4, 6.4), facecolor='white')

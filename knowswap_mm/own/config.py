@@ -11,9 +11,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-import knowswap_mm
 from knowswap_mm.datasets.classes import check_known, composed
-from knowswap_mm.errors import ConfigError, SwapError
+from knowswap_mm.errors import ConfigError
+from knowswap_mm.installation import shipped
 from knowswap_mm.models.host_config import change_values, one_count, replace_counts
 from knowswap_mm.own.host import COUNT_KEYS, TASKS, Host, place_of
 from knowswap_mm.own.task import OwnData
@@ -349,16 +349,10 @@ def base_config() -> dict[str, Any]:
     """What a made config has of :data:`BASE`: the runner, the loops and the hooks.
 
     Raises:
-        SwapError: If our configs are not beside the package.
+        FileError: If our configs are not installed.
     """
-    package = Path(knowswap_mm.__file__).resolve().parent
-    for folder in (package.parent, package / '.mim', package):
-        if (folder / BASE).is_file():
-            found = Config.fromfile(str(folder / BASE)).to_dict()
-            return {k: v for k, v in found.items() if k not in ('model', 'swap', 'custom_imports')}
-    raise SwapError(
-        f'{BASE} is not installed. Fix: run the command with a clone of the repository.'
-    )
+    found = Config.fromfile(str(shipped(BASE))).to_dict()
+    return {k: v for k, v in found.items() if k not in ('model', 'swap', 'custom_imports')}
 
 
 def match_names(option: str, given: Sequence[str], known: Sequence[str], where: str) -> list[str]:

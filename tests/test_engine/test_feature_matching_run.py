@@ -58,7 +58,7 @@ def test_the_hook_comes_with_the_objective(whole):
 def test_the_weight_is_steered_towards_the_target(whole):
     folder, _, _ = whole
     weights = [stored(folder / f'iter_{n}.pth')['objective']['weight'] for n in (4, 5, 6, 7)]
-    assert weights[0] == 0.3 and weights[1] != 0.3 and weights[1] == weights[2]
+    assert weights[0] == 2.0 and weights[1] != 2.0 and weights[1] == weights[2]
     assert stored(folder / 'iter_4.pth')['target'] == 0.75
 
 
@@ -110,7 +110,7 @@ def test_without_held_out_samples_the_weight_stays(picture_tree, host, tmp_path)
     config = make(picture_tree, tmp_path, host, [forget(iters=4, bound='none')])
     config.swap.update(guard=False)
     train(config)
-    assert stored(tmp_path / 'iter_4.pth')['objective']['weight'] == 0.3
+    assert stored(tmp_path / 'iter_4.pth')['objective']['weight'] == 2.0
     said = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
     assert 'The weight of the feature matching stays as it is' in said
 

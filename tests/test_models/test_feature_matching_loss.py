@@ -200,7 +200,7 @@ def test_steering_goes_both_ways_within_limits():
     assert loss.weight == pytest.approx(10)
     for _ in range(9):
         loss.steer(1.0, 0.0)
-    assert loss.weight == 300.0 and loss.back == 0.0
+    assert loss.weight == 100.0 and loss.back == 0.0
     for _ in range(9):
         loss.steer(0.0, 1.0)
     assert loss.weight == pytest.approx(0.1)

@@ -103,7 +103,7 @@ def test_the_commands_are_found():
     """As many as there are on the pages, or more; were none found, nothing would be checked."""
     assert len(COMMANDS) > 110
     found = {str(command) for command in COMMANDS}
-    assert 'README.md: .venv/bin/python tools/train.py my_swap.py' in found
+    assert 'recipe.md: .venv/bin/python tools/train.py my_swap.py' in found
     assert any('hostile_files.md: python -c' in text for text in found)
     assert any('fashion_mnist.md' in text and '--parallel 2' in text for text in found)
     assert any('mmseg/.mim/tools/train.py' in text for text in found)

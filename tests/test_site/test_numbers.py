@@ -123,11 +123,11 @@ def test_results_in_short_are_those_of_their_pages():
         assert cells == [found['before the swap'], found[after], found['floor']]
 
 
-def test_readme_demo_is_that_of_its_file():
+def test_the_demo_is_that_of_its_file():
     """Within a point: another machine adds in another order."""
     demos = json.loads((RESULTS / 'demos.json').read_text())
     states = demos['configs/demo/vit-demo_fashion-mnist_learn-forget.py']['states']
-    rows = table_with(REPOSITORY / 'README.md', 'state', 'iteration')
+    rows = table_with(DOCS / 'get_started.md', 'state', 'iteration')
     assert [row[0] for row in rows] == list(states)
     for state, _, *cells in rows:
         for place, role in enumerate(ROLES):
@@ -196,8 +196,8 @@ def test_audits_are_those_of_their_file():
                 assert numbers == [f'{float(n) * factor:.{digits}f}' for n in each], (name, cell)
 
 
-def test_readme_names_what_the_detector_measured():
-    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+def test_the_first_page_names_what_the_detector_measured():
+    text = ' '.join((DOCS / 'get_started.md').read_text().split())
     found = re.search(
         r'ended at AP ([\d.]+) \(learn; ([\d.]+) if nothing is to be forgotten\), ([\d.]+) '
         r'\(forget; ([\d.]+) before\) and ([\d.]+) \(retain; ([\d.]+) before\)',
@@ -216,8 +216,8 @@ def test_readme_names_what_the_detector_measured():
     assert found.groups() == tuple(map(percent, wanted))
 
 
-def test_readme_names_what_the_segmentor_measured():
-    text = ' '.join((REPOSITORY / 'README.md').read_text().split())
+def test_the_first_page_names_what_the_segmentor_measured():
+    text = ' '.join((DOCS / 'get_started.md').read_text().split())
     found = re.search(
         r'ended at mIoU ([\d.]+) \(learn\), ([\d.]+) \(forget; ([\d.]+) before\) '
         r'and ([\d.]+) \(retain; ([\d.]+) before\)',
@@ -267,7 +267,7 @@ def test_step_times_are_those_of_their_files():
     ):
         others = [measured.get(loop) or measured['plain, two forwards'] for loop in loops]
         assert cells == [f'{row["milliseconds"]:.1f}' for row in others]
-    text = (REPOSITORY / 'README.md').read_text()
+    text = (DOCS / 'recipe.md').read_text()
     found = re.search(r'images in (\S+) ms on an H200, where a plain loop .* needs (\S+) \|', text)
     wanted = [f'{files[0][loop]["milliseconds"]:.1f}' for loop in loops[:2]]
     assert list(found.groups()) == wanted

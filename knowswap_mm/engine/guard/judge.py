@@ -177,12 +177,9 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
 
 
 def _spare(watched: Watched, looks: Sequence[Look]) -> Decision:
-    """End a phase that is not needed at its first look, as if it had not been.
-
-    A few iterations at a rising rate seldom do good: the present state stays if clearly better.
-    """
+    """End a phase that is not needed at its first look, with the better state."""
     start, now = looks[0], looks[-1]
-    to = None if (-watched.worsening(start, now)).exceeds(0.0) else start.at
+    to = start.at if watched.worsening(start, now).mean > 0 else None
     reason = words.needless(start, watched.target)
     return Decision(now.at, watched.phase.index, 'end', to=to, reason=reason)
 

@@ -27,7 +27,7 @@ from knowswap_mm.roles import FORGET
 from knowswap_mm.schedule import SwapPhase
 
 #: Limits of the weight that is steered, as factors on the given one.
-LEAST, MOST = 0.01, 30.0
+LEAST, MOST = 0.01, 10.0
 #: A probe that is so far above its target, as a share, changes the weight by the factor e; one that
 #: is so far below it draws the features back with the weight 1.
 STEP = 0.1
@@ -57,8 +57,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     never saw a class tells its images apart, too, and features that say less give the class away.
 
     Args:
-        strength (float): :math:`\lambda` at the start of a phase. It is small: what was taken from
-            features does not come back when it falls.
+        strength (float): :math:`\lambda` at the start of a phase, and a tenth of its maximum.
         target (float | None): Share of held-out forget samples that five examples a class should
             bring back; None takes what the hook finds, see :func:`target_of`.
         keep (float): :math:`\kappa`.
@@ -79,7 +78,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     def __init__(
         self,
-        strength: float = 0.3,
+        strength: float = 2.0,
         target: float | None = None,
         keep: float = 1.0,
         temperature: float = 2.0,
@@ -91,7 +90,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     ) -> None:
         super().__init__(group_by, group_exclude)
         key = 'model.loss'
-        check_number(f'{key}.strength', strength, '> 0', 0.3)
+        check_number(f'{key}.strength', strength, '> 0', 2.0)
         if target is not None:
             check_number(f'{key}.target', target, 'in [0, 1]', 'use None, or a share, e.g. 0.6')
         check_number(f'{key}.keep', keep, '>= 0', 1.0)

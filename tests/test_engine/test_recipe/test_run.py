@@ -17,7 +17,7 @@ from knowswap_mm.visualization.report import Report
 from tests.helpers.doc_blocks import DOCS, REPOSITORY, blocks_of, tables_of
 from tests.helpers.swap_configs import assert_same_weights, train, weights_of
 
-README, PAGE = REPOSITORY / 'README.md', DOCS / 'recipe.md'
+PAGE = DOCS / 'recipe.md'
 TINY = dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 
@@ -32,9 +32,9 @@ def quick():
 
 @pytest.fixture(scope='module')
 def example(picture_tree, host, tmp_path_factory):
-    """The config of the README, as a file, for a small host and small images; and its folder."""
+    """The config of the page, as a file, for a small host and small images; and its folder."""
     folder = tmp_path_factory.mktemp('example')
-    (block,) = (each for each in blocks_of(README) if each.file)
+    (block,) = (each for each in blocks_of(PAGE) if each.file)
     shutil.copytree(REPOSITORY / 'configs' / '_base_', folder / 'configs' / '_base_')
     (folder / block.file).write_text(block.text)
     shutil.copytree(picture_tree, folder / 'data')
