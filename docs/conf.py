@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from mmengine.registry import Registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,14 +36,14 @@ exclude_patterns = [
     *('benchmarks', 'build', 'configs', 'data', 'dist', 'knowswap_mm'),
     *('requirements', 'tests', 'tools', 'work_dirs'),
 ]
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.mathjax', 'sphinx.ext.napoleon']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 myst_heading_anchors = 4
 highlight_language = 'text'
 smartquotes = False
 
-html_theme = 'sphinx_rtd_theme'
+html_theme = 'furo'
 html_title = f'knowswap_mm {release}'
-html_theme_options = dict(navigation_depth=2)
+html_math_renderer = 'mathml'
 html_copy_source = False
 html_show_sourcelink = False
 templates_path = ['site']
@@ -78,6 +80,16 @@ def fill_in(app: object, page: str, source: list[str]) -> None:
     source[0] = re.sub(r'<!-- docstrings of ([\w.]+) -->', block, source[0])
 
 
+def show_formula(translator: object, node: object) -> None:
+    """Writes a formula as MathML, which browsers draw without a script or the network."""
+    inline = type(node).__name__ == 'math'
+    written = tex2mathml(node.astext(), as_block=not inline)
+    translator.body.append(written if inline else f'<div class="formula">{written}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: object) -> None:
     """Called by Sphinx."""
     app.connect('source-read', fill_in)
+    renderers = (show_formula, None), (show_formula, None)
+    app.add_html_math_renderer('mathml', *renderers)

@@ -40,8 +40,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
     In phases with forget data, which have ``bound='none'``; other phases are a plain weighted sum.
 
     .. math::
-        w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \Big( D(\tilde p_t \Vert p_s)
-        + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \Big) + w_s S
+        w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \left( D(\tilde p_t \Vert p_s)
+        + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \right) + w_s S
 
     The teacher :math:`p_t` is the model at the start of the phase. What a forgotten class
     :math:`c` would be taken for, :math:`\pi_c`, are the shares of its samples that lie nearest to
