@@ -78,6 +78,24 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(''.join(pieces))
 
 
+def without_prefix(rules: Sequence[KeyRule], prefix: str) -> list[KeyRule]:
+    """The rules that begin with a prefix, without it, to be read and not written.
+
+    Hugging Face saves a model without a head so: ``embeddings.cls_token``, not
+    ``vit.embeddings.cls_token``.
+    """
+    return [
+        KeyRule(
+            [s.removeprefix(prefix) for s in rule.sources],
+            rule.target,
+            rule.forward,
+            reads_only=True,
+        )
+        for rule in rules
+        if rule.sources[0].startswith(prefix)
+    ]
+
+
 @dataclass
 class Conversion:
     """Result of :meth:`KeyTable.convert`.
