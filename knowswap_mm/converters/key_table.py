@@ -121,6 +121,8 @@ class KeyTable:
         refused (Mapping[str, str]): Regular expressions of keys that the host would need, and why
             the file cannot be used.
         derived (Sequence[str]): Ends of keys that the host computes itself.
+        computed (Callable | None): Gives, for the converted weights, derived ones that the host
+            wants to find in a file all the same.
     """
 
     def __init__(
@@ -129,8 +131,9 @@ class KeyTable:
         dropped: Mapping[str, str] | None = None,
         derived: Sequence[str] = (),
         refused: Mapping[str, str] | None = None,
+        computed: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     ) -> None:
-        self.rules, self.derived = list(rules), tuple(derived)
+        self.rules, self.derived, self.computed = list(rules), tuple(derived), computed
         self.dropped = {re.compile(key): reason for key, reason in (dropped or {}).items()}
         self.refused = {re.compile(key): reason for key, reason in (refused or {}).items()}
 
@@ -177,6 +180,8 @@ class KeyTable:
             if target in result.state and not result.state[target].equal(tensor):
                 raise CheckpointError(f'The file holds two different tensors for {target}.')
             result.state[target] = tensor
+        if self.computed:
+            result.state |= self.computed(result.state)
         return result
 
     def revert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
