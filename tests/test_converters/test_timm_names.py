@@ -9,8 +9,16 @@ import transformers as t
 from knowswap_mm.converters import TABLES, kind_of
 from knowswap_mm.errors import CheckpointError
 from tests.helpers.tiny_hosts import randomise
-from tests.test_converters.test_hugging_face import ARCH, SHAPE, close, images
+from tests.test_converters.test_hugging_face import (
+    ARCH,
+    SHAPE,
+    close,
+    images,
+    swin_v2,
+    swin_v2_host,
+)
 from tests.test_converters.test_hugging_face import loaded as load_and_revert
+from tests.test_converters.test_public_weights import newer
 
 #: From Hugging Face's names to those of the ViTs of timm; the first that fits is used.
 NAMES = [
@@ -36,13 +44,23 @@ NAMES = [
 ]
 
 
-class Named:
-    """A state under other names."""
+class Stated:
+    """A state dict in place of its model."""
 
-    def __init__(self, model, prefix='', drop=()):
-        self.state, parts = {}, {}
-        for full, value in model.state_dict().items():
-            key = full.removeprefix(prefix)
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+
+class Named(Stated):
+    """The state of a model of Hugging Face under other names."""
+
+    def __init__(self, model):
+        super().__init__({})
+        parts = {}
+        for key, value in model.state_dict().items():
             if found := re.fullmatch(
                 r'encoder\.layer\.(\d+)\.\w+\.\w+\.(query|key|value)\.(.*)', key
             ):
@@ -57,9 +75,6 @@ class Named:
                 self.state[f'{block}.qkv.{kind}'] = joined
             else:  # BEiT's keys have no bias
                 self.state |= {f'{block}.{name[0]}_bias': value for name, value in found.items()}
-
-    def state_dict(self):
-        return self.state
 
 
 def dinov2(**changes):
@@ -111,6 +126,45 @@ def test_beit():
     host = dict(type='mmpretrain.BEiTViT')
     model, _ = load_and_revert('beit', Named(original), **host)
     close(model(images())[0], original(images()).pooler_output)
+
+
+#: The same for Swin v2; the number of a merging is that of Microsoft.
+SWIN_NAMES = [
+    (r'embeddings\.norm', 'patch_embed.norm'),
+    (r'embeddings\.patch_embeddings\.projection', 'patch_embed.proj'),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)attention\.output\.dense', r'\2\3attn.proj'),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)layernorm_before', r'\2\3norm1'),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)layernorm_after', r'\2\3norm2'),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)intermediate\.dense', r'\2\3mlp.fc1'),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)output\.dense', r'\2\3mlp.fc2'),
+    (
+        r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)attention\.self\.continuous_position_bias_mlp',
+        r'\2\3attn.cpb_mlp',
+    ),
+    (r'(encoder\.)(layers\.\d+\.)(blocks\.\d+\.)attention\.self\.', r'\2\3attn.'),
+    (r'encoder\.', ''),
+    ('layernorm', 'norm'),
+]
+
+
+@pytest.mark.parametrize('kind', ['swinv2', 'timm-swinv2'])
+@torch.no_grad()
+def test_swin_v2(kind):
+    original, state = swin_v2(4, 3), {}
+    for key, value in original.state_dict().items():
+        source, target = next(pair for pair in SWIN_NAMES if re.match(pair[0], key))
+        state[re.sub(source, target, key, count=1)] = value
+    for key in [key for key in state if key.endswith('attn.query.weight')]:
+        parts = [state.pop(key.replace('query', name)) for name in ('query', 'key', 'value')]
+        state[key.replace('query', 'qkv')] = torch.cat(parts)
+    state = {key.replace('query.', 'q_').replace('value.', 'v_'): v for key, v in state.items()}
+    state['layers.0.blocks.0.attn.relative_coords_table'] = torch.zeros(1)
+    if kind.startswith('timm'):
+        state = {newer(key): value for key, value in state.items()}
+    model, found = load_and_revert(kind, Stated(state), **swin_v2_host(4, 3))
+    assert len(found.dropped) == 1
+    wanted = original(images(64)).last_hidden_state
+    close(model(images(64))[0].flatten(2).transpose(1, 2), wanted)
 
 
 @pytest.mark.parametrize('name', ['reg_token', 'register_tokens'])

@@ -259,3 +259,7 @@ def test_a_swap_from_a_folder_of_hugging_face(kind, told, tmp_path):
     main(['swap', *own_data.words(given, data=data, iters=2, device='cpu')])
     assert (tmp_path / 'run' / 'report.html').is_file()
     assert (tmp_path / 'run' / 'data' / 'host.pth').is_file()
+    last = tmp_path / 'run' / 'phase2_forget.pth'
+    words = [str(tmp_path / 'run' / 'config.py'), str(last), '--out', str(tmp_path / 'exported')]
+    main(['export', *words])  # which compares it with the model that was trained
+    assert (tmp_path / 'exported' / 'model.pth').is_file()

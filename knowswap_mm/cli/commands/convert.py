@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 KINDS = (
     'beit', 'huggingface-beit', 'huggingface-clip', 'huggingface-deit', 'huggingface-dinov2',
     'huggingface-swin', 'huggingface-swinv2', 'huggingface-vit', 'official-dino',
-    'official-mask2former', 'official-vit', 'swin', 'timm-swin', 'timm-vit',
+    'official-mask2former', 'official-vit', 'swin', 'swinv2', 'timm-swin', 'timm-swinv2',
+    'timm-vit',
 )  # fmt: skip
 AUTO = 'auto'
 _WORDS = {True: 'merged with LoRA', False: 'those before LoRA'}
 TEXT = """
 auto tells the kind by the keys. Kinds: official-vit, official-dino (also IDEA-Research's),
 official-mask2former (also detectron2's), timm-vit (also Meta's DINOv2, DeiT), beit (Microsoft's,
-timm's), swin (Microsoft's, timm's before 0.9), timm-swin; huggingface-vit (also the encoder of
-MAE), -deit (distilled), -dinov2, -clip (the vision tower), -beit, -swin, -swinv2.
+timm's), swin (Microsoft's, timm's before 0.9), timm-swin, swinv2, timm-swinv2; huggingface-vit
+(also the encoder of MAE), -deit (distilled), -dinov2, -clip (the vision tower), -beit, -swin,
+-swinv2.
 Files: .pth and the like, .safetensors, detectron2's .pkl; read as data, nothing is executed.
 Weights in several files (model-00001-of-00002.safetensors, ...): name all of them.
 Every key is used, or listed as dropped with the reason. With --config the result is compared with

@@ -11,7 +11,9 @@ from knowswap_mm.converters.tables.swin import (
     HUGGING_FACE_SWIN,
     HUGGING_FACE_SWIN_V2,
     MICROSOFT_SWIN,
+    MICROSOFT_SWIN_V2,
     TIMM_SWIN,
+    TIMM_SWIN_V2,
 )
 from knowswap_mm.converters.tables.vit import (
     HUGGING_FACE_DEIT,
@@ -36,12 +38,15 @@ TABLES = {
     'swin': MICROSOFT_SWIN,
     'timm-swin': TIMM_SWIN,
     'huggingface-swin': HUGGING_FACE_SWIN,
+    'swinv2': MICROSOFT_SWIN_V2,
+    'timm-swinv2': TIMM_SWIN_V2,
     'huggingface-swinv2': HUGGING_FACE_SWIN_V2,
 }
 _BLOCK, _LAYER = r'blocks\.0\.', r'(\w+\.)?encoder\.layer\.0\.'
 _SWIN_BLOCK = r'(\w+\.)?encoder\.layers\.0\.blocks\.0\.attention\.self\.'
-#: A key that only this kind has, or that no kind above has: the first one that is found decides.
-_MARKS = {
+_LOGITS = r'layers\.0\.blocks\.0\.attn\.logit_scale'
+#: A key, or several, that no kind but this and those above has: the first that is found decides.
+_MARKS: dict[str, str | tuple[str, ...]] = {
     'official-dino': r'transformer\.decoder\.ref_point_head\..*',
     'official-mask2former': r'sem_seg_head\..*',
     'official-vit': r'transformer\.encoder\.encoder_norm\..*',
@@ -54,6 +59,9 @@ _MARKS = {
     'huggingface-vit': _LAYER + r'attention\.attention\.query\..*',
     'beit': rf'{_BLOCK}attn\.q_bias',
     'timm-vit': rf'{_BLOCK}attn\.qkv\..*',
+    # timm's stages begin with a merging, Microsoft's end with it.
+    'timm-swinv2': (_LOGITS, r'layers\.3\.downsample\..*'),
+    'swinv2': _LOGITS,
     'timm-swin': r'layers\.3\.downsample\..*',
     'swin': r'layers\.0\.blocks\.0\.attn\.relative_position_bias_table',
 }
@@ -66,8 +74,9 @@ def kind_of(keys: Iterable[str]) -> str:
         CheckpointError: If it is none that is known, or needs no conversion.
     """
     names = [key.removeprefix('module.') for key in keys]
-    for kind, mark in _MARKS.items():
-        if any(re.fullmatch(mark, name) for name in names):
+    for kind, marks in _MARKS.items():
+        wanted = (marks,) if isinstance(marks, str) else marks
+        if all(any(re.fullmatch(mark, name) for name in names) for mark in wanted):
             return kind
     if any(re.match(r'(host\.)?backbone\.', name) for name in names):
         raise CheckpointError(

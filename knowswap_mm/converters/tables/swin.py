@@ -55,6 +55,7 @@ _HOST_BLOCK = 'backbone.stages.{i}.blocks.{j}'
 _HOST_ATTENTION = f'{_HOST_BLOCK}.attn.w_msa'
 _SELF = '{}.encoder.layers.{{i}}.blocks.{{j}}.attention.self'
 _DERIVED = ['relative_position_index']
+_DERIVED_V2 = [*_DERIVED, 'relative_coords_table']
 
 
 def _merges(template: str, first: int, post_norm: bool = False) -> list[KeyRule]:
@@ -150,9 +151,27 @@ _SWIN_V2 = [
 #: ``Swinv2Model``, ``Swinv2ForImageClassification``. The host is ``SwinTransformerV2``.
 HUGGING_FACE_SWIN_V2 = KeyTable(
     [*_SWIN_V2, *without_prefix(_SWIN_V2, 'swinv2.'), KeyRule('classifier.{p}', 'head.fc.{p}')],
-    dropped={
-        r'.*\.(relative_coords_table|relative_position_index)': 'the host computes it',
-        r'embeddings\.mask_token|swinv2\.embeddings\.mask_token': 'it stood for hidden patches',
-    },
-    derived=[*_DERIVED, 'relative_coords_table'],
+    dropped={r'(swinv2\.)?embeddings\.mask_token': 'it stood for hidden patches'},
+    derived=_DERIVED_V2,
 )
+
+
+def _version_2(first: int, head: str) -> KeyTable:
+    """Version 2 of a source that numbers the mergings from ``first``."""
+    return KeyTable(
+        [
+            *_merges('layers.{}.downsample', first, post_norm=True),
+            *(rule for rule in _CLASSIFIER if 'downsample' not in rule.target),
+            KeyRule('norm.{p}', f'backbone.norm{_LAST}.{{p}}'),
+            KeyRule(head, 'head.fc.{p}'),
+        ],
+        dropped={
+            **_MASKS,
+            r'.*\.(relative_coords_table|relative_position_index)': 'the host computes it',
+        },
+        derived=_DERIVED_V2,
+    )
+
+
+MICROSOFT_SWIN_V2 = _version_2(0, 'head.{p}')
+TIMM_SWIN_V2 = _version_2(1, 'head.fc.{p}')
