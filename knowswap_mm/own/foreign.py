@@ -102,6 +102,9 @@ def read_foreign(model: str, checkpoint: str | None, names: list[str] | None, fo
     kind = 'VisionTransformerClsHead' if head.startswith('head.layers') else 'LinearClsHead'
     if 'head.layers.head_dist.weight' in state:
         kind = 'DeiTClsHead'
+    elif 'backbone.dist_token' in state:
+        problem = f'{model} has a distilled DeiT with one head, and that of the host reads both'
+        raise CheckpointError(f'{problem} tokens. Fix: take one with a head for each token.')
     is_map = backbone['type'].startswith('Swin') or backbone.get('out_type') == 'featmap'
     host = Host(
         name=Path(rest or model).name,
@@ -161,6 +164,11 @@ def _dinov2(checkpoint: str) -> _Found:
 def _timm(name: str, checkpoint: str) -> _Found:
     """A plain ViT of timm."""
     state = TABLES['timm-vit'].convert(read_weights([checkpoint])).state
+    if 'backbone.pre_norm.weight' in state:  # as CLIP, whose norms, images and GELU differ by name
+        raise CheckpointError(
+            f'The file holds norm_pre, as those of CLIP, and {name} has none. Fix: give the '
+            'weights of that name.'
+        )
     backbone = backbones.vit(state)
     mean, std = _HALF if name.startswith('vit') and 'dinov2' not in name else _IMAGENET
     size = backbone['img_size']

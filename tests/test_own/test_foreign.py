@@ -151,6 +151,20 @@ def test_a_distilled_deit_of_timm(tmp_path):
         assert torch.allclose(mine.head(mine.extract_feat(images)), sum(both) / 2, atol=CLOSE)
 
 
+@pytest.mark.parametrize(
+    ('more', 'words'),
+    [
+        ({'dist_token': torch.zeros(1, 1, 64)}, 'a distilled DeiT with one head'),
+        ({'norm_pre.weight': torch.ones(64), 'norm_pre.bias': torch.zeros(64)}, 'those of CLIP'),
+    ],
+)
+def test_files_of_timm_that_are_of_another_name(more, words, tmp_path):
+    state = TABLES['timm-vit'].revert(vit().state_dict()) | more
+    torch.save(state, tmp_path / 'vit.pth')
+    with pytest.raises(CheckpointError, match=words):
+        read_foreign('timm:vit_tiny_patch16_224', str(tmp_path / 'vit.pth'), NAMES, tmp_path)
+
+
 def test_heads_of_another_width(tmp_path):
     torch.save(TABLES['timm-vit'].revert(vit(width=32).state_dict()), tmp_path / 'vit.pth')
     with pytest.raises(CheckpointError, match='32 wide, which is no number of heads'):
