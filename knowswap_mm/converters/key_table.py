@@ -78,6 +78,24 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(''.join(pieces))
 
 
+def without_prefix(rules: Sequence[KeyRule], prefix: str) -> list[KeyRule]:
+    """The rules that begin with a prefix, without it, to be read and not written.
+
+    Hugging Face saves a model without a head so: ``embeddings.cls_token``, not
+    ``vit.embeddings.cls_token``.
+    """
+    return [
+        KeyRule(
+            [s.removeprefix(prefix) for s in rule.sources],
+            rule.target,
+            rule.forward,
+            reads_only=True,
+        )
+        for rule in rules
+        if rule.sources[0].startswith(prefix)
+    ]
+
+
 @dataclass
 class Conversion:
     """Result of :meth:`KeyTable.convert`.
@@ -103,6 +121,8 @@ class KeyTable:
         refused (Mapping[str, str]): Regular expressions of keys that the host would need, and why
             the file cannot be used.
         derived (Sequence[str]): Ends of keys that the host computes itself.
+        computed (Callable | None): Gives, for the converted weights, derived ones that the host
+            wants to find in a file all the same.
     """
 
     def __init__(
@@ -111,8 +131,9 @@ class KeyTable:
         dropped: Mapping[str, str] | None = None,
         derived: Sequence[str] = (),
         refused: Mapping[str, str] | None = None,
+        computed: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     ) -> None:
-        self.rules, self.derived = list(rules), tuple(derived)
+        self.rules, self.derived, self.computed = list(rules), tuple(derived), computed
         self.dropped = {re.compile(key): reason for key, reason in (dropped or {}).items()}
         self.refused = {re.compile(key): reason for key, reason in (refused or {}).items()}
 
@@ -159,6 +180,8 @@ class KeyTable:
             if target in result.state and not result.state[target].equal(tensor):
                 raise CheckpointError(f'The file holds two different tensors for {target}.')
             result.state[target] = tensor
+        if self.computed:
+            result.state |= self.computed(result.state)
         return result
 
     def revert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

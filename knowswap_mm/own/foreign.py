@@ -4,29 +4,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from knowswap_mm.converters import TABLES
+from knowswap_mm.converters import TABLES, kind_of
+from knowswap_mm.converters.tables.vit import side_of
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.io.checkpoints import read_weights, safe_save, state_dict_of
 from knowswap_mm.io.text_files import read_json
+from knowswap_mm.own import backbones
 from knowswap_mm.own.host import TASKS, Host, load_module, read_checkpoint
 
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _HALF = ([0.5] * 3, [0.5] * 3)
+_CLIP = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
 #: Heads of the attention have 64 channels in these.
-_TIMM = re.compile(r'(vit|deit)_(tiny|small|base|large)_patch(\d+)_(\d+)(\..+)?')
+_TIMM = re.compile(
+    r'(vit|deit|deit3)_(tiny|small|medium|base|large)(_distilled)?_patch(\d+)_'
+    r'(\d+|dinov2)(\..+)?'
+)
 _DINOV2 = re.compile(r'dinov2-(small|base|large)')
 _TEST_SIZE = 224
+#: Kinds of Hugging Face by ``model_type``: the table, epsilon of the norms, mean and deviation.
+_HUGGING_FACE = {
+    'vit': ('huggingface-vit', 1e-12, _HALF),
+    'vit_mae': ('huggingface-vit', 1e-12, _IMAGENET),
+    'deit': ('huggingface-deit', 1e-12, _IMAGENET),
+    'dinov2': ('huggingface-dinov2', 1e-6, _IMAGENET),
+    'dinov2_with_registers': ('huggingface-dinov2', 1e-6, _IMAGENET),
+    'clip': ('huggingface-clip', 1e-5, _CLIP),
+    'clip_vision_model': ('huggingface-clip', 1e-5, _CLIP),
+    'beit': ('huggingface-beit', 1e-12, _HALF),
+    'swin': ('huggingface-swin', 1e-5, _IMAGENET),
+    'swinv2': ('huggingface-swinv2', 1e-5, _IMAGENET),
+}
 KNOWN = (
-    'timm:NAME of a plain ViT or DeiT (vit_small_patch16_224, deit_base_patch16_224, ...), '
-    'hf:FOLDER with a ViT or Swin for image classification, and dinov2-small, -base or -large with '
-    'a checkpoint of mmpretrain that has a head'
+    'timm:NAME of a plain ViT or DeiT (vit_small_patch16_224, deit_base_patch16_224, '
+    'deit3_small_patch16_224, ...), hf:FOLDER with a ViT, DeiT, CLIP, BEiT, Swin or Swin v2 for '
+    'image classification, and dinov2-small, -base or -large with a checkpoint of mmpretrain that '
+    'has a head'
 )
+
+
+@dataclass
+class _Found:
+    """What weights tell: those of the host, its backbone, how images are shown, class names."""
+
+    state: dict[str, Tensor]
+    backbone: dict[str, Any]
+    shown: dict[str, Any]
+    names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def is_foreign(model: str) -> bool:
@@ -49,14 +81,15 @@ def read_foreign(model: str, checkpoint: str | None, names: list[str] | None, fo
     """
     source, _, rest = model.partition(':')
     if _DINOV2.fullmatch(model):
-        state, backbone, shown, found = _dinov2(model, _needed(model, checkpoint))
+        found = _dinov2(_needed(model, checkpoint))
     elif source == 'timm' and _TIMM.fullmatch(rest):
-        state, backbone, shown, found = _timm(rest, _needed(model, checkpoint))
+        found = _timm(rest, _needed(model, checkpoint))
     elif source == 'hf':
-        state, backbone, shown, found = _hugging_face(Path(rest), checkpoint)
+        found = _hugging_face(Path(rest), checkpoint)
     else:
         raise ConfigError('--model', model, 'is no kind that is known', f'give {KNOWN}')
-    names = names or found
+    state, backbone, shown = found.state, found.backbone, found.shown
+    names = names or found.names
     head = next((key for key in state if key.startswith('head.') and key.endswith('.weight')), None)
     if head is None:
         fix = 'train a head first, as configs/real/pretrain/vit_dinov2-s_grocery_pretrain.py does'
@@ -67,6 +100,12 @@ def read_foreign(model: str, checkpoint: str | None, names: list[str] | None, fo
         fix = '--classes FILE with one name a line, in the order of the rows'
         raise ConfigError('--classes', None, f'the head has {rows} rows{has}', fix)
     kind = 'VisionTransformerClsHead' if head.startswith('head.layers') else 'LinearClsHead'
+    if 'head.layers.head_dist.weight' in state:
+        kind = 'DeiTClsHead'
+    elif 'backbone.dist_token' in state:
+        problem = f'{model} has a distilled DeiT with one head, and that of the host reads both'
+        raise CheckpointError(f'{problem} tokens. Fix: take one with a head for each token.')
+    is_map = backbone['type'].startswith('Swin') or backbone.get('out_type') == 'featmap'
     host = Host(
         name=Path(rest or model).name,
         task=TASKS['mmpretrain'],
@@ -78,7 +117,7 @@ def read_foreign(model: str, checkpoint: str | None, names: list[str] | None, fo
                 to_rgb=True,
             ),
             backbone=backbone,
-            neck=None if kind.startswith('Vision') else dict(type='GlobalAveragePooling'),
+            neck=dict(type='GlobalAveragePooling') if is_map else None,
             head=dict(
                 type=kind,
                 num_classes=rows,
@@ -89,8 +128,12 @@ def read_foreign(model: str, checkpoint: str | None, names: list[str] | None, fo
         checkpoint=str(folder / 'data' / 'host.pth'),
         classes=list(names),
         pipelines=_pipelines(shown),
-        notes=[f'The config of the host was written from the weights of {model}.'],
+        notes=[f'The config of the host was written from the weights of {model}.', *found.notes],
     )
+    sides = side_of(state), shown['size'] // backbone['patch_size']
+    if sides[0] and sides[0] != sides[1]:
+        told = 'Position embeddings of {0} x {0} patches are resized to {1} x {1}'.format(*sides)
+        host.notes.append(f'{told}, as images are shown at {shown["size"]}.')
     weights = dict(state_dict=state, meta=dict(dataset_meta=dict(classes=list(names))))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         load_module(host, weights)
@@ -105,86 +148,53 @@ def _needed(model: str, checkpoint: str | None) -> str:
     return checkpoint
 
 
-def _vit(state: Mapping[str, Tensor], heads: int, **options: Any) -> dict[str, Any]:
-    """The backbone of a ViT by the shapes of its weights."""
-    for key in ('cls_token', 'pos_embed', 'patch_embed.projection.weight'):
-        if f'backbone.{key}' not in state:
-            raise CheckpointError(f'The weights have no {key}. Fix: give those of a plain ViT.')
-    width = state['backbone.cls_token'].shape[-1]
-    layers = [key for key in state if key.endswith('.ffn.layers.0.0.weight')]
-    patch = state['backbone.patch_embed.projection.weight'].shape[-1]
-    side = round((state['backbone.pos_embed'].shape[1] - 1) ** 0.5)
-    arch = dict(
-        embed_dims=width,
-        num_layers=len(layers),
-        num_heads=heads or width // 64,
-        feedforward_channels=state[layers[0]].shape[0] if layers else 4 * width,
-    )
-    return dict(
-        type='VisionTransformer', arch=arch, img_size=side * patch, patch_size=patch, **options
-    )
-
-
-Parts = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any], list[str] | None]
-
-
-def _dinov2(model: str, checkpoint: str) -> Parts:
+def _dinov2(checkpoint: str) -> _Found:
     """A classifier that mmpretrain trained on DINOv2."""
     weights = read_checkpoint(checkpoint)
     state = state_dict_of(weights)
-    if 'backbone.cls_token' not in state:  # of Hugging Face: a backbone
-        state = TABLES['huggingface-dinov2'].convert(state).state
+    if 'backbone.cls_token' not in state:  # of Hugging Face, timm or Meta: a backbone
+        kind = 'timm-vit' if kind_of(state) == 'timm-vit' else 'huggingface-dinov2'
+        state = TABLES[kind].convert(state).state
     stored = ((weights.get('meta') or {}).get('dataset_meta') or {}).get('classes')
-    backbone = _vit(state, 0, layer_scale_init_value=1e-5)
     mean, std = _IMAGENET
     shown = dict(mean=mean, std=std, size=_TEST_SIZE, edge=_TEST_SIZE, interpolation='bicubic')
-    return state, backbone, shown, list(stored) if stored else None
+    return _Found(state, backbones.vit(state), shown, list(stored) if stored else None)
 
 
-def _timm(name: str, checkpoint: str) -> Parts:
+def _timm(name: str, checkpoint: str) -> _Found:
     """A plain ViT of timm."""
     state = TABLES['timm-vit'].convert(read_weights([checkpoint])).state
-    backbone = _vit(state, 0)
-    mean, std = _IMAGENET if name.startswith('deit') else _HALF
+    if 'backbone.pre_norm.weight' in state:  # as CLIP, whose norms, images and GELU differ by name
+        raise CheckpointError(
+            f'The file holds norm_pre, as those of CLIP, and {name} has none. Fix: give the '
+            'weights of that name.'
+        )
+    backbone = backbones.vit(state)
+    mean, std = _HALF if name.startswith('vit') and 'dinov2' not in name else _IMAGENET
     size = backbone['img_size']
     share = 1.0 if size > 224 else 0.9
     edge = round(size / share)
-    return state, backbone, dict(mean=mean, std=std, size=size, edge=edge), None
+    return _Found(state, backbone, dict(mean=mean, std=std, size=size, edge=edge))
 
 
-def _hugging_face(folder: Path, checkpoint: str | None) -> Parts:
+def _hugging_face(folder: Path, checkpoint: str | None) -> _Found:
     """A folder as ``save_pretrained`` writes it."""
     if not (folder / 'config.json').is_file():
         fix = 'give the folder with config.json and model.safetensors'
         raise ConfigError('--model', f'hf:{folder}', 'there is no config.json', fix)
     config = read_json(folder / 'config.json')
     kind = config.get('model_type') if isinstance(config, dict) else None
-    if kind not in ('vit', 'swin', 'dinov2'):
+    if kind not in _HUGGING_FACE:
         raise ConfigError('--model', f'hf:{folder}', f'is a {kind}', f'give {KNOWN}')
     files = sorted(folder.glob('model*.safetensors')) or sorted(folder.glob('pytorch_model*.bin'))
     given = [Path(checkpoint)] if checkpoint else files
     if not given:
         fix = 'download model.safetensors into it'
         raise ConfigError('--model', f'hf:{folder}', 'has no weights', fix)
-    state = TABLES[f'huggingface-{kind}'].convert(read_weights(given)).state
-    eps = config.get('layer_norm_eps', 1e-12 if kind == 'vit' else 1e-5)
-    norm = dict(norm_cfg=dict(type='LN', eps=eps))
+    table, eps, default = _HUGGING_FACE[kind]
+    state = TABLES[table].convert(read_weights(given)).state
     try:
-        if kind == 'swin':
-            depths = list(config['depths'])
-            arch = dict(
-                embed_dims=config['embed_dim'], depths=depths, num_heads=list(config['num_heads'])
-            )
-            backbone = dict(
-                type='SwinTransformer',
-                arch=arch,
-                img_size=config['image_size'],
-                patch_size=config['patch_size'],
-                window_size=config['window_size'],
-                **norm,
-            )
-        else:
-            backbone = _vit(state, config['num_attention_heads'], **norm)
+        backbone = _backbone(kind, state, config, eps)
     except KeyError as error:
         problem = f'config.json lacks {error}'
         raise ConfigError('--model', f'hf:{folder}', problem, 'download it again') from error
@@ -192,20 +202,67 @@ def _hugging_face(folder: Path, checkpoint: str | None) -> Parts:
     names = None
     if isinstance(labels, dict) and all(str(key).isdigit() for key in labels):
         names = [str(labels[key]) for key in sorted(labels, key=int)]
-    return state, backbone, _processor(folder, backbone['img_size']), names
+    found = _Found(state, backbone, {}, names)
+    _show(found, folder, default)
+    return found
 
 
-def _processor(folder: Path, size: int) -> dict[str, Any]:
+def _backbone(
+    kind: str, state: dict[str, Tensor], config: Mapping[str, Any], eps: float
+) -> dict[str, Any]:
+    """The backbone of a model of Hugging Face; weights that its classifier does not use go."""
+    if kind == 'clip':
+        config = dict(dict(num_attention_heads=12), **(config.get('vision_config') or {}))
+    act = backbones.activation(config.get('hidden_act', 'quick_gelu' if 'clip' in kind else 'gelu'))
+    if kind in ('swin', 'swinv2', 'beit') and act['type'] != 'GELU':
+        problem = f'hidden_act is {config["hidden_act"]!r}, and the host of a {kind} has gelu'
+        raise CheckpointError(f'{problem}. Fix: take a model with gelu.')
+    if kind == 'swin':
+        return backbones.swin(config)
+    if kind == 'swinv2':
+        return backbones.swin_v2(config)
+    if kind == 'beit':
+        return backbones.beit(state, config)
+    options: dict[str, Any] = dict(norm_cfg=dict(type='LN', eps=config.get('layer_norm_eps', eps)))
+    if act['type'] != 'GELU':
+        options['layer_cfgs'] = dict(act_cfg=act)
+    if 'head.fc.weight' in state:  # CLIP: the mean of patches that no norm has changed
+        options.update(out_type='featmap', final_norm=False)
+        for key in [key for key in state if key.startswith('backbone.ln1.')]:
+            del state[key]
+    return backbones.vit(state, config['num_attention_heads'], **options)
+
+
+def _show(found: _Found, folder: Path, default: tuple[list[float], list[float]]) -> None:
     """How images are shown to a model of Hugging Face."""
     path = folder / 'preprocessor_config.json'
-    found = read_json(path) if path.is_file() else {}
-    found = found if isinstance(found, dict) else {}
+    told = read_json(path) if path.is_file() else {}
+    told = told if isinstance(told, dict) else {}
+    if not told.get('image_mean') or not told.get('image_std'):
+        found.notes.append(
+            f'{path} names no mean and deviation of images: {default[0]} and {default[1]} are used.'
+        )
     mean, std = (
-        found.get(f'image_{name}') or each
-        for name, each in zip(('mean', 'std'), _HALF, strict=True)
+        told.get(f'image_{name}') or each
+        for name, each in zip(('mean', 'std'), default, strict=True)
     )
-    how = 'bicubic' if found.get('resample') == 3 else 'bilinear'
-    return dict(mean=mean, std=std, size=size, interpolation=how)
+    how = 'bicubic' if told.get('resample') == 3 else 'bilinear'
+    size = found.backbone['img_size']
+    crop, edge = _length(told.get('crop_size')), _length(told.get('size'))
+    if told.get('do_center_crop') and crop and edge:
+        resizable = 'VisionTransformer' in found.backbone['type']
+        shown = crop if resizable else size
+        found.shown = dict(size=shown, edge=max(shown, round(edge * shown / crop)))
+    else:
+        found.shown = dict(size=size)
+    found.shown.update(mean=mean, std=std, interpolation=how)
+
+
+def _length(size: Any) -> int | None:
+    """A side of ``size`` or ``crop_size``: a number, or a dict of sides."""
+    if isinstance(size, Mapping):
+        size = size.get('shortest_edge') or size.get('height')
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _pipelines(shown: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -248,7 +248,7 @@ def load_module(host: Host, checkpoint: Mapping[str, Any]) -> nn.Module:
     raise CheckpointError(
         f'--checkpoint = {host.checkpoint!r}: does not fit the model; {shown}. Fix: give the '
         'config and the checkpoint of one training; files of timm, Hugging Face and others are '
-        'converted by knowswap convert.'
+        'converted by knowswap convert auto.'
     )
 
 

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmseg.structures import SegDataSample
 from torch.overrides import TorchFunctionMode
 
-from knowswap_mm.converters import TABLES
+from knowswap_mm.converters import TABLES, kind_of
 from knowswap_mm.converters.key_table import parse_rows, select_rows
 from knowswap_mm.converters.lora import fill_adapters, split_lora
 from tests.helpers.official_layouts import modules
@@ -76,6 +76,7 @@ def whole_host(path):
     ids=['vit-b16', 'dino-swin-l', 'dino-swin-t', 'mask2former-swin-b'],
 )
 def test_the_whole_layout_loads_strictly(kind, path, layout, rows, parameters, adapters):
+    assert kind_of(layout.without_memory()) == kind
     conversion = TABLES[kind].convert(layout.without_memory())
     if rows:
         conversion.state = select_rows(conversion.state, parse_rows(rows))

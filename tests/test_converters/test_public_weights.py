@@ -14,7 +14,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from knowswap_mm.converters import TABLES
+from knowswap_mm.converters import TABLES, kind_of
 from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.checkpoints import safe_load
 from tests.helpers.official_layouts import modules
@@ -54,6 +54,7 @@ def swin_host():
 
 def check(kind, state, host, pictures, wanted):
     table = TABLES[kind]
+    assert kind_of(state) == kind
     conversion = table.convert(state)
     missing, unexpected = host.load_state_dict(conversion.state, strict=False)
     assert not unexpected and all(key.endswith(tuple(table.derived)) for key in missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from knowswap_mm.converters.key_table import KeyRule, KeyTable
+from knowswap_mm.converters.key_table import KeyRule, KeyTable, without_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,18 +52,25 @@ def swin_rules(source: str) -> list[KeyRule]:
 _LAST = 3  # of the stages
 _MASKS = {r'layers\.\d+\.blocks\.\d+\.attn_mask': 'the host computes the masks of shifted windows'}
 _HOST_BLOCK = 'backbone.stages.{i}.blocks.{j}'
-_BLOCK = 'swin.encoder.layers.{i}.blocks.{j}'
+_HOST_ATTENTION = f'{_HOST_BLOCK}.attn.w_msa'
+_SELF = '{}.encoder.layers.{{i}}.blocks.{{j}}.attention.self'
 _DERIVED = ['relative_position_index']
+_DERIVED_V2 = [*_DERIVED, 'relative_coords_table']
 
 
-def _merges(template: str, first: int) -> list[KeyRule]:
-    """Patch mergings of a source that numbers them from ``first``."""
+def _merges(template: str, first: int, post_norm: bool = False) -> list[KeyRule]:
+    """Patch mergings of a source that numbers them from ``first``.
+
+    The host's version 2 begins a stage with them; the norm comes after, in the order of channels.
+    """
     there, here = template + '.{}.{{p}}', 'backbone.stages.{}.downsample.{}.{{p}}'
-    return [
-        KeyRule(there.format(stage + first, name), here.format(stage, name), to_unfold, from_unfold)
-        for stage in range(_LAST)
-        for name in ('reduction', 'norm')
-    ]
+    rules = []
+    for stage in range(_LAST):
+        for name in ('reduction', 'norm'):
+            changes = () if post_norm and name == 'norm' else (to_unfold, from_unfold)
+            source, target = there.format(stage + first, name), here.format(stage + post_norm, name)
+            rules.append(KeyRule(source, target, *changes))
+    return rules
 
 
 #: A classifier has one norm, after the last stage.
@@ -90,28 +97,81 @@ TIMM_SWIN = KeyTable(
     dropped=_MASKS,
     derived=_DERIVED,
 )
+
+
+def _hugging_face(name: str) -> list[KeyRule]:
+    """What both versions of Hugging Face share, but for the attention and the mergings."""
+    block = f'{name}.encoder.layers.{{i}}.blocks.{{j}}'
+    pairs = {
+        f'{name}.embeddings.patch_embeddings.projection.{{p}}': 'backbone.patch_embed.'
+        'projection.{p}',
+        f'{name}.embeddings.norm.{{p}}': 'backbone.patch_embed.norm.{p}',
+        f'{block}.layernorm_before.{{p}}': f'{_HOST_BLOCK}.norm1.{{p}}',
+        f'{block}.attention.output.dense.{{p}}': f'{_HOST_BLOCK}.attn.w_msa.proj.{{p}}',
+        f'{block}.layernorm_after.{{p}}': f'{_HOST_BLOCK}.norm2.{{p}}',
+        f'{block}.intermediate.dense.{{p}}': f'{_HOST_BLOCK}.ffn.layers.0.0.{{p}}',
+        f'{block}.output.dense.{{p}}': f'{_HOST_BLOCK}.ffn.layers.1.{{p}}',
+        f'{name}.layernorm.{{p}}': f'backbone.norm{_LAST}.{{p}}',
+    }
+    return [KeyRule(source, target) for source, target in pairs.items()]
+
+
+def _joined(source: str, kind: str) -> KeyRule:
+    parts = [f'{source}.{name}.{kind}' for name in ('query', 'key', 'value')]
+    return KeyRule(parts, f'{_HOST_ATTENTION}.qkv.{kind}')
+
+
+_SWIN = [
+    *_hugging_face('swin'),
+    _joined(_SELF.format('swin'), 'weight'),
+    _joined(_SELF.format('swin'), 'bias'),
+    *(
+        KeyRule(f'{_SELF.format("swin")}.{name}', f'{_HOST_ATTENTION}.{name}')
+        for name in ('relative_position_bias_table', 'relative_position_index')
+    ),
+    *_merges('swin.encoder.layers.{}.downsample', 0),
+]
+#: ``SwinModel``, ``SwinForImageClassification``.
 HUGGING_FACE_SWIN = KeyTable(
-    [
-        KeyRule(
-            'swin.embeddings.patch_embeddings.projection.{p}', 'backbone.patch_embed.projection.{p}'
-        ),
-        KeyRule('swin.embeddings.norm.{p}', 'backbone.patch_embed.norm.{p}'),
-        KeyRule(f'{_BLOCK}.layernorm_before.{{p}}', f'{_HOST_BLOCK}.norm1.{{p}}'),
-        *(
-            KeyRule(
-                [f'{_BLOCK}.attention.self.{name}.{kind}' for name in ('query', 'key', 'value')],
-                f'{_HOST_BLOCK}.attn.w_msa.qkv.{kind}',
-            )
-            for kind in ('weight', 'bias')
-        ),
-        KeyRule(f'{_BLOCK}.attention.self.{{p}}', f'{_HOST_BLOCK}.attn.w_msa.{{p}}'),
-        KeyRule(f'{_BLOCK}.attention.output.dense.{{p}}', f'{_HOST_BLOCK}.attn.w_msa.proj.{{p}}'),
-        KeyRule(f'{_BLOCK}.layernorm_after.{{p}}', f'{_HOST_BLOCK}.norm2.{{p}}'),
-        KeyRule(f'{_BLOCK}.intermediate.dense.{{p}}', f'{_HOST_BLOCK}.ffn.layers.0.0.{{p}}'),
-        KeyRule(f'{_BLOCK}.output.dense.{{p}}', f'{_HOST_BLOCK}.ffn.layers.1.{{p}}'),
-        *_merges('swin.encoder.layers.{}.downsample', 0),
-        KeyRule('swin.layernorm.{p}', f'backbone.norm{_LAST}.{{p}}'),
-        KeyRule('classifier.{p}', 'head.fc.{p}'),
-    ],
+    [*_SWIN, *without_prefix(_SWIN, 'swin.'), KeyRule('classifier.{p}', 'head.fc.{p}')],
     derived=_DERIVED,
 )
+_SWIN_V2 = [
+    *_hugging_face('swinv2'),
+    _joined(_SELF.format('swinv2'), 'weight'),
+    KeyRule(f'{_SELF.format("swinv2")}.query.bias', f'{_HOST_ATTENTION}.q_bias'),
+    KeyRule(f'{_SELF.format("swinv2")}.value.bias', f'{_HOST_ATTENTION}.v_bias'),
+    KeyRule(f'{_SELF.format("swinv2")}.logit_scale', f'{_HOST_ATTENTION}.logit_scale'),
+    KeyRule(
+        f'{_SELF.format("swinv2")}.continuous_position_bias_mlp.{{p}}',
+        f'{_HOST_ATTENTION}.cpb_mlp.{{p}}',
+    ),
+    *_merges('swinv2.encoder.layers.{}.downsample', 0, post_norm=True),
+]
+#: ``Swinv2Model``, ``Swinv2ForImageClassification``. The host is ``SwinTransformerV2``.
+HUGGING_FACE_SWIN_V2 = KeyTable(
+    [*_SWIN_V2, *without_prefix(_SWIN_V2, 'swinv2.'), KeyRule('classifier.{p}', 'head.fc.{p}')],
+    dropped={r'(swinv2\.)?embeddings\.mask_token': 'it stood for hidden patches'},
+    derived=_DERIVED_V2,
+)
+
+
+def _version_2(first: int, head: str) -> KeyTable:
+    """Version 2 of a source that numbers the mergings from ``first``."""
+    return KeyTable(
+        [
+            *_merges('layers.{}.downsample', first, post_norm=True),
+            *(rule for rule in _CLASSIFIER if 'downsample' not in rule.target),
+            KeyRule('norm.{p}', f'backbone.norm{_LAST}.{{p}}'),
+            KeyRule(head, 'head.fc.{p}'),
+        ],
+        dropped={
+            **_MASKS,
+            r'.*\.(relative_coords_table|relative_position_index)': 'the host computes it',
+        },
+        derived=_DERIVED_V2,
+    )
+
+
+MICROSOFT_SWIN_V2 = _version_2(0, 'head.{p}')
+TIMM_SWIN_V2 = _version_2(1, 'head.fc.{p}')
