@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 
@@ -99,7 +99,10 @@ class Outcome:
             roles[RETAIN] = (word, _sentence('Retained', before[RETAIN], after[RETAIN]))
         words = [word for word, _ in roles.values()]
         if not words or None in words:
-            return cls('unknown', 'Not judged: there is no evaluation before the swap.', roles, end)
+            # Learning is judged by what retain had before the swap.
+            asked = {RETAIN if role == LEARN else role for role in roles}
+            levels = {role: before[role] for role in ROLES if role in asked}
+            return cls('unknown', _unjudged(levels), roles, end)
         if NO in words:
             return cls(NO, 'It did not work.', roles, end)
         if PARTLY in words:
@@ -108,6 +111,16 @@ class Outcome:
             headline = 'The answers are as asked, but an audit recovers what was to be forgotten.'
             return cls(PARTLY, headline, roles, end)
         return cls(YES, 'It worked, as far as the answers tell.', roles, end)
+
+
+def _unjudged(levels: dict[str, float | None]) -> str:
+    """Why there is no verdict, by what each role had before the swap."""
+    if not levels or None in levels.values():
+        return 'Not judged: there is no evaluation before the swap.'
+    empty = ' and '.join(role for role, level in levels.items() if not level)
+    return (
+        f'Not judged: {empty} had 0.0 before the swap, so that no share of it can be kept or lost.'
+    )
 
 
 def _recovered(record: RunFolder) -> bool:

@@ -124,6 +124,20 @@ def stopped(story: Story) -> Iterator[Remark]:
     yield Remark('', f'{text}: {reason}' if reason else text, change)
 
 
+_UNKNOWN = (
+    'check that load_from belongs to the model, that swap.classes.old has the order of its head, '
+    'and that the validation data show these classes'
+)
+
+
+def never_known(story: Story) -> Iterator[Remark]:
+    """Why a finished run has no verdict: the host could not do what is compared with."""
+    if story.outcome.word == 'unknown' and story.outcome.roles:
+        for role in (FORGET, RETAIN):
+            if role in story.outcome.roles and story.value(role, START) == 0:
+                yield Remark(role, f'the host had 0.0 of {role} before the swap', _UNKNOWN)
+
+
 _DECIDED = {
     'end': 'ended{kept}',
     'extend': 'was made {iters} iterations longer',
@@ -311,7 +325,7 @@ def weak_classes(story: Story) -> Iterator[Remark]:
 
 #: In the order in which they are told.
 RULES: Sequence[Callable[[Story], Iterator[Remark]]] = (
-    stopped, decided, learning, forgetting, retaining, weak_classes
+    stopped, never_known, decided, learning, forgetting, retaining, weak_classes
 )  # fmt: skip
 
 
