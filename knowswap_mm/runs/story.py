@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.runs.answers import new_answers, plain
 from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, YES, Outcome, class_values
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
@@ -87,9 +88,19 @@ class Story:
         return self.outcome.end or next(reversed(self.record.results.states), START)
 
     def lines(self) -> list[str]:
-        """Headline, roles, remarks; what to do if there is nothing to change."""
+        """Headline, roles, new answers, remarks; what to do if there is nothing to change."""
         roles = [f'{sentence} ({word or "?"})' for word, sentence in self.outcome.roles.values()]
-        return [self.outcome.headline, *(f'- {text}' for text in [*roles, *self.sentences()])]
+        answers = self.answers[:NAMED]
+        if more := len(self.answers) - len(answers):
+            answers.append(f'{more} more forgotten classes have new answers.')
+        texts = [*roles, *answers, *self.sentences()]
+        return [self.outcome.headline, *(f'- {text}' for text in texts)]
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """What forgotten classes are called instead, where forgetting was asked for."""
+        asked = FORGET in self.outcome.roles
+        return new_answers(self.record.results, self.last) if asked else []
 
     def sentences(self) -> list[str]:
         """The remarks as text, or that nothing has to be changed."""
@@ -120,7 +131,7 @@ def stopped(story: Story) -> Iterator[Remark]:
     where = story.at(done)
     place = f' in {where.name}' if where else ''
     text = f'The run ended after {done} of {story.record.total} iterations{place}'
-    reason, change = (_plain(story.ending.get(key)) for key in ('reason', 'change'))
+    reason, change = (plain(story.ending.get(key)) for key in ('reason', 'change'))
     yield Remark('', f'{text}: {reason}' if reason else text, change)
 
 
@@ -155,11 +166,11 @@ def decided(story: Story) -> Iterator[Remark]:
         factor = each.get('lr_factor')
         factor = factor if isinstance(factor, (int, float)) else 1.0
         to = each.get('to')
-        kept = '' if to is None else f' with the state of iteration {_plain(to)}'
+        kept = '' if to is None else f' with the state of iteration {plain(to)}'
         what = words.format(
-            to=_plain(to), kept=kept, lr_factor=factor, iters=_plain(each.get('iters'))
+            to=plain(to), kept=kept, lr_factor=factor, iters=plain(each.get('iters'))
         )
-        reason = _plain(each.get('reason'))
+        reason = plain(each.get('reason'))
         text = f'{story.stretches[place].name} {what} after iteration {each["at"]}'
         yield Remark('', f'{text} ({reason})' if reason else text)
 
@@ -300,7 +311,7 @@ def weak_classes(story: Story) -> Iterator[Remark]:
     ]
     if weak and (others := [end for name, (_, end) in learned.items() if name not in weak]):
         weak = sorted(weak, key=lambda name: learned[name][1])
-        named = _listed([f'{_plain(name)} ({learned[name][1]:.1f})' for name in weak])
+        named = _listed([f'{plain(name)} ({learned[name][1]:.1f})' for name in weak])
         text = f'far below the other learned classes ({statistics.mean(others):.1f}): {named}'
         yield Remark(LEARN, text, 'look at their images, or take more of them')
     before, after = story.value(RETAIN, START), story.value(RETAIN, last)
@@ -368,7 +379,7 @@ def _stand_out(
         return
     ends = _ends(story, role)
     names = sorted(shares, key=lambda name: -shares[name])
-    named = [f'{_plain(n)} ({ends[n][0]:.1f} to {ends[n][1]:.1f})' for n in names]
+    named = [f'{plain(n)} ({ends[n][0]:.1f} to {ends[n][1]:.1f})' for n in names]
     # Where the role failed as a whole, another remark says what to change.
     yield Remark(role, f'{text}: {_listed(named)}', '' if story.missed(role) else change)
 
@@ -376,9 +387,3 @@ def _stand_out(
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED
     return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
-
-
-def _plain(value: Any) -> str:
-    """Text of a file in one line that a terminal can show."""
-    text = '' if value is None else str(value)
-    return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
