@@ -13,7 +13,9 @@ from knowswap_mm.runs.files import REPORT_FILE, REPORT_PAGE, REPORT_TEXT
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.version import __version__
 from knowswap_mm.visualization.report import sections as sections  # which registers them
+from knowswap_mm.visualization.report.about import about_run
 from knowswap_mm.visualization.report.blocks import FOLDER, Block, Section, template
+from knowswap_mm.visualization.tables import markdown_text
 
 
 class Report:
@@ -28,6 +30,7 @@ class Report:
 
     def __init__(self, record: RunFolder) -> None:
         self.record = record
+        self.about = about_run(record)
         kinds = sorted(REPORT_SECTIONS.module_dict.values(), key=lambda kind: kind.order)
         self.sections: list[tuple[Section, list[Block]]] = []
         for kind in kinds:
@@ -52,18 +55,21 @@ class Report:
     def html(self) -> str:
         """One page without any reference to another file."""
         style = Markup((FOLDER / 'style.css').read_text(encoding='utf-8').strip())
-        return str(template().page(self.title, style, self.sections, __version__)).lstrip()
+        return str(
+            template().page(self.title, self.about, style, self.sections, __version__)
+        ).lstrip()
 
     def markdown(self) -> str:
         """The same in Markdown, without the plots; images are links into the run's folder."""
-        parts = [f'# {self.title}']
+        lines = [f'- {name}: {markdown_text(text)}' for name, text in self.about.items()]
+        parts = [f'# {self.title}', '\n'.join(lines)]
         for section, blocks in self.sections:
             parts += [f'## {section.title}', *(block.markdown() for block in blocks)]
         return '\n\n'.join(part for part in parts if part) + '\n'
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, by section."""
-        data: dict[str, Any] = dict(title=self.title)
+        data: dict[str, Any] = dict(title=self.title, about=self.about)
         for section, blocks in self.sections:
             found = [block.data() for block in blocks]
             data[section.name] = [each for each in found if each is not None]
