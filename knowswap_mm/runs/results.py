@@ -48,7 +48,7 @@ class SwapResults:
 
     Attributes:
         states (dict): ``iteration`` and ``metrics`` by the name of the state; for classifiers also
-            ``answers``, see :mod:`~knowswap_mm.runs.answers`.
+            ``answers``, see :mod:`~knowswap_mm.runs.classes`.
         kinds (Sequence[str]): Kinds of the run's phases, where they are known: its H-mean counts
             their roles. Otherwise the names of the states tell.
     """

@@ -13,12 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
-from knowswap_mm.runs.answers import new_answers, plain
+from knowswap_mm.runs.classes import WeakSpot, class_ends, mean_of_others, new_answers, plain
 from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, YES, Outcome
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.runs.stretch import EARLY, ENOUGH, Stretch, still_falling
-from knowswap_mm.runs.weak import WeakSpot, class_ends, mean_of_others
 
 #: Training images are learned when their loss is below this share of its beginning.
 FITTED = 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from knowswap_mm.runs.files import REPORT_FILE, REPORT_PAGE, REPORT_TEXT
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.version import __version__
 from knowswap_mm.visualization.report import sections as sections  # which registers them
-from knowswap_mm.visualization.report.about import about_run
 from knowswap_mm.visualization.report.blocks import FOLDER, Block, Section, template
 from knowswap_mm.visualization.tables import markdown_text
+
+#: What a user calls the entries that :class:`~knowswap_mm.runs.record.RunRecord` keeps.
+_NAMES = dict(model='Model', weights='Weights', data='Data')
 
 
 class Report:
@@ -86,3 +89,47 @@ class Report:
         write_text(folder / REPORT_TEXT, text)
         write_text(folder / REPORT_PAGE, page)
         return folder / REPORT_PAGE
+
+
+def about_run(record: RunFolder) -> dict[str, str]:
+    """Lines by name; what the files do not tell is left out."""
+    given = record.record.get('about')
+    given = given if isinstance(given, dict) else {}
+    lines = {
+        name: given[key]
+        for key, name in _NAMES.items()
+        if isinstance(given.get(key), str) and given[key]
+    }
+    if not lines and isinstance(record.record.get('config'), str):  # runs of before issue 28
+        lines['Config'] = record.record['config']
+    if words := _numbers(record):
+        lines['Classes'] = words
+    if dates := _dates(record.log):
+        lines['Date'] = dates
+    return lines
+
+
+def _numbers(record: RunFolder) -> str:
+    words = []
+    for role, names in record.classes.items():
+        found = record.counts.get(role)
+        samples = found.get('samples') if isinstance(found, dict) else None
+        images = f' ({samples:,} training images)' if type(samples) is int else ''
+        if names:
+            words.append(f'{len(names)} {role}{images}')
+    return ', '.join(words)
+
+
+def _dates(log: list[dict[str, Any]]) -> str:
+    if not log:
+        return ''
+    text = str(log[-1].get('started'))
+    try:
+        text = datetime.fromisoformat(text).strftime('%Y-%m-%d %H:%M %z').strip()
+    except ValueError:
+        return ''
+    if len(log) > 1:
+        return f'{text}, the last of {len(log)} starts'
+    seconds = log[-1].get('seconds')
+    known = isinstance(seconds, (int, float)) and 0 <= seconds < 1e9
+    return f'{text}, took {timedelta(seconds=round(seconds))}' if known else text

@@ -1,8 +1,8 @@
-"""What forgotten classes are called now, in words."""
+"""What single classes are called now, and which are weak, in words."""
 
 import pytest
 
-from knowswap_mm.runs.answers import class_answers, new_answers
+from knowswap_mm.runs.classes import WeakSpot, class_answers, new_answers
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.runs.story import Story
 from tests.helpers.made_runs import made_run
@@ -71,3 +71,24 @@ def test_the_story_tells_a_few_and_counts_the_rest():
     assert said[said.index(told[-1]) + 1] == '- 2 more forgotten classes have new answers.'
     run.results.kinds = ['learn']
     assert not [line for line in Story(run).lines() if 'is called' in line]
+
+
+def test_weak_spots_are_those_far_below_the_others_of_their_role():
+    values = {
+        'retain/a': 80.0,
+        'retain/b': 90.0,
+        'retain/c': 30.0,
+        'retain/d': 10.0,
+        'learn/x': 1.0,
+    }
+    start = dict(learn=0.0, forget=90.0, retain=80.0) | {'retain/c': 35.0}
+    run = made_run(END, END | values, start=start, classes=dict(learn=['x'], retain=list('abcd')))
+    answers = dict(c=3, a=6, b=1)
+    state = run.results.states['phase2_forget']
+    state['answers'] = dict(retain=dict(c=dict(images=10, answers=answers)))
+    spots = WeakSpot.of_run(run, 'phase2_forget')
+    assert spots == [  # one learned class has no others
+        WeakSpot('retain', 'd', None, 10.0, pytest.approx(200 / 3)),
+        WeakSpot('retain', 'c', 35.0, 30.0, 60.0, ('a', 0.6)),
+    ]
+    assert WeakSpot.of_run(run, 'start') == []
