@@ -113,10 +113,10 @@ class ModelCard:
         base = f' `{Path(self.base).name.replace("`", "")}`' if self.base else ' a pretrained model'
         lines = [
             f'# {markdown_text(self.name)}',
-            f'A model of {self.library}, made from{base} by a knowledge swap: it has learned '
-            f'{_count(self.classes[LEARN])}, was made to forget {_count(self.classes[FORGET])} and '
-            f'keeps {_count(self.classes[RETAIN])}. The adapters of the swap are merged into the '
-            'weights.',
+            f'A model of {self.library}, made from{base} by a knowledge swap that was asked to '
+            f'learn {_count(self.classes[LEARN])}, to forget {_count(self.classes[FORGET])} and to '
+            f'keep {_count(self.classes[RETAIN])}; the metrics say how far it came. The adapters '
+            'of the swap are merged into the weights.',
             '## Classes',
             '\n'.join(f'- {role}: {_listed(self.classes[role])}' for role in ROLES),
         ]
