@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,13 +34,17 @@ class RoleMetric(BaseMetric):
     """Gives every role its own copy of the host's metrics.
 
     A sample goes to the metrics of its role by its role tag. Samples that a distributed sampler
-    repeats are counted once, by their index.
+    repeats are counted once, by their index. A metric with a method ``answers(results)`` tells, of
+    the last evaluation, what the images of each class were called.
 
     Args:
         metric (dict | list[dict]): Host metrics; or, by role, ``dict(learn=[...], ...)``.
         primary (str): Metric of which the swap score and the tables are made.
         scale (float): Best possible value of it.
         **kwargs: For :class:`mmengine.evaluator.BaseMetric`.
+
+    Attributes:
+        answers (dict[str, dict]): What ``answers`` of the metrics told, by role.
     """
 
     default_prefix = ''
@@ -57,6 +62,7 @@ class RoleMetric(BaseMetric):
         if not isinstance(metric, (list, tuple)):
             check_mapping('val_evaluator.metric', metric, "dict(type='Accuracy')")
         self.primary, self.scale = primary, scale
+        self.answers: dict[str, dict[str, Any]] = {}
         by_role = isinstance(metric, dict) and 'type' not in metric
         if by_role:
             check_keys('val_evaluator.metric', metric, ROLES, 'unknown role')
@@ -126,9 +132,10 @@ class RoleMetric(BaseMetric):
             for role, index, results in part:
                 gathered[role][index] = results
         self.results.clear()
-        computed = [self._compute(gathered) if is_main_process() else None]
+        computed = [self._compute(gathered) if is_main_process() else None, self.answers]
         broadcast_object_list(computed)
-        return computed[0]
+        metrics, self.answers = computed
+        return metrics
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Not used: :meth:`evaluate` gathers by role."""
@@ -136,6 +143,7 @@ class RoleMetric(BaseMetric):
 
     def _compute(self, gathered: dict[str, dict[int, list]]) -> dict[str, float]:
         computed: dict[str, float] = {}
+        self.answers.clear()
         for role, by_index in gathered.items():
             if not by_index:
                 continue
@@ -145,6 +153,8 @@ class RoleMetric(BaseMetric):
                 for name, value in metric.compute_metrics(results).items():
                     prefix = f'{metric.prefix}/' if metric.prefix else ''
                     computed[f'{role}/{prefix}{name}'] = value
+                if hasattr(metric, 'answers'):
+                    self.answers[role] = metric.answers(results)
         primary = {
             role: computed[f'{role}/{self.primary}']
             for role in ROLES
@@ -167,11 +177,16 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
+#: Answers that are kept of a class, the most frequent ones.
+_KEPT_ANSWERS = 5
+
+
 @METRICS.register_module()
 class PerClassAccuracy(BaseMetric):
     """Top-1 accuracy by class name, in percent; argmax over all classes of the head.
 
-    Classes without an image have no entry. See :class:`mmengine.evaluator.BaseMetric` for the
+    Classes without an image have no entry. :class:`RoleMetric` also keeps what the images of each
+    class are called. See :class:`mmengine.evaluator.BaseMetric` for the
     arguments.
     """
 
@@ -188,11 +203,29 @@ class PerClassAccuracy(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
         """Accuracy by class name."""
-        names = (self.dataset_meta or {}).get('classes', ())
-        hits: dict[int, list[bool]] = {}
-        for label, predicted in results:
-            hits.setdefault(label, []).append(label == predicted)
         return {
-            names[label] if label < len(names) else str(label): 100 * sum(right) / len(right)
-            for label, right in sorted(hits.items())
+            self._name(label): 100 * given[label] / given.total()
+            for label, given in self._given(results).items()
         }
+
+    def answers(self, results: list[tuple[int, int]]) -> dict[str, dict[str, Any]]:
+        """By class name its number of ``images``, and of each of its most frequent ``answers``."""
+        return {
+            self._name(label): dict(
+                images=given.total(),
+                answers={self._name(each): n for each, n in given.most_common(_KEPT_ANSWERS)},
+            )
+            for label, given in self._given(results).items()
+        }
+
+    @staticmethod
+    def _given(results: list[tuple[int, int]]) -> dict[int, Counter[int]]:
+        """How often each label was predicted, by the label of the image."""
+        found: dict[int, Counter[int]] = {}
+        for label, predicted in sorted(results):
+            found.setdefault(label, Counter())[predicted] += 1
+        return found
+
+    def _name(self, label: int) -> str:
+        names = (self.dataset_meta or {}).get('classes', ())
+        return names[label] if label < len(names) else str(label)

@@ -23,6 +23,7 @@ from knowswap_mm.datasets.classes import read_class_names
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import CheckpointError, ConfigError
+from knowswap_mm.exporting.card import CARD_FILE, ModelCard, check_license, read_results
 from knowswap_mm.exporting.check import ExportCheck
 from knowswap_mm.exporting.files import host_config, write_config
 from knowswap_mm.exporting.host import ExportedHost
@@ -38,6 +39,8 @@ from knowswap_mm.io.files import (
 from knowswap_mm.models.foreign_code import no_foreign_code
 from knowswap_mm.models.host_state import prepare_state
 from knowswap_mm.models.loading import load_weights
+from knowswap_mm.roles import FORGET, LEARN
+from knowswap_mm.runs.results import SwapResults
 
 
 @contextmanager
@@ -67,6 +70,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
     """Export and return what was written into export.json."""
     if args.check < 0:
         raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
+    check_license(args.license)
     refuse_existing(args.out, '--out')
     cfg = settle(open_config(args.config))
     import_quietly(cfg.get('default_scope'))
@@ -99,6 +103,8 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         if args.drop:
             exported.drop(names_to_drop(args, cfg))
         with new_folder(args.out, '--out') as folder:
+            card = model_card(args, cfg, names, exported, read_results(checkpoint, args.checkpoint))
+            write_text(folder / CARD_FILE, card.text())
             return write(folder, args, cfg, exported, data, check)
 
 
@@ -129,6 +135,27 @@ def names_to_drop(args: argparse.Namespace, cfg: Config) -> list[str]:
         fix = 'name the classes after --drop'
         raise ConfigError('swap.classes.forget', None, 'names no class', fix)
     return names
+
+
+def model_card(
+    args: argparse.Namespace,
+    cfg: Config,
+    names: list[str],
+    exported: ExportedHost,
+    measured: tuple[SwapResults, str] | None,
+) -> ModelCard:
+    """The card of an export; ``names`` are the classes of the checkpoint."""
+    given = {
+        role: read_class_names(f'swap.classes.{role}', cfg.swap.classes.get(role) or None) or []
+        for role in (LEARN, FORGET)
+    }
+    changed = {name for own in given.values() for name in own}
+    classes = dict(given, retain=[name for name in names if name not in changed])
+    dropped = [name for label, name in enumerate(names) if label not in exported.label_map]
+    base = str(cfg.get('load_from') or '')
+    return ModelCard(
+        args.out.name, cfg.default_scope, base, args.license, classes, dropped, measured
+    )
 
 
 def build(config: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:

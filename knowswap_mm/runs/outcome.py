@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
-from knowswap_mm.roles import FORGET, LEARN, RETAIN
+from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
-
-
-def class_values(record: RunFolder, role: str) -> tuple[str, dict[str, dict[str, float]]]:
-    """The metric that a role has of its classes, whatever the task calls it.
-
-    It is the one with a value for the most classes among the names that hold a class: with the
-    class ``bag``, ``class/bag`` and ``coco/bag_precision`` are such names. Gives its name with
-    ``*`` for the class, and by class its value in each state in percent; empty if there is none.
-    """
-    states = record.results.states
-    prefix = f'{role}/'
-    keys = {key for entry in states.values() for key in entry['metrics'] if key.startswith(prefix)}
-    names = record.classes[role]
-    patterns: Counter[tuple[str, str]] = Counter()
-    for key in keys:
-        for name in names:
-            before, found, after = key.rpartition(name)
-            # A class may be called as a part of another one, or of the metric.
-            if found and before.endswith('/') and (not after or after[0] in '_/'):
-                patterns[before, after] += 1
-    if not patterns:
-        return '', {}
-    (before, after), _ = max(patterns.items(), key=lambda item: (item[1], item[0]))
-    values: dict[str, dict[str, float]] = {}
-    for name in names:
-        for state, entry in states.items():
-            value = entry['metrics'].get(f'{before}{name}{after}')
-            if value is not None:
-                values.setdefault(name, {})[state] = 100 * value / record.results.scale
-    return f'{before}*{after}'.removeprefix(prefix), values
-
 
 YES, PARTLY, NO = 'yes', 'in part', 'no'
 #: Share of the host's level before the swap that learned classes must reach: for yes, in part.
@@ -99,7 +67,10 @@ class Outcome:
             roles[RETAIN] = (word, _sentence('Retained', before[RETAIN], after[RETAIN]))
         words = [word for word, _ in roles.values()]
         if not words or None in words:
-            return cls('unknown', 'Not judged: there is no evaluation before the swap.', roles, end)
+            # Learning is judged by what retain had before the swap.
+            asked = {RETAIN if role == LEARN else role for role in roles}
+            levels = {role: before[role] for role in ROLES if role in asked}
+            return cls('unknown', _unjudged(levels), roles, end)
         if NO in words:
             return cls(NO, 'It did not work.', roles, end)
         if PARTLY in words:
@@ -108,6 +79,16 @@ class Outcome:
             headline = 'The answers are as asked, but an audit recovers what was to be forgotten.'
             return cls(PARTLY, headline, roles, end)
         return cls(YES, 'It worked, as far as the answers tell.', roles, end)
+
+
+def _unjudged(levels: dict[str, float | None]) -> str:
+    """Why there is no verdict, by what each role had before the swap."""
+    if not levels or None in levels.values():
+        return 'Not judged: there is no evaluation before the swap.'
+    empty = ' and '.join(role for role, level in levels.items() if not level)
+    return (
+        f'Not judged: {empty} had 0.0 before the swap, so that no share of it can be kept or lost.'
+    )
 
 
 def _recovered(record: RunFolder) -> bool:

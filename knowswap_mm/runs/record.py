@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 
+from knowswap_mm.datasets.host_config import inner_config, type_of
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.datasets.role_dataset import data_manifest
 from knowswap_mm.io.files import remove_partial, write_json, write_text
@@ -166,9 +167,10 @@ def _packages() -> dict[str, str]:
 class RunRecord:
     """``run.json`` and ``repeat.sh`` of a run folder.
 
-    ``run.json`` holds the command, seed, number of processes, the plan (numbers of the recipe),
-    versions of all packages, state of the git repositories, a hash of the samples of each role, and
-    their number by class, and what the run decided about its schedule.
+    ``run.json`` holds the command, seed, number of processes, model, weights and data in words, the
+    plan (numbers of the recipe), versions of all packages, state of the git repositories, a hash of
+    the samples of each role, and their number by class, and what the run decided about its
+    schedule.
     ``repeat.sh NEW_FOLDER`` runs the config of the folder again, on one machine, with the same seed
     and number of processes.
 
@@ -210,6 +212,7 @@ class RunRecord:
             processes=get_world_size(),
             decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
             total_batch=runner.swap_schedule.batch_size * runner.swap_schedule.world_size,
+            about=describe_run(runner.cfg),
             plan=runner.plan.to_list(),
             devices=_devices(),
             python=platform.python_version(),
@@ -243,6 +246,26 @@ class RunRecord:
             f'    --work-dir "$new" --launcher {"pytorch" if world > 1 else "none"} \\\n'
             f'    --cfg-options {chosen} resume=False\n'
         )
+
+
+def describe_run(cfg: Any) -> dict[str, str]:
+    """Model, starting weights and data of a config in words, without folders of this machine."""
+    host = cfg.model.host
+    backbone = host.get('backbone') or {}
+    backbone = backbone.get('backbone') or backbone  # ours wraps that of the host
+    arch = backbone.get('arch')
+    parts = [type_of(backbone), *([arch] if isinstance(arch, str) else [])]
+    inside = ' '.join(part for part in parts if part)
+    data: dict[str, None] = {}
+    for role in cfg.train_dataloader.dataset.roles.values():
+        dataset = inner_config(role.dataset)
+        root = Path(str(dataset.get('data_root') or '')).parts[-2:]
+        data[f'{type_of(dataset)} {"/".join(root).strip("/")}'.strip()] = None
+    return dict(
+        model=f'{type_of(host)} with {inside}' if inside else type_of(host),
+        weights=Path(str(cfg.get('load_from') or '')).name,
+        data=', '.join(data),
+    )
 
 
 def git_state(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,8 @@ class SwapResults:
         scale (float): Best possible value of it; tables show percent of that.
 
     Attributes:
-        states (dict): ``iteration`` and ``metrics`` by the name of the state.
+        states (dict): ``iteration`` and ``metrics`` by the name of the state; for classifiers also
+            ``answers``, see :mod:`~knowswap_mm.runs.classes`.
         kinds (Sequence[str]): Kinds of the run's phases, where they are known: its H-mean counts
             their roles. Otherwise the names of the states tell.
     """
@@ -56,10 +58,17 @@ class SwapResults:
         self.states: dict[str, dict[str, Any]] = {}
         self.kinds: Sequence[str] = ()
 
-    def add(self, state: str, iteration: int, metrics: dict[str, Any]) -> None:
+    def add(
+        self,
+        state: str,
+        iteration: int,
+        metrics: dict[str, Any],
+        answers: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         """Record the metrics, with role prefixes, of ``start`` or of a phase, after its iterations.
 
-        A repeated state replaces the old.
+        ``answers`` are what images of a class were called, by role. A repeated state replaces the
+        old.
         """
         metrics = dict(metrics)
         before = self.states.get(START, {}).get('metrics', {})
@@ -69,6 +78,8 @@ class SwapResults:
             metrics[TWO_ROLES] = metrics[OLD_TWO_ROLES] = forgetting_h_mean(*measured)
             metrics['swap/forget_before'] = before[forget]
         self.states[state] = dict(iteration=iteration, metrics=metrics)
+        if answers:
+            self.states[state]['answers'] = copy.deepcopy(answers)
         if (mean := self.h_mean(state)) is not None:
             metrics[H_MEAN] = mean * self.scale / 100
 

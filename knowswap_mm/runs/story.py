@@ -13,13 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
-from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, YES, Outcome, class_values
+from knowswap_mm.runs.classes import WeakSpot, class_ends, mean_of_others, new_answers, plain
+from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, YES, Outcome
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.runs.stretch import EARLY, ENOUGH, Stretch, still_falling
 
-#: A learned class is weak below this share of the mean of the others.
-WEAK = 0.7
 #: Training images are learned when their loss is below this share of its beginning.
 FITTED = 0.2
 #: Share of the batches at the bound from which on the forget loss counts as there.
@@ -29,6 +28,7 @@ HELD = 0.5
 FAR, FIRST = 8.0, 0.1
 #: So many classes are named.
 NAMED = 3
+NOTHING = 'Nothing has to be changed.'
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,34 @@ class Story:
         return self.outcome.end or next(reversed(self.record.results.states), START)
 
     def lines(self) -> list[str]:
-        """Headline, roles, remarks; what to do if there is nothing to change."""
+        """Headline, roles, new answers, remarks; what to do if there is nothing to change."""
         roles = [f'{sentence} ({word or "?"})' for word, sentence in self.outcome.roles.values()]
-        return [self.outcome.headline, *(f'- {text}' for text in [*roles, *self.sentences()])]
+        answers = self.answers[:NAMED]
+        if more := len(self.answers) - len(answers):
+            answers.append(f'{more} more forgotten classes have new answers.')
+        texts = [*roles, *answers, *self.sentences()]
+        return [self.outcome.headline, *(f'- {text}' for text in texts)]
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """What forgotten classes are called instead, where forgetting was asked for."""
+        asked = FORGET in self.outcome.roles
+        return new_answers(self.record.results, self.last) if asked else []
 
     def sentences(self) -> list[str]:
         """The remarks as text, or that nothing has to be changed."""
-        found = [str(remark) for remark in self.remarks]
-        if self.outcome.word == YES and not any(remark.change for remark in self.remarks):
-            found.append('Nothing has to be changed.')
-        return found
+        return [*map(str, self.remarks), *(each for each in self.changes if each == NOTHING)]
+
+    @property
+    def changes(self) -> list[str]:
+        """What to change, with the reasons."""
+        found = [str(remark) for remark in self.remarks if remark.change]
+        return found or ([NOTHING] if self.outcome.word == YES else [])
+
+    @property
+    def events(self) -> list[str]:
+        """What happened without anything to change about it."""
+        return [*self.answers, *(str(remark) for remark in self.remarks if not remark.change)]
 
     def missed(self, role: str) -> bool:
         """Whether the role was judged, and not with a yes."""
@@ -120,8 +138,22 @@ def stopped(story: Story) -> Iterator[Remark]:
     where = story.at(done)
     place = f' in {where.name}' if where else ''
     text = f'The run ended after {done} of {story.record.total} iterations{place}'
-    reason, change = (_plain(story.ending.get(key)) for key in ('reason', 'change'))
+    reason, change = (plain(story.ending.get(key)) for key in ('reason', 'change'))
     yield Remark('', f'{text}: {reason}' if reason else text, change)
+
+
+_UNKNOWN = (
+    'check that load_from belongs to the model, that swap.classes.old has the order of its head, '
+    'and that the validation data show these classes'
+)
+
+
+def never_known(story: Story) -> Iterator[Remark]:
+    """Why a finished run has no verdict: the host could not do what is compared with."""
+    if story.outcome.word == 'unknown' and story.outcome.roles:
+        for role in (FORGET, RETAIN):
+            if role in story.outcome.roles and story.value(role, START) == 0:
+                yield Remark(role, f'the host had 0.0 of {role} before the swap', _UNKNOWN)
 
 
 _DECIDED = {
@@ -141,11 +173,11 @@ def decided(story: Story) -> Iterator[Remark]:
         factor = each.get('lr_factor')
         factor = factor if isinstance(factor, (int, float)) else 1.0
         to = each.get('to')
-        kept = '' if to is None else f' with the state of iteration {_plain(to)}'
+        kept = '' if to is None else f' with the state of iteration {plain(to)}'
         what = words.format(
-            to=_plain(to), kept=kept, lr_factor=factor, iters=_plain(each.get('iters'))
+            to=plain(to), kept=kept, lr_factor=factor, iters=plain(each.get('iters'))
         )
-        reason = _plain(each.get('reason'))
+        reason = plain(each.get('reason')).rstrip('.')
         text = f'{story.stretches[place].name} {what} after iteration {each["at"]}'
         yield Remark('', f'{text} ({reason})' if reason else text)
 
@@ -277,22 +309,21 @@ def _damage(story: Story, fall: Stretch, text: str) -> Remark:
 def weak_classes(story: Story) -> Iterator[Remark]:
     """Classes that stand out from their role at the end, by name."""
     roles, last = story.outcome.roles, story.last
-    learned = _ends(story, LEARN) if LEARN in roles else {}
-    weak = [
-        name
-        for name, (_, end) in learned.items()
-        if len(learned) > 1
-        and end < WEAK * statistics.mean(e for n, (_, e) in learned.items() if n != name)
-    ]
-    if weak and (others := [end for name, (_, end) in learned.items() if name not in weak]):
-        weak = sorted(weak, key=lambda name: learned[name][1])
-        named = _listed([f'{_plain(name)} ({learned[name][1]:.1f})' for name in weak])
-        text = f'far below the other learned classes ({statistics.mean(others):.1f}): {named}'
+    spots = WeakSpot.of_run(story.record, last) if LEARN in roles else []
+    weak = {spot.name: spot.after for spot in spots if spot.role == LEARN}
+    others = mean_of_others(story.record, LEARN, last, set(weak))
+    if weak and others is not None:
+        named = _listed([f'{plain(name)} ({end:.1f})' for name, end in weak.items()])
+        text = f'far below the other learned classes ({others:.1f}): {named}'
         yield Remark(LEARN, text, 'look at their images, or take more of them')
     before, after = story.value(RETAIN, START), story.value(RETAIN, last)
     if RETAIN in roles and before and after is not None:
         limit = max(LOST[1], 2 * (before - after) / before)
-        lost = {n: 1 - e / b for n, (b, e) in _ends(story, RETAIN).items() if b and e < b}
+        lost = {
+            n: 1 - e / b
+            for n, (b, e) in class_ends(story.record, RETAIN, last).items()
+            if b and e < b
+        }
         lost = {name: share for name, share in lost.items() if share > limit}
         yield from _stand_out(
             story,
@@ -302,7 +333,9 @@ def weak_classes(story: Story) -> Iterator[Remark]:
             'take more retain images of them',
         )
     if FORGET in roles:
-        kept = {name: end / b for name, (b, end) in _ends(story, FORGET).items() if b}
+        kept = {
+            name: end / b for name, (b, end) in class_ends(story.record, FORGET, last).items() if b
+        }
         kept = {name: share for name, share in kept.items() if share > 2 * FORGOTTEN[0]}
         yield from _stand_out(
             story, FORGET, kept, 'forget classes that keep most', 'take more forget images of them'
@@ -311,7 +344,7 @@ def weak_classes(story: Story) -> Iterator[Remark]:
 
 #: In the order in which they are told.
 RULES: Sequence[Callable[[Story], Iterator[Remark]]] = (
-    stopped, decided, learning, forgetting, retaining, weak_classes
+    stopped, never_known, decided, learning, forgetting, retaining, weak_classes
 )  # fmt: skip
 
 
@@ -341,20 +374,14 @@ def _hold_learned(stretch: Stretch) -> str:
     return f'set {stretch.key}.merged_share=0.3, so that learned images are retained, too'
 
 
-def _ends(story: Story, role: str) -> dict[str, tuple[float | None, float]]:
-    """Of each class of a role that was measured last: the start, if measured, and that."""
-    _, values = class_values(story.record, role)
-    return {n: (v.get(START), v[story.last]) for n, v in values.items() if story.last in v}
-
-
 def _stand_out(
     story: Story, role: str, shares: dict[str, float], text: str, change: str
 ) -> Iterator[Remark]:
     if not shares:
         return
-    ends = _ends(story, role)
+    ends = class_ends(story.record, role, story.last)
     names = sorted(shares, key=lambda name: -shares[name])
-    named = [f'{_plain(n)} ({ends[n][0]:.1f} to {ends[n][1]:.1f})' for n in names]
+    named = [f'{plain(n)} ({ends[n][0]:.1f} to {ends[n][1]:.1f})' for n in names]
     # Where the role failed as a whole, another remark says what to change.
     yield Remark(role, f'{text}: {_listed(named)}', '' if story.missed(role) else change)
 
@@ -362,9 +389,3 @@ def _stand_out(
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED
     return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
-
-
-def _plain(value: Any) -> str:
-    """Text of a file in one line that a terminal can show."""
-    text = '' if value is None else str(value)
-    return ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())

@@ -60,9 +60,9 @@ def test_losses_that_are_not_finite(start, tmp_path):
     assert entry['ended']['iteration'] <= 8 and 'not finite' in entry['ended']['reason']
     said = f'The run ended after {entry["ended"]["iteration"]} of 8 iterations in phase2_forget: '
     assert said in text and 'lower optim_wrapper.optimizer.lr' in entry['ended']['change']
-    banner = json.loads((tmp_path / 'run' / 'report.json').read_text())['answer'][0]
+    banner, change = json.loads((tmp_path / 'run' / 'report.json').read_text())['answer']
     assert banner['verdict'] == 'unknown'
-    assert banner['parts'][0]['text'].startswith(said)
+    assert change['What to change'][0].startswith(said)
 
 
 def test_a_signal(start):

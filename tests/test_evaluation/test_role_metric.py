@@ -153,6 +153,34 @@ def test_per_class_accuracy():
     assert found == {'class/cat': 50.0, 'class/dog': 100.0, 'class/2': 50.0}
 
 
+def test_what_each_class_is_called(samples):
+    """By role and class the images and the most frequent answers, of the last evaluation alone."""
+    evaluator = evaluator_of([ACCURACY, PER_CLASS])
+    evaluate(evaluator, samples + samples[:5])
+    (metric,) = evaluator.metrics
+    wanted = {}
+    for each in samples:
+        role, name = each.metainfo['role'], CLASSES[int(each.gt_label)]
+        entry = wanted.setdefault(role, {}).setdefault(name, dict(images=0, answers={}))
+        entry['images'] += 1
+        answer = CLASSES[int(each.pred_label)]
+        entry['answers'][answer] = entry['answers'].get(answer, 0) + 1
+    assert metric.answers == wanted
+    evaluate(evaluator, [each for each in samples if each.metainfo['role'] != 'forget'])
+    assert metric.answers == {role: wanted[role] for role in ('learn', 'retain')}
+    evaluator = evaluator_of([ACCURACY])
+    evaluate(evaluator, samples)
+    assert evaluator.metrics[0].answers == {}
+
+
+def test_only_the_most_frequent_answers_are_kept():
+    metric = PerClassAccuracy()
+    metric.dataset_meta = dict(classes='abcdefgh')
+    pairs = [(0, answer) for answer in range(8) for _ in range(answer)]
+    (entry,) = metric.answers(pairs).values()
+    assert entry == dict(images=28, answers=dict(h=7, g=6, f=5, e=4, d=3))
+
+
 def test_per_class_accuracy_in_one_pass(samples):
     found = evaluate(evaluator_of([PER_CLASS], primary='class/cat'), samples)
     for role, labels in LABELS.items():

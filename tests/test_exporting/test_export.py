@@ -29,7 +29,8 @@ def test_what_is_written(classifier, tmp_path):
     record = export(config, checkpoint, tmp_path / 'out', '--safetensors')
     files = {path.name for path in (tmp_path / 'out').iterdir()}
     models = {'model.pth', 'model.safetensors'}
-    assert files == {*models, 'config.py', 'classes.json', 'classes.txt', 'export.json'}
+    others = {'config.py', 'classes.json', 'classes.txt', 'export.json', 'README.md'}
+    assert files == models | others
     text = (tmp_path / 'out' / 'config.py').read_text()
     assert 'knowswap' not in text and 'lora' not in text
     state, same = weights(tmp_path / 'out'), load_file(tmp_path / 'out' / 'model.safetensors')

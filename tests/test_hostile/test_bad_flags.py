@@ -131,6 +131,7 @@ ROWS = [
     (f'{EXPORT} --out {{out}} --safetensors a', 'unrecognized'),
     (f'{EXPORT} --out {{out}} --test-data a', 'unrecognized'),
     (f'{MODELS}/export.py {{config}} {{host}} --out {{out}}', 'does not name its classes'),
+    (f'{EXPORT} --out {{out}} --license Apache_2', "--license = 'Apache_2'"),
     (f'{MODELS}/extract_backbone.py {{host}} --out {{file}}/a.pth', 'written'),
     (f'{MODELS}/extract_backbone.py {{host}} --prefix neck. --out {{out}}', '--prefix'),
     (f'{MODELS}/extract_backbone.py {{out}} --out {{out}}', 'no such file'),

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from knowswap_mm.runs.outcome import class_values
+from knowswap_mm.runs.classes import class_values
 from knowswap_mm.runs.results import SwapResults
 
 

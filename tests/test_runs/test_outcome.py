@@ -68,10 +68,28 @@ def test_only_what_was_asked_for_is_judged(kinds, roles):
 
 def test_nothing_is_judged_without_a_start_or_an_end():
     after = dict(learn=64.0, forget=4.5, retain=76.0)
-    assert outcome(None, after).word == 'unknown'
+    found = outcome(None, after)
+    assert found.word == 'unknown'
+    assert found.headline == 'Not judged: there is no evaluation before the swap.'
     found = outcome(BEFORE, after, finished=False)
     assert (found.word, found.roles) == ('unknown', {})
     assert found.headline == 'Not finished: evaluated last at iteration 7 of 9.'
+
+
+@pytest.mark.parametrize(
+    ('before', 'kinds', 'empty'),
+    [
+        (dict(retain=0.0), ('learn', 'forget'), 'retain'),
+        (dict(forget=0.0), ('learn', 'forget'), 'forget'),
+        (dict(retain=0.0, forget=0.0), ('joint',), 'forget and retain'),
+        (dict(retain=0.0, forget=0.0), ('learn',), 'retain'),
+    ],
+)
+def test_a_role_that_had_nothing_before_is_named(before, kinds, empty):
+    """The evaluation is there: it must not be said that it is missing."""
+    found = outcome(BEFORE | before, dict(learn=64.0, forget=0.0, retain=70.0), kinds)
+    assert found.word == 'unknown'
+    assert found.headline.startswith(f'Not judged: {empty} had 0.0 before the swap, so that ')
 
 
 @pytest.mark.parametrize(

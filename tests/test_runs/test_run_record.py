@@ -55,6 +55,10 @@ def test_the_record(make_config, tmp_path, monkeypatch):
     assert record['packages']['onedl-mmengine'] == mmengine.__version__
     assert record['environment']['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     assert 'SECRET' not in json.dumps(record)
+    about = record['about']
+    assert about['model'] == 'ImageClassifier with VisionTransformer'
+    assert about['weights'] == 'host.pth' and about['data'].startswith('CustomDataset ')
+    assert str(tmp_path) not in json.dumps(about)
     assert {role: part['classes'] for role, part in record['roles'].items()} == dict(
         learn=dict(x=12, y=12), forget=dict(b=12), retain=dict(a=12, c=12, d=12, e=12)
     )

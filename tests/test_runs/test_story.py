@@ -135,6 +135,13 @@ def test_forgetting_is_not_finished(hits, bound, text, change):
     assert text in found and change in what
 
 
+def test_what_the_host_never_knew_is_looked_into():
+    ((text, change),) = remarks(LEARNED, FINE, start=dict(START, retain=0.0))
+    assert text == 'the host had 0.0 of retain before the swap'
+    assert 'load_from' in change and 'swap.classes.old' in change
+    assert remarks(LEARNED, FINE, start=None) == []
+
+
 def test_forgotten_classes_come_back():
     found = remarks(dict(FINE, learn=0.0), dict(FINE, forget=19.4), kinds=('forget', 'learn'))
     text = 'forget came back after phase1_forget: from 0.0 to 19.4'

@@ -51,6 +51,20 @@ def test_phases_and_bounds_are_drawn():
     assert legend == ['forget', 'bound']
 
 
+def test_a_restart_between_phases_is_no_ramp():
+    """No line leads from the end of one phase to the beginning of the next."""
+    points = [(10, 1.0), (90, 0.1), (92, 1.0), (98, 0.5), (99, 0.7)]
+    figure = plot_curves([Curve.other('rate', points)], PHASES, 'rate', restarts=True)
+    (axes,) = figure.axes
+    drawn = [list(zip(*line.get_data(), strict=True)) for line in axes.lines]
+    assert drawn == [points[:2], points[2:4], points[4:]]
+    assert axes.lines[2].get_marker() == '.'  # a single point would be no line
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ['rate']
+    figure = plot_curves([Curve.other('rate', points)], PHASES, 'rate')
+    assert len(figure.axes[0].lines) == 1
+
+
 def test_a_negative_term_is_not_lost():
     figure = plot_curves([Curve.other('term', [(1, -3.0), (2, 4.0)])], PHASES, 'y', log=True)
     assert figure.axes[0].get_yscale() == 'symlog'

@@ -12,7 +12,7 @@ The weights are merged in double precision, rounded once, and compared with the 
 images of the test data. `<out>/model.pth` and `<out>/config.py` are for the inferencers of
 mmpretrain, mmdet and mmseg and for deployment tools, `<out>/test_<role>.py` for their test.py;
 neither adapters nor base weights are in the file. `--drop forgotten` takes the rows of the
-forgotten classes out of the head. See docs/export.md.
+forgotten classes out of the head. `<out>/README.md` is a model card. See docs/export.md.
 """
 
 
@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--half', action='store_true', help='weights in half precision')
     add('--safetensors', action='store_true', help='model.safetensors beside .pth')
     add('--test-data', action='store_true', help="configs and annotations for the host's test.py")
+    add(
+        '--license',
+        default='unknown',
+        metavar='ID',
+        help='licence in the model card, as hubs name it, e.g. apache-2.0 (unknown)',
+    )
     add(
         '--check',
         type=int,

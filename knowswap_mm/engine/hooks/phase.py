@@ -94,7 +94,8 @@ class PhaseHook(Hook):
         if is_main_process():
             # Only now: a run that is refused must not overwrite the files of an earlier one.
             runner.began_ns = begin_run_folder(runner)
-        self.results.primary, self.results.scale = _primary_metric(runner)
+        measures = _role_metric(runner) or SwapResults()
+        self.results.primary, self.results.scale = measures.primary, measures.scale
         self.results.kinds = [phase.kind for phase in runner.swap_schedule.phases]
         runner.logger.info(_trainable_summary(runner.swapper))
 
@@ -316,7 +317,8 @@ class PhaseHook(Hook):
 
     def _record(self, runner: Any, state: str, metrics: dict[str, float]) -> None:
         self._evaluated_at = runner.iter
-        self.results.add(state, runner.iter, metrics)
+        metric = _role_metric(runner)
+        self.results.add(state, runner.iter, metrics, metric.answers if metric else None)
         if is_main_process():
             path = Path(runner.work_dir) / RESULTS_FILE
             schedule = runner.swap_schedule.to_dict()
@@ -356,13 +358,10 @@ def _begin_rate(runner: Any) -> float:
     return optimizer.param_groups[0]['lr']
 
 
-def _primary_metric(runner: Any) -> tuple[str, float]:
+def _role_metric(runner: Any) -> RoleMetric | None:
     evaluator = getattr(runner.val_loop, 'evaluator', None) if runner.val_loop else None
-    for metric in getattr(evaluator, 'metrics', ()):
-        if isinstance(metric, RoleMetric):
-            return metric.primary, metric.scale
-    default = SwapResults()
-    return default.primary, default.scale
+    found = getattr(evaluator, 'metrics', ())
+    return next((metric for metric in found if isinstance(metric, RoleMetric)), None)
 
 
 def _trainable_summary(swapper: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ def plot_curves(
     log: bool = False,
     limits: tuple[float, float] | None = None,
     bounds: bool = False,
+    restarts: bool = False,
 ) -> Figure:
     """Draw curves over the iterations, with a band for each phase.
 
@@ -80,19 +82,24 @@ def plot_curves(
             zero it is so on both sides.
         limits (tuple | None): Ends of the axis.
         bounds (bool): Whether the bound of each phase that has one is drawn.
+        restarts (bool): Whether values start anew with each phase, so that no line may lead from
+            one phase to the next.
     """
     curves = [curve for curve in curves if curve.points]
     with styled_figure(5.4, 2.7) as figure:
         axes = figure.subplots()
         for curve in curves:
-            axes.plot(
-                *zip(*curve.points, strict=True),
-                color=curve.colour,
-                marker=curve.marker,
-                linestyle=curve.dashes,
-                label=curve.label,
-                clip_on=False if limits else True,
-            )
+            label = curve.label
+            for points in _by_phase(curve.points, phases) if restarts else [curve.points]:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=curve.colour,
+                    marker=curve.marker or ('.' if len(points) == 1 else ''),
+                    linestyle=curve.dashes,
+                    label=label,
+                    clip_on=False if limits else True,
+                )
+                label = '_again'
         _bands(axes, phases)
         if bounds:
             _bounds(axes, phases)
@@ -104,6 +111,17 @@ def plot_curves(
         axes.set_ylabel(ylabel)
         figure.legend(loc='outside lower center', ncols=min(len(curves) + bounds, 4))
     return figure
+
+
+def _by_phase(
+    points: Sequence[tuple[float, float]], phases: Sequence[Mapping[str, Any]]
+) -> list[list[tuple[float, float]]]:
+    """The points of each phase that has some; what lies outside of all joins its neighbours."""
+    ends = [phase['begin'] + phase['length'] for phase in phases[:-1]]
+    parts: dict[int, list[tuple[float, float]]] = {}
+    for point in points:  # the value of an iteration is logged when it is done
+        parts.setdefault(bisect_left(ends, point[0]), []).append(point)
+    return list(parts.values())
 
 
 def _set_log(axes: Axes, values: Sequence[float]) -> None:

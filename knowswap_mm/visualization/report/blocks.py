@@ -100,6 +100,22 @@ class Banner(Block):
 
 
 @dataclass(frozen=True)
+class Bullets(Block):
+    """Sentences, one a line, and what they are called."""
+
+    label: str
+    texts: Sequence[str]
+
+    def markdown(self) -> str:
+        """As a list."""
+        return '\n'.join(f'- {markdown_text(text)}' for text in self.texts)
+
+    def data(self) -> Any:
+        """Label and sentences."""
+        return {self.label: list(self.texts)}
+
+
+@dataclass(frozen=True)
 class Code(Block):
     """A config or a command, and what it is called."""
 
@@ -164,6 +180,8 @@ class Figure(Block):
         return dict(figure=self.name, **self.values) if self.values else None
 
 
+#: What Markdown says of a forget sample.
+_MARKS = {True: ' (forgotten, as wanted)', False: ' (still known)'}
 #: The only files that are taken into a page.
 _TYPES = {'.webp': 'image/webp', '.png': 'image/png', '.jpg': 'image/jpeg'}
 
@@ -225,16 +243,20 @@ class Gallery(Block):
         for sample in self.samples:
             parts = []
             for name, drawing in sample:
-                text = markdown_text(f'{name}: {drawing["caption"]}')
+                mark = _MARKS.get(drawing.get('forgotten'), '')
+                text = markdown_text(f'{name}: {drawing["caption"]}{mark}')
                 file = drawing['file'] and Path(drawing['file']).name
                 parts.append(f'[{text}]({self.folder.name}/{file})' if file else text)
             lines.append(f'- {"; ".join(parts)}')
         return '\n'.join(lines)
 
     def data(self) -> Any:
-        """The words."""
-        samples = [{n: dict(caption=d['caption'], right=d.get('right')) for n, d in each}
-                   for each in self.samples]  # fmt: skip
+        """The words, and what they are worth."""
+        kept = ('caption', 'right', 'forgotten')
+        samples = [
+            {name: {key: d[key] for key in kept if key in d} for name, d in each}
+            for each in self.samples
+        ]
         return dict(label=self.label, samples=samples)
 
 
@@ -255,6 +277,8 @@ class Paragraph(Block):
         return f'{"### " if self.kind == "heading" else ""}{markdown_text(self.text)}'
 
 
+#: Letters from which on a cell has a width of its own, so that a phone scrolls instead of towers.
+_LONG = 40
 _INTERVAL = re.compile(r'[-\d.]+ \[[-\d., ]+\]')
 
 
@@ -284,10 +308,10 @@ class Table(Block):
         return [[self._text(value) for value in row] for row in self.rows]
 
     def css(self, column: int, text: str = '') -> str:
-        """Class of a cell; a number with its interval stays in one line."""
+        """Class of a cell; a number with its interval stays in one line, a long text has room."""
         if column in self._numeric:
             return 'number'
-        return 'interval' if _INTERVAL.fullmatch(text) else ''
+        return 'interval' if _INTERVAL.fullmatch(text) else 'long' if len(text) > _LONG else ''
 
     def _text(self, value: Any) -> str:
         if value is None:

@@ -8,7 +8,13 @@ from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.runs.outcome import CAVEAT, RULES
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.story import Story
-from knowswap_mm.visualization.report.blocks import Banner, Block, Paragraph, Section
+from knowswap_mm.visualization.report.blocks import (
+    Banner,
+    Block,
+    Bullets,
+    Paragraph,
+    Section,
+)
 
 
 @REPORT_SECTIONS.register_module()
@@ -18,13 +24,16 @@ class Answer(Section):
     name, title, order = 'answer', 'Did it work?', 10
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
-        """Verdict with the words of the run, classes, rules."""
+        """Verdict, what to change, what happened, classes, rules."""
         story = Story.of(record)
         outcome = story.outcome
         items: list[tuple[str | None, str]] = [*outcome.roles.values()]
-        items += [(None, sentence) for sentence in story.sentences()]
         items += [(None, f'Audit: {audit["headline"]}') for audit in record.audits.values()]
         blocks: list[Block] = [Banner(outcome.word, outcome.headline, items)]
+        for label, texts in (('What to change', story.changes), ('What happened', story.events)):
+            if texts:
+                blocks += [Paragraph(label, 'heading'), Bullets(label, texts)]
+        blocks.append(Paragraph('The classes', 'heading'))
         for role, names in record.classes.items():
             if names:
                 blocks.append(Paragraph(f'{role}: {_listed(names)}'))

@@ -1,4 +1,4 @@
-"""How to repeat the run."""
+"""How to reproduce the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from knowswap_mm.visualization.report.blocks import Block, Code, Details, Paragr
 class Configuration(Section):
     """Command, versions, phases, plan and config."""
 
-    name, title, order = 'configuration', 'Repeat it', 90
+    name, title, order = 'configuration', 'Reproduce', 90
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """The commands of all starts, the schedule, and the config on demand."""

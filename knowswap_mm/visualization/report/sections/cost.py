@@ -16,7 +16,7 @@ from knowswap_mm.visualization.report.blocks import Block, Figure, Section, Tabl
 class Cost(Section):
     """Time and memory."""
 
-    name, title, order = 'cost', 'What it cost', 60
+    name, title, order = 'cost', 'Time and memory', 60
 
     def blocks(self, record: RunFolder) -> Sequence[Block]:
         """A table, and the time of a step over the iterations."""
@@ -43,7 +43,7 @@ class Cost(Section):
             rows.append(['of which waiting for data, median', text])
         if memory and not any(row[0] == 'largest memory, GPU' for row in rows):
             rows.append(['largest memory, GPU', f'{max(y for _, y in memory):,.0f} MiB'])
-        blocks: list[Block] = [Table('Time and memory', ['what', 'how much'], rows)]
+        blocks: list[Block] = [Table('Of the whole run', ['what', 'how much'], rows)]
         if times:
             curves = [Curve.other('step', times), Curve.other('waiting for data', loading, 1)]
             plot = plot_curves(curves, record.phases, 'seconds')

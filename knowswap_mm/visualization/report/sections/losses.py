@@ -60,7 +60,8 @@ class Losses(Section):
             caption = 'Weighted terms; one that is exactly zero is not drawn.'
             blocks.append(Figure('terms', plot, alt, caption, terms))
         if rate := log.curve('lr'):
-            plot = plot_curves([Curve.other('learning rate', rate)], record.phases, 'learning rate')
+            curve = Curve.other('learning rate', rate)
+            plot = plot_curves([curve], record.phases, 'learning rate', restarts=True)
             alt = f'Learning rate, from {rate[0][1]:.2g} at first to {rate[-1][1]:.2g} at last.'
             blocks.append(Figure('learning-rate', plot, alt, values=dict(lr=rate)))
         return blocks

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
-from knowswap_mm.runs.outcome import class_values
+from knowswap_mm.runs.classes import WEAK, WeakSpot, class_values
 from knowswap_mm.runs.reader import RunFolder
+from knowswap_mm.runs.results import START
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import (
     Block,
@@ -22,6 +23,8 @@ _HINT = (
     'Values of single classes were not measured. They are there if val_evaluator gives them: '
     'knowswap_mm.PerClassAccuracy for a classifier, classwise=True for a detector or a segmentor.'
 )
+#: Weak classes that the table names.
+_SHOWN = 20
 _PARTS = {LEARN: 'learn', FORGET: 'what forget has lost since the start', RETAIN: 'retain'}
 
 
@@ -61,7 +64,26 @@ class Phases(Section):
             ['state', 'iteration', *ROLES, results.h_mean_title],
             rows,
         )
-        return [Figure('roles', plot, alt, values=curves), table, self._by_class(record)]
+        figure = Figure('roles', plot, alt, values=curves)
+        return [figure, table, *self._weak_spots(record), self._by_class(record)]
+
+    @staticmethod
+    def _weak_spots(record: RunFolder) -> list[Block]:
+        """Classes that are known far worse than the others of their role, by name."""
+        state = next(reversed(record.results.states), START)
+        spots = WeakSpot.of_run(record, state) if state != START else []
+        rows = []
+        for spot in spots[:_SHOWN]:
+            instead = f'{spot.instead[0]} ({spot.instead[1]:.0%})' if spot.instead else None
+            rows.append([spot.name, spot.role, spot.before, spot.after, spot.others, instead])
+        caption = (
+            f'Weak spots: learned and retained classes that have less than {WEAK:.0%} of the mean '
+            f'of the others of their role after {state}, in percent'
+        )
+        if more := len(spots) - len(rows):
+            caption += f'; {more} more are among all classes below'
+        header = ['class', 'role', 'before', 'after', 'the others', 'called instead']
+        return [Table(caption, header, rows)] if rows else []
 
     @staticmethod
     def _curve(record: RunFolder, role: str) -> list[tuple[int, float]]:
