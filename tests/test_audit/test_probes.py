@@ -197,6 +197,8 @@ class CounterReader:
         labels, predicted = np.zeros(count, int), np.full(count, 0 if known else 1)
         return Units(np.zeros((count, 1)), labels, predicted, np.zeros(count))
 
+    answers = read
+
 
 class CounterData:
     """Ten samples of each role."""

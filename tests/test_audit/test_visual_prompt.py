@@ -58,6 +58,8 @@ class Reader:
         labels = np.array(data['data_samples'])
         return Units(np.zeros((count, 1)), labels, logits.argmax(1).numpy(), np.zeros(count))
 
+    answers = read
+
 
 class Data:
     """Ten bright images to forget (class 0), ten dark ones to retain (class 1)."""

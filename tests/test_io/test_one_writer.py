@@ -22,6 +22,7 @@ from tests.helpers.swap_configs import swap_config, train
 PACKAGE = Path(knowswap_mm.__file__).parent
 #: Where bytes are added to a file, which stays readable whatever happens; and the writer itself.
 APPENDS = {
+    'console.py': {'open'},  # torchrun's own file, which it has made and waits for
     'runs/lock.py': {'os.open'},  # locks are made exclusively, or not at all
     'io/partial_file.py': {'os.open'},
     'data_tools/inspection.py': {'open', 'save'},  # notes, a line each
