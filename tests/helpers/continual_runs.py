@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 from knowswap_mm.cli.main import main
@@ -68,9 +70,16 @@ def run_tool(tool: Path, *arguments: object) -> None:
         runpy.run_path(str(tool), run_name='__main__')
 
 
+def forget_others() -> None:
+    """Begin as a process does: two runs of the same second would share loggers and their files."""
+    for kind in (MMLogger, MessageHub, Visualizer):
+        kind._instance_dict.clear()
+
+
 def run_command(command: list[str]) -> list[str]:
     """Run in this process what a command of ours would start; returns it without its Python."""
     assert command[:3] == command_of('')[:3]
+    forget_others()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['knowswap', *command[3:]])
         main(command[3:])
