@@ -3,10 +3,13 @@
 import contextlib
 import runpy
 import sys
+from pathlib import Path
 
 from knowswap_mm.workflows import processes
 from tests.helpers.continual_runs import run_command
 from tests.helpers.swap_configs import OLD, host_config, swap_config, write_config
+
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
 
 
 def in_this_process(patch):
@@ -30,6 +33,21 @@ def in_this_process(patch):
     patch.setattr(processes, 'execute', execute)
     patch.setenv('LOCAL_RANK', '0')
     return commands
+
+
+def benchmark(patch, script, folder):
+    """A benchmark as a function of its arguments; returns the commands that each call ran."""
+    commands = in_this_process(patch)
+    patch.syspath_prepend(str(FOLDER))
+
+    def call(*arguments):
+        commands.clear()
+        words = ['--work-dir', folder / 'work', '--out', folder / 'rows.json', *arguments]
+        patch.setattr(sys, 'argv', [script, *map(str, words)])
+        runpy.run_path(str(FOLDER / script))['main']()
+        return list(commands)
+
+    return call
 
 
 def host_training(tree, path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,28 @@ def blocks_of(page: Path) -> list[Block]:
         elif lines:
             lines.append('')
     return found
+
+
+def run_block(block: Block, folder: Path, activated: bool = False) -> str:
+    """Run a block of commands in a :func:`stand_in_for_a_clone`; returns what they say.
+
+    With ``activated`` the programs of `.venv` are found by their names.
+    """
+    programs = f'{sys.prefix}/bin{os.pathsep}' if activated else ''
+    done = subprocess.run(
+        ['bash', '-euo', 'pipefail', '-c', block.text],
+        cwd=folder,
+        env=dict(
+            os.environ,
+            PYTHONPATH=str(REPOSITORY),
+            OMP_NUM_THREADS='1',
+            PATH=f'{programs}{os.environ["PATH"]}',
+        ),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f'{block.text}\n{done.stdout[-2000:]}{done.stderr[-3000:]}'
+    return done.stdout
 
 
 def tables_of(page: Path) -> list[list[list[str]]]:

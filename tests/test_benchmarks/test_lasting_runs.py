@@ -1,7 +1,6 @@
 """benchmarks/forgetting.py: all stages on tiny swaps, what it repeats, and what it leaves."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from knowswap_mm.runs.reader import read_schedule
-from tests.helpers.benchmark_runs import host_training, in_this_process
+from tests.helpers.benchmark_runs import benchmark, host_training
 from tests.helpers.swap_configs import FORGOTTEN, OLD, swap_config, write_config
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
@@ -19,17 +18,8 @@ AUDIT = ('audit.parts=[Answers,PrototypeProbe,AnswerDistance]', 'audit.samples=1
 @pytest.fixture
 def main(monkeypatch, tmp_path):
     """The command and those that it calls, all in this process: imports take long."""
-    commands = in_this_process(monkeypatch)
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def call(*arguments):
-        commands.clear()
-        words = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'rows.json', *arguments]
-        monkeypatch.setattr(sys, 'argv', ['forgetting.py', *map(str, words)])
-        runpy.run_path(str(FOLDER / 'forgetting.py'))['main']()
-        return [c[3] if c[1] == '-m' else Path(c[1]).stem for c in commands]
-
-    yield call
+    run = benchmark(monkeypatch, 'forgetting.py', tmp_path)
+    yield lambda *words: [c[3] if c[1] == '-m' else Path(c[1]).stem for c in run(*words)]
     for name in [n for n in sys.modules if n.split('.')[0] in ('lasting', 'real', 'audit_table')]:
         del sys.modules[name]
 

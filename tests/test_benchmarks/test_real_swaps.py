@@ -3,7 +3,6 @@
 import copy
 import itertools
 import json
-import runpy
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from knowswap_mm.engine.checks import check_config
 from knowswap_mm.registry import name_types
 from tests.helpers import real_sources
-from tests.helpers.benchmark_runs import host_training, in_this_process
+from tests.helpers.benchmark_runs import benchmark, host_training
 from tests.helpers.official_layouts import dinov2
 from tests.helpers.swap_configs import (
     OLD,
@@ -164,17 +163,7 @@ def test_the_table_shows_seeds_and_costs(parts):
 @pytest.fixture
 def main(monkeypatch, tmp_path):
     """The command and those that it calls, all in this process: imports take long."""
-    commands = in_this_process(monkeypatch)
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def call(*arguments):
-        commands.clear()
-        words = ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'rows.json', *arguments]
-        monkeypatch.setattr(sys, 'argv', ['real_swaps.py', *map(str, words)])
-        runpy.run_path(str(FOLDER / 'real_swaps.py'))['main']()
-        return list(commands)
-
-    return call
+    return benchmark(monkeypatch, 'real_swaps.py', tmp_path)
 
 
 @pytest.mark.slow  # six trainings, a test and a publication, each through its command

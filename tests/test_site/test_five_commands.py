@@ -1,14 +1,17 @@
 """docs/five_commands.md, run as it stands, each section by itself."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.helpers.doc_blocks import DOCS, REPOSITORY, blocks_of, stand_in_for_a_clone, tables_of
+from tests.helpers.doc_blocks import (
+    DOCS,
+    blocks_of,
+    run_block,
+    stand_in_for_a_clone,
+    tables_of,
+)
 
 #: A machine that is busy with other work may need minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -31,25 +34,10 @@ def walked(tmp_path_factory):
     def walk(title):
         if title not in done:
             folder = stand_in_for_a_clone(tmp_path_factory.mktemp('five'))
-            environment = dict(
-                os.environ,
-                PYTHONPATH=str(REPOSITORY),
-                OMP_NUM_THREADS='1',
-                PATH=f'{sys.prefix}/bin{os.pathsep}{os.environ["PATH"]}',
-            )
             said = []
             for block in blocks_of_section(title):
                 assert block.language == 'bash', block
-                ran = subprocess.run(
-                    ['bash', '-euo', 'pipefail', '-c', block.text],
-                    cwd=folder,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                )
-                told = f'{block.text}\n{ran.stdout[-2000:]}{ran.stderr[-3000:]}'
-                assert ran.returncode == 0, told
-                said.append(ran.stdout)
+                said.append(run_block(block, folder, activated=True))
             done[title] = folder, said
         return done[title]
 

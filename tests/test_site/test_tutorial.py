@@ -1,13 +1,17 @@
 """The tutorial, run as it stands by somebody who has nothing but the page."""
 
 import json
-import os
 import re
-import subprocess
 
 import pytest
 
-from tests.helpers.doc_blocks import DOCS, REPOSITORY, blocks_of, stand_in_for_a_clone, tables_of
+from tests.helpers.doc_blocks import (
+    DOCS,
+    blocks_of,
+    run_block,
+    stand_in_for_a_clone,
+    tables_of,
+)
 
 #: A machine that is busy with other work may need minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -18,21 +22,12 @@ PAGE = DOCS / 'tutorial.md'
 def walked(tmp_path_factory):
     """The folder after all steps, and what the last command said."""
     folder = stand_in_for_a_clone(tmp_path_factory.mktemp('tutorial'))
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1')
     said = ''
     for block in blocks_of(PAGE):
         if block.file:
             (folder / block.file).write_text(block.text)
         elif block.language == 'bash':
-            done = subprocess.run(
-                ['bash', '-euo', 'pipefail', '-c', block.text],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, f'{block.text}\n{done.stdout[-2000:]}{done.stderr[-3000:]}'
-            said = done.stdout
+            said = run_block(block, folder)
     return folder, said
 
 

@@ -1,6 +1,5 @@
 """tools/compare.py: runs over seeds, what it repeats, and its table."""
 
-import contextlib
 import importlib.util
 import json
 import signal
@@ -15,7 +14,7 @@ from mmengine.config import Config
 
 from knowswap_mm.workflows import processes
 from knowswap_mm.workflows.compare import read_runs, table
-from tests.helpers.continual_runs import run_command
+from tests.helpers.benchmark_runs import in_this_process
 from tests.helpers.swap_configs import plain_config, swap_config, write_config
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'compare.py'
@@ -27,18 +26,7 @@ def main(monkeypatch):
     spec = importlib.util.spec_from_file_location('tool_compare', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-
-    def execute(command, output):
-        with contextlib.redirect_stdout(output):
-            try:
-                run_command(command)
-            except SystemExit as error:
-                print(error)
-                return 1
-        return 0
-
-    monkeypatch.setattr(processes, 'execute', execute)
-    monkeypatch.setenv('LOCAL_RANK', '0')
+    in_this_process(monkeypatch)
 
     def call(*arguments):
         monkeypatch.setattr(sys, 'argv', [str(SCRIPT), *map(str, arguments)])

@@ -33,6 +33,10 @@ LEAST, MOST = 0.01, 10.0
 STEP = 0.1
 
 
+#: At each place which samples have features there, and these.
+Places = list[tuple[Tensor, Tensor]]
+
+
 @MODELS.register_module()
 class FeatureMatchingLoss(WeightedSumLoss):
     r"""Gives forgotten classes the answers and the features of what the model keeps (issue 27).
@@ -203,10 +207,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         for means, (rows, features) in zip(self.means, seen, strict=True):
             nearest[rows, : len(means.counts)] += means.nearest(features, classes)
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
-        drawn = []
-        for queue, (rows, features), (_, old) in zip(self.queues, shown, seen, strict=True):
-            cosines = F.cosine_similarity(features.float(), old.float(), dim=1)
-            drawn.append((1 - cosines).sum() / max(len(rows), 1))
+        for queue, (rows, features) in zip(self.queues, shown, strict=True):
             shares = members[rows] / members[rows].sum(0).clamp(min=1)
             weights = mixture(queue.labels, shares.T @ nearest[rows])
             there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
@@ -220,9 +221,10 @@ class FeatureMatchingLoss(WeightedSumLoss):
         elif not sigmoid:  # softening yes and no would raise all small probabilities
             target = target / self.temperature
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
-        count = max(len(distances), 1)
-        measured = dict(answers=answers, features=sum(distances) / count)
-        return measured | (dict(moved=sum(drawn) / count) if self.back else {})
+        measured = dict(answers=answers, features=sum(distances) / max(len(distances), 1))
+        if self.back:
+            measured['moved'] = _moved(seen, shown)
+        return measured
 
     def _learn_means(self, taught: SampleLosses, classes: int) -> None:
         for number, (rows, features) in enumerate(agreed_places(taught)):
@@ -260,7 +262,16 @@ class FeatureMatchingLoss(WeightedSumLoss):
         return terms
 
 
-def agreed_places(found: SampleLosses) -> list[tuple[Tensor, Tensor]]:
+def _moved(before: Places, after: Places) -> Tensor:
+    """How far samples have turned away from where they were, ``1 - cos``, mean over the places."""
+    means = [
+        (1 - F.cosine_similarity(new.float(), old.float(), dim=1)).sum() / max(len(rows), 1)
+        for (rows, new), (_, old) in zip(after, before, strict=True)
+    ]
+    return sum(means) / max(len(means), 1)
+
+
+def agreed_places(found: SampleLosses) -> Places:
     """The :func:`places` of a batch, as many in all processes, of which some may have no sample."""
     if found.depth:
         return places(found, 0)
@@ -268,7 +279,7 @@ def agreed_places(found: SampleLosses) -> list[tuple[Tensor, Tensor]]:
     return places(found, max(int(each) for each in gathered(own)))
 
 
-def places(found: SampleLosses, count: int) -> list[tuple[Tensor, Tensor]]:
+def places(found: SampleLosses, count: int) -> Places:
     """Which samples have features at each of ``count`` places, ``(n,)``, and these, ``(n, D)``.
 
     After the blocks of a classifier and at its class layer all have; those of a decoder have them
