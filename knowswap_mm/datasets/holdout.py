@@ -32,7 +32,7 @@ def held_share(swap: Mapping[str, Any]) -> float:
 
 
 def hold_out(
-    members: Sequence[np.ndarray], share: float, seed: int, most: int = MOST
+    members: Sequence[np.ndarray], share: float, seed: int, most: int = MOST, each: int = 1
 ) -> np.ndarray:
     """Choose the samples of a role that are held out.
 
@@ -46,12 +46,15 @@ def hold_out(
             such a class gives at least one.
         seed (int): Seed of the choice.
         most (int): Samples at most. A longer list begins with the shorter one.
+        each (int): Samples that such a class gives at least, if that is no more than a third of it.
 
     Returns:
         np.ndarray: Indices, int64: none, or from :data:`LEAST` to ``most``.
     """
     sizes = [len(each) for each in members]
-    left = [max(int(share * n), 1) if share and n >= LEAST_OF_CLASS else 0 for n in sizes]
+    enough = [share > 0 and n >= LEAST_OF_CLASS for n in sizes]
+    least = [max(min(each, n // 3), 1) for n in sizes]
+    left = [max(int(share * n), own) * on for n, own, on in zip(sizes, least, enough, strict=True)]
     return _in_turn(members, left, seed, most)
 
 

@@ -60,6 +60,8 @@ class RoleDataset(Dataset):
             The runner fills this in from ``swap.holdout``, for training data alone.
         held_most (int): Samples of a role that are held out at most. The runner fills in what the
             objective wants.
+        held_each (int): Samples of a class that are held out at least, up to a third of it;
+            likewise.
 
     Raises:
         ConfigError: If a role or an option is unknown, or data does not fit the class lists.
@@ -74,6 +76,7 @@ class RoleDataset(Dataset):
         cache: Mapping[str, Any] | None = None,
         holdout: float = 0.0,
         held_most: int = MOST,
+        held_each: int = 1,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
         classes = _class_lists(classes)
@@ -82,6 +85,7 @@ class RoleDataset(Dataset):
         check_whole('dataset.seed', seed, 0)
         check_number('dataset.holdout', holdout, 'in [0, 1)', SHARE)
         check_whole('dataset.held_most', held_most, 1, MOST)
+        check_whole('dataset.held_each', held_each, 1, 1)
         self.seed, self.holdout = seed, float(holdout)
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
@@ -95,7 +99,8 @@ class RoleDataset(Dataset):
         numbers = {role: view.class_numbers for role, view in self.views.items()}
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
-            role_view.holdout, role_view.held_most = self.holdout, held_most
+            role_view.holdout = self.holdout
+            role_view.held_most, role_view.held_each = held_most, held_each
             role_view.bind(self.classes)
         warn_of_counts(self.views)
         if held := {role: n for role, n in self.held_out_sizes.items() if n}:

@@ -62,6 +62,7 @@ class RoleView(metaclass=ABCMeta):
         selected (np.ndarray): Host indices of the samples of which :attr:`fraction` is drawn.
         holdout (float): Share of each class that is held out of training, see :func:`hold_out`.
         held_most (int): How many of them at most.
+        held_each (int): How many of a class at least, up to a third of it.
         indices (np.ndarray): Host indices of the samples of the view.
         held_out (np.ndarray): Host indices of those that were drawn, too, and held out.
         watched (np.ndarray): Positions of the samples that the guard watches: those held out; some
@@ -75,6 +76,7 @@ class RoleView(metaclass=ABCMeta):
     counts: RoleCounts | None = None
     holdout: float = 0.0
     held_most: int = MOST
+    held_each: int = 1
     own_pipeline: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     def __init__(
@@ -205,7 +207,7 @@ class RoleView(metaclass=ABCMeta):
         seed, members = derive_seed('holdout', self.seed, self.role), self.members(self.indices)
         # A wrapper may serve a sample again under another index, which would train.
         if not is_wrapper(self.dataset):
-            self.held_out = hold_out(members, self.holdout, seed, self.held_most)
+            self.held_out = hold_out(members, self.holdout, seed, self.held_most, self.held_each)
         if len(self.held_out):
             self.indices = self.indices[~np.isin(self.indices, self.held_out)]
             self.watched = len(self.indices) + np.arange(len(self.held_out))

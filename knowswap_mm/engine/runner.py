@@ -148,7 +148,8 @@ class SwapRunner(CheckedRunner):
         config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
         config.setdefault('holdout', self._held_share())
-        config.setdefault('held_most', self.swapper.swapping_loss.held_out)
+        for key, wanted in self.swapper.swapping_loss.held_out.items():
+            config.setdefault(key, wanted)
         dataset = DATASETS.build(config)
         if not isinstance(dataset, RoleDataset):
             fix = "use type='knowswap_mm.RoleDataset'"

@@ -42,6 +42,14 @@ def test_share_of_each_class_and_none_of_a_small_one():
     assert not len(hold_out(members_of([100, 40]), 0.0, seed=0))
 
 
+def test_enough_of_each_class_up_to_a_third_of_it():
+    sizes = [100, 40, 9, 10, 200]
+    held = hold_out(members_of(sizes), 0.1, seed=0, each=12)
+    ends = np.cumsum([0, *sizes])
+    assert np.histogram(held, ends)[0].tolist() == [12, 12, 0, 3, 20]
+    assert not len(hold_out(members_of(sizes), 0.0, seed=0, each=12))
+
+
 def test_few_in_all_and_spread_over_classes():
     held = hold_out(members_of([1000] * 10), 0.1, seed=0)
     assert len(held) == MOST

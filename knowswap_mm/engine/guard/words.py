@@ -67,6 +67,15 @@ def needless(start: Look, target: float) -> str:
     )
 
 
+def little_left(start: Look, now: Look, lost: int, total: int) -> str:
+    """That a forget phase has little to do, and what full steps did."""
+    return (
+        f'Little was left to forget: when the phase began, {lost} of {total} watched forget '
+        f'samples had lost their class. Its first steps took the forget loss from '
+        f'{_mean(start, FORGET)} to {_mean(now, FORGET)}, which needs no full steps.'
+    )
+
+
 def not_learned(look: Look, chance: float) -> str:
     """That the learn loss is not low yet."""
     return f'the watched learn loss is {look.mean(LEARN):.2f} (that of chance is {chance:.2f})'

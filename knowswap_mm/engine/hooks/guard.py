@@ -10,7 +10,7 @@ from torch.nn import Module
 from knowswap_mm.compat import goes_on, window_of
 from knowswap_mm.console import DETAIL
 from knowswap_mm.datasets.holdout import LEAST
-from knowswap_mm.engine.guard.judge import Watched, judge
+from knowswap_mm.engine.guard.judge import Watched, is_harm, judge
 from knowswap_mm.engine.guard.look import Look
 from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.guard.plan import LookPlan, plan_looks
@@ -133,7 +133,7 @@ class GuardHook(Hook):
         state = self._states.get(decision.to)
         if state is None or decision.phase != self._phase:
             return
-        if decision.kind in ('back', 'stop'):
+        if is_harm(decision):
             runner.logger.warning(decision.reason)
         state.restore(runner.swapper, runner.optim_wrapper.optimizer, _averages(runner))
         self._looks = [look for look in self._looks if look.at <= decision.to]

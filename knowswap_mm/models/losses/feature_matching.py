@@ -77,8 +77,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
     """
 
     hook = 'knowswap_mm.FeatureMatchingHook'
-    #: A share that is to be right within some points needs more samples than the guard's losses.
-    held_out = 256
+    #: A share that is to be right within some points needs more samples than the guard's losses,
+    #: and of each class the five examples and as many to try.
+    held_out = dict(held_most=256, held_each=10)
 
     def __init__(
         self,

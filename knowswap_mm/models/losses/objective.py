@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 
-from knowswap_mm.datasets.holdout import MOST
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import GroupSparsity, LoRAGroups
 from knowswap_mm.lora.injector import lora_layers
@@ -33,11 +33,12 @@ class Objective(nn.Module, metaclass=ABCMeta):
     Attributes:
         hook (str | None): Type of a hook without which the objective cannot work; the runner adds
             it, unless the config has one of the type.
-        held_out (int): Training samples of a role that are held out at most, where some are.
+        held_out (Mapping): How much training data is held out, where some is: ``held_most`` and
+            ``held_each`` of :class:`RoleDataset`.
     """
 
     hook: str | None = None
-    held_out: int = MOST
+    held_out: Mapping[str, int] = MappingProxyType({})
 
     def attach(self, model: nn.Module) -> None:
         """See the host once, after the adapters were injected."""

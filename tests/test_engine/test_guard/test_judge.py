@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from knowswap_mm.engine.guard.judge import Watched, judge
+from knowswap_mm.engine.guard.judge import Watched, is_harm, judge
 from knowswap_mm.engine.guard.look import Look
 from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.schedule import Decision, SwapSchedule
@@ -170,15 +170,35 @@ def test_a_forget_phase_that_is_not_needed_ends_at_its_first_look():
     better = look(12, retain=0.9, forget=26.0, learn=0.1)
     assert decide(case, gone, better).to is None
     assert decide(watched(bound=7.0), START, worse) is None
-    assert decide(watched(), gone, better) is None  # the bound lies beyond what was reached
+    beyond = decide(watched(), gone, better)  # the bound lies beyond what was reached
+    assert (beyond.kind, beyond.lr_factor) == ('back', 0.2)
     rest = look(0, retain=1.0, forget=12.0)
     rest.nats['forget'][3, 0] = 1.0
     assert decide(watched(bound=7.0), rest, better).kind == 'end'
     rest.nats['forget'][4, 0] = 1.0
-    assert (
-        decide(watched(bound=7.0), rest, better) is None
-    )  # more than a twentieth have their class
+    assert decide(watched(bound=7.0), rest, better).kind == 'back'  # more than a twentieth
     assert decide(watched('joint', bound=7.0), gone, better) is None
+
+
+def test_a_forget_phase_with_little_left_begins_anew_with_a_gentler_step():
+    start, after = look(0, retain=1.0, forget=12.0), look(12, retain=1.2, forget=26.0)
+    for key in range(6):
+        start.nats['forget'][key, 0] = 1.0
+    case = watched(bound=7.0)
+    decision = decide(case, start, after)
+    assert (decision.kind, decision.to, decision.lr_factor) == ('back', 0, 0.2)
+    assert '18 of 24 watched forget samples had lost their class' in decision.reason
+    assert not is_harm(decision)
+    eased = watched(bound=7.0, decisions=[decision])  # once a phase
+    assert decide(eased, start, look(24, retain=1.2, forget=26.0)) is None
+    for at, factor in ((24, 0.5), (36, 0.5)):  # harm has its two steps back all the same
+        saved = decide(eased, start, look(at, retain=9.0, forget=26.0))
+        assert (saved.kind, saved.lr_factor, is_harm(saved)) == ('back', factor, True)
+        eased = watched(bound=7.0, decisions=[*eased.decisions, saved])
+    assert decide(eased, start, look(LENGTH, retain=9.0, forget=26.0)).kind == 'stop'
+    start.nats['forget'][6, 0] = 1.0
+    assert decide(case, start, after) is None  # more than a quarter is left
+    assert decide(watched(bound='none'), start, after) is None  # it is about more than answers
 
 
 def test_what_a_head_does_not_answer_is_the_aim():
