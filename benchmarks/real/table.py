@@ -12,6 +12,8 @@ from knowswap_mm.visualization.tables import markdown_table
 from real.plan import AUTO, CLASSIFICATION, JOINT, RECIPES, REFERENCES, SWAPS, WITHOUT
 from real.runs import finished
 
+_OF_REFERENCES = ('learn_reference', 'retain_reference', 'references')
+
 
 def rows_of(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a finished swap, recipe and seed; all values in percent of the test images.
@@ -56,12 +58,22 @@ def _reference(rows: list[dict[str, Any]], role: str) -> float | None:
 
 
 def with_earlier(rows: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows, and those of earlier measurements that were not made again, in the order of swaps."""
+    """Rows, and those of earlier measurements that were not made again, in the order of swaps.
+
+    A row without references takes those of the earlier one, if both began with the same host: if
+    what they read before the swap is the same.
+    """
 
     def key(row: dict[str, Any]) -> tuple[int, int, int]:
         return list(SWAPS).index(row['swap']), RECIPES.index(row['recipe']), row['seed']
 
-    return [each for _, each in sorted({key(row): row for row in [*earlier, *rows]}.items())]
+    found = {key(row): row for row in earlier}
+    for row in rows:
+        before = found.get(key(row))
+        if before and not row['references'] and row['start'] == before['start']:
+            row = row | {name: before[name] for name in _OF_REFERENCES}
+        found[key(row)] = row
+    return [each for _, each in sorted(found.items())]
 
 
 def misses(rows: list[dict[str, Any]]) -> list[str]:

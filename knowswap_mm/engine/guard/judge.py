@@ -101,6 +101,11 @@ class Watched:
         """How often the phase went back because of harm."""
         return sum(d.kind == 'back' and is_harm(d) for d in self.decisions)
 
+    @property
+    def is_eased(self) -> bool:
+        """Whether the phase began anew because it had little to do."""
+        return any(d.kind == 'back' and not is_harm(d) for d in self.decisions)
+
     def rises(self, before: Look, after: Look) -> dict[str, Change]:
         """How the losses of what is kept changed, by role."""
         return {
@@ -196,6 +201,9 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
         return _ease(watched, looks)
     if watched.harmed(looks[0], now):
         return _save(watched, looks, good)
+    if watched.is_eased and not watched.missing(now):
+        reason = words.forgotten_at_last(*watched.forgotten(now))
+        return Decision(now.at, phase.index, 'end', reason=reason)
     if now.at == phase.end:
         return _finish(watched, looks, best)
     return _end_early(watched, looks)

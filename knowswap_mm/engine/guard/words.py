@@ -76,6 +76,11 @@ def little_left(start: Look, now: Look, lost: int, total: int) -> str:
     )
 
 
+def forgotten_at_last(lost: int, total: int) -> str:
+    """That a phase which had little to do has done it."""
+    return f'What was left is forgotten: {lost} of {total} watched forget samples lost their class.'
+
+
 def not_learned(look: Look, chance: float) -> str:
     """That the learn loss is not low yet."""
     return f'the watched learn loss is {look.mean(LEARN):.2f} (that of chance is {chance:.2f})'

@@ -190,7 +190,9 @@ def test_a_forget_phase_with_little_left_begins_anew_with_a_gentler_step():
     assert '18 of 24 watched forget samples had lost their class' in decision.reason
     assert not is_harm(decision)
     eased = watched(bound=7.0, decisions=[decision])  # once a phase
-    assert decide(eased, start, look(24, retain=1.2, forget=26.0)) is None
+    assert decide(eased, start, replace(start, at=24)) is None
+    done = decide(eased, start, look(24, retain=1.2, forget=26.0))  # it ends as soon as it can
+    assert (done.kind, done.to) == ('end', None) and '24 of 24 watched' in done.reason
     for at, factor in ((24, 0.5), (36, 0.5)):  # harm has its two steps back all the same
         saved = decide(eased, start, look(at, retain=9.0, forget=26.0))
         assert (saved.kind, saved.lr_factor, is_harm(saved)) == ('back', factor, True)
