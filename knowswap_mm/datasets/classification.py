@@ -41,6 +41,8 @@ class ClassificationRoleView(RoleView):
     def open(self) -> None:
         """Build the host data set and check its labels."""
         super().open()
+        # Hosts copy their metainfo whenever it is read, which is for each sample too often.
+        self._names = list(self.host.metainfo.get('classes') or ())
         if not self.class_names:
             fix = 'list the names in the order of the labels'
             key = f'{self.key}.dataset.metainfo.classes'
@@ -151,7 +153,7 @@ class ClassificationRoleView(RoleView):
             fix = 'give each image one label; data with several is no data of this view'
             raise ConfigError(key, name, problem, fix)
         (value,) = values
-        classes = list(self.host.metainfo.get('classes') or ())
+        classes = self._names
         if isinstance(value, str) and value in classes:
             return classes.index(value)
         whole = type(value) in (int, float) and value == value and value == int(value)
