@@ -1,7 +1,7 @@
 """Draws the image of the README: one sample of each role, before and after a swap.
 
-make demo-detection
-python docs/scripts/before_after.py work_dirs/demo_detection --samples 1 7 9
+python benchmarks/real_swaps.py --work-dir work --swaps grocery --recipes auto --seeds 0
+python docs/scripts/before_after.py work/runs/grocery_auto_seed0 --samples 0 3 4 5 9 10
 """
 
 import argparse
@@ -35,29 +35,37 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(folder: Path, samples: list[int], path: Path) -> None:
-    """A column a sample: what the first and the last state say of it."""
+    """A column a sample: what the first and the last state say of it.
+
+    Where answers are drawn into the image, it stands there twice; a classifier's are words beneath.
+    """
     index = json.loads((folder / IMAGES_FILE).read_text(encoding='utf-8'))
-    states = index['states'][0], index['states'][-1]
-    with pyplot.rc_context({'font.family': 'sans-serif', 'font.size': 9}):
+    states = dict(before=index['states'][0], after=index['states'][-1])
+    drawn = any(states['after']['predictions'][number]['file'] for number in samples)
+    rows = [[word] for word in states] if drawn else [list(states)]
+    width, below, size = (2.5, 0.45, 9) if drawn else (1.85, 0.75, 8)
+    with pyplot.rc_context({'font.family': 'sans-serif', 'font.size': size}):
         figure, grid = pyplot.subplots(
-            2, len(samples), figsize=(2.5 * len(samples) + 0.3, 5.9), layout='constrained'
-        )
+            len(rows), len(samples), squeeze=False, layout='constrained',
+            figsize=(width * len(samples) + 0.3, len(rows) * (width + below)),
+        )  # fmt: skip
         for column, number in enumerate(samples):
             sample = index['samples'][number]
-            colour = STYLES[sample['role']][0]
-            for axes, state, word in zip(grid[:, column], states, ('before', 'after'), strict=True):
-                said = state['predictions'][number]
-                axes.imshow(Image.open(folder / (said['file'] or sample['truth']['file'])))
+            for axes, words in zip(grid[:, column], rows, strict=True):
+                said = {word: states[word]['predictions'][number] for word in words}
+                file = said[words[0]]['file'] or sample['truth']['file']
+                axes.imshow(Image.open(folder / file))
                 axes.set_xticks([], [])
                 axes.set_yticks([], [])
-                axes.set_xlabel(f'says: {said["caption"]}')
-                if column == 0:
-                    axes.set_ylabel(f'{word} the swap', fontsize=11)
+                told = [f'{word}: {each["caption"]}' for word, each in said.items()]
+                axes.set_xlabel('\n'.join(told))
+            colour = STYLES[sample['role']][0]
             grid[0, column].set_title(sample['role'], color=colour, fontsize=12, weight='bold')
         figure.savefig(path, dpi=90, metadata=dict(Software=None))
         pyplot.close(figure)
-    # So many colours are plenty for drawn boxes, and make the file small.
-    Image.open(path).convert('RGB').quantize(256).save(path, optimize=True)
+    # So many colours are plenty, and make the file small; the words keep theirs.
+    few = Image.open(path).convert('RGB').quantize(256, Image.Quantize.MAXCOVERAGE)
+    few.save(path, optimize=True)
 
 
 def main() -> None:
