@@ -51,7 +51,7 @@ def gaps_of(audit: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """By attack and place, how many points more the swapped model reads than the references.
 
     The places of one attack follow the model from its input to the head. Attacks whose number is
-    no share are left out.
+    no share are left out. Audits of earlier versions have shares below nothing, which are nothing.
     """
     found: dict[str, dict[str, float]] = {}
     for curve in audit.get('curves', ()):
@@ -66,7 +66,8 @@ def gaps_of(audit: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for finding in audit['findings']:
         models = finding['details'].get('by_model', {})
         if (floors := _references(models)) and finding['statistic'].startswith('share'):
-            gap = models['after']['value'] - statistics.mean(each['value'] for each in floors)
+            known = [max(each['value'], 0.0) for each in (models['after'], *floors)]
+            gap = known[0] - statistics.mean(known[1:])
             found.setdefault(finding['attack'], {})[HEAD] = _points(gap)
     return found
 

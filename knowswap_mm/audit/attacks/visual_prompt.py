@@ -31,7 +31,8 @@ class VisualPrompt(AuditPart):
     images of the forgotten classes and as many retained ones, so that it does not make the model
     name forgotten classes everywhere (Bahng et al. 2022; against forgetting, issue 27). What counts
     is how many forgotten test units are named within it, less the share of retained test units that
-    are then taken for a forgotten class.
+    are then taken for a forgotten class. Less than nothing is nothing: a frame with which a model
+    takes only retained units for forgotten ones brings no knowledge back.
 
     Args:
         width (float): Width of the frame, a share of the image's side; at least a pixel.
@@ -93,7 +94,7 @@ class VisualPrompt(AuditPart):
         """Train a frame for each repeat and ask the model within it."""
         shares = [self._share(subject, case, repeat) for repeat in range(self.repeats)]
         asked = min(self.samples, len(case.data.positions(TEST, FORGET)))
-        return _between(shares, max(asked, 1))
+        return Estimate.of_draws(shares, max(asked, 1))
 
     @staticmethod
     def _roles(case: Case) -> list[str]:
@@ -152,7 +153,7 @@ class VisualPrompt(AuditPart):
         if RETAIN not in found:
             return named
         forgotten = sorted(case.data.labels(FORGET))
-        return named - float(np.isin(found[RETAIN].predicted, forgotten).mean())
+        return max(named - float(np.isin(found[RETAIN].predicted, forgotten).mean()), 0.0)
 
 
 class Frame:
@@ -194,11 +195,3 @@ class Frame:
         rows, columns = (max(round(self.width * size), 1) for size in (height, width))
         mask[rows : height - rows, columns : width - columns] = 0
         return mask
-
-
-def _between(shares: list[float], trials: int) -> Estimate:
-    """A difference of shares, from -1 to 1, over several runs; as wide as a share of the trials."""
-    inside = [max(share, 0.0) for share in shares]
-    found = Estimate.of_draws(inside, trials)
-    value = float(np.mean(shares))
-    return Estimate(value, value - (found.value - found.low), value + (found.high - found.value))
