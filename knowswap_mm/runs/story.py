@@ -19,6 +19,8 @@ from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.runs.stretch import EARLY, ENOUGH, Stretch, still_falling
 
+#: A metric fell if it lost so much, in percent.
+POINT = 1.0
 #: Training images are learned when their loss is below this share of its beginning.
 FITTED = 0.2
 #: Share of the batches at the bound from which on the forget loss counts as there.
@@ -354,10 +356,13 @@ def _never_began(role: str) -> Remark:
 
 
 def _falls(stretches: Sequence[Stretch], role: str) -> list[Stretch]:
-    """The phases in which a metric fell most: none by less than half of what the worst one did."""
+    """The phases in which a metric fell most: none by less than half of what the worst one did.
+
+    A fall of less than a point is no reason to change a number.
+    """
     known = [(change, s) for s in stretches if (change := s.change(role)) is not None]
     worst = min((change for change, _ in known), default=0.0)
-    return [s for change, s in known if change < 0 and change <= worst / 2]
+    return [s for change, s in known if change <= min(-POINT, worst / 2)]
 
 
 def _fell(role: str, stretch: Stretch) -> str:

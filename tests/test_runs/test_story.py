@@ -113,6 +113,9 @@ def test_too_little_was_learned(learn, measured, text, change):
 def test_what_was_learned_is_lost_later(settings, change):
     found = remarks(LEARNED, dict(FINE, learn=40.0), settings=settings)
     assert found == [('learn fell from 76.0 to 40.0 in phase2_forget', change)]
+    # Tenths of a point are no reason to change a number.
+    ((text, _),) = remarks(dict(LEARNED, learn=64.3), dict(FINE, learn=63.8), settings=settings)
+    assert text.startswith('learn came to 63.8')
 
 
 LEFT = dict(FINE, forget=12.4)
