@@ -26,11 +26,11 @@ from pathlib import Path
 
 from lasting.bars import reference_table, table
 from lasting.gaps import row_of
-from lasting.jobs import Job, run_all
 from lasting.plan import BENCHMARKS, OBJECTIVES
 from lasting.runs import Runs
 from real.data import missing
 from real.hosts import weights_of
+from real.jobs import Job, run_all
 from real.plan import SWAPS
 
 from knowswap_mm.cli.options import OptionAction

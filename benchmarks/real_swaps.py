@@ -9,8 +9,8 @@ folder with the publishers' images and weights (docs/real.md); what is missing o
 `data/real` is converted first. Stages: `host` trains hosts, `swap` runs each swap with each
 recipe and seed (`official` with the first seed alone), `references` runs the same without anything
 to forget, as long as the swap of that seed, `report` writes the rows and prints the table. Each run
-is a process of its own, `--processes` at a time. Finished runs are not repeated: the same command
-goes on.
+is a process of its own, `--processes` at a time, as soon as what it needs is done. Finished runs
+are not repeated: the same command goes on. Several drivers may share a folder, one a GPU say.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from real.data import missing, prepare
 from real.hosts import measured, train_host, weights_of
+from real.jobs import Job, run_all
 from real.plan import AUTO, OFFICIAL, RECIPES, REFERENCES, SWAPS
-from real.runs import run_reference, run_swap
+from real.runs import finished, run_reference, run_swap
 from real.table import host_table, rows_of, short_table, table, with_earlier
 
 from knowswap_mm.cli.options import OptionAction
-from knowswap_mm.errors import SwapError
 from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json
-from knowswap_mm.workflows.processes import RunFailed, stop_all
 
 STAGES = ('host', 'swap', 'references', 'report')
-Job = tuple[str, Callable[[], Any]]
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,50 +62,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def jobs_of(stage: str, args: argparse.Namespace) -> list[Job]:
-    """What a stage has to do, the longest first."""
-    if stage == 'host':
-        hosts = dict.fromkeys(SWAPS[name].host for name in reversed(args.swaps))
-        return [(f'host {name}', partial(train_host, name, args)) for name in hosts if name]
-    seeds = args.seeds
-    if stage == 'swap':
-        return [
-            (f'{name}, {recipe}, seed {seed}', partial(run_swap, name, recipe, seed, args))
-            for recipe in args.recipes
-            for seed in (seeds[:1] if recipe == OFFICIAL else seeds)
-            for name in reversed(args.swaps)
-        ]
-    return [
-        (
-            f'{name}, {reference}, seed {seed}',
-            partial(run_reference, name, AUTO, reference, seed, args),
-        )
-        for seed in args.reference_seeds or seeds
-        for reference in REFERENCES
-        for name in reversed(args.swaps)
-    ]
+def jobs_of(args: argparse.Namespace) -> list[Job]:
+    """What the stages have to do, the longest first; each waits for what it needs of another."""
+    names, hosts, swaps, references = list(reversed(args.swaps)), {}, {}, []
 
+    def job(name: str, kind: str, seed: int, run: Callable[[], Any], needs: Job | None) -> Job:
+        done = partial(finished, name, kind, seed, args)
+        title = f'{name}, {kind.removeprefix(f"{AUTO}_")}, seed {seed}'
+        return Job(title, run, lambda: done() is not None, (needs,) if needs else ())
 
-def run_all(jobs: list[Job], processes: int) -> list[str]:
-    """Runs jobs, so many at a time, and says what went wrong; the others go on."""
-    problems = []
-    with ThreadPoolExecutor(processes) as pool:
-        futures = {pool.submit(job): name for name, job in jobs}
-        try:
-            for future in as_completed(futures):
-                name, error = futures[future], future.exception()
-                if error:
-                    known = isinstance(error, (RunFailed, SwapError))
-                    problem = str(error) if known else repr(error)
-                else:
-                    problem = (future.result() or {}).get('error')
-                print(f'{name}: {f"failed: {problem}" if problem else "done"}', flush=True)
-                problems += [f'{name}: {problem}'] if problem else []
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop_all()
-            raise
-    return problems
+    if 'host' in args.stages:
+        for name in dict.fromkeys(SWAPS[each].host for each in names):
+            if name:
+                found = weights_of(args.work_dir, name).is_file
+                hosts[name] = Job(f'host {name}', partial(train_host, name, args), found)
+    if 'swap' in args.stages:
+        for recipe, seed, name in product(args.recipes, args.seeds, names):
+            if recipe != OFFICIAL or seed == args.seeds[0]:
+                run, needs = (
+                    partial(run_swap, name, recipe, seed, args),
+                    hosts.get(SWAPS[name].host),
+                )
+                swaps[name, recipe, seed] = job(name, recipe, seed, run, needs)
+    if 'references' in args.stages:
+        for seed, kind, name in product(args.reference_seeds or args.seeds, REFERENCES, names):
+            run = partial(run_reference, name, AUTO, kind, seed, args)
+            needs = swaps.get((name, AUTO, seed))
+            references.append(job(name, f'{AUTO}_{kind}', seed, run, needs))
+    return [*hosts.values(), *swaps.values(), *references]
 
 
 def report(args: argparse.Namespace) -> None:
@@ -134,17 +116,13 @@ def main() -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = '' if args.device == 'cpu' else args.device
     if args.data:
         prepare(args.data, args.work_dir)
-    stages = [stage for stage in STAGES if stage in args.stages]
-    hosts = {SWAPS[name].host for name in args.swaps if not _has_host(name, args)}
-    if stages != ['report'] and (absent := missing(args.swaps, hosts)):
-        sys.exit(f'There is no {", ".join(absent)}. Fix: --data PATH, or see docs/real.md.')
     problems = []
-    for stage in stages[:-1] if stages[-1] == 'report' else stages:
-        problems += run_all(jobs_of(stage, args), args.processes)
-        if stage == 'host':  # swaps without their host would only fail later
-            ready = {name for name in SWAPS if _has_host(name, args)}
-            args.swaps = [name for name in args.swaps if name in ready]
-    if stages[-1] == 'report':
+    if jobs := jobs_of(args):
+        hosts = {SWAPS[name].host for name in args.swaps if not _has_host(name, args)}
+        if absent := missing(args.swaps, hosts):
+            sys.exit(f'There is no {", ".join(absent)}. Fix: --data PATH, or see docs/real.md.')
+        problems = run_all(jobs, args.processes, args.work_dir / 'locks')
+    if 'report' in args.stages:
         report(args)
     if problems:
         sys.exit('\n'.join(['Some runs failed:', *problems]))

@@ -13,6 +13,7 @@ from typing import Any
 from audit_table import read_as_host
 from mmengine.config import Config
 from real.hosts import convergence, train_host, weights_of
+from real.jobs import Job
 from real.plan import SWAPS, WITHOUT, Host, make_reference
 from real.runs import finished, run_name
 
@@ -25,7 +26,6 @@ from knowswap_mm.runs.reader import ScalarLog
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.workflows.compare import CONFIGS, TRAINED, Run, measure, train
 from knowswap_mm.workflows.processes import call
-from lasting.jobs import Job
 from lasting.plan import (
     BENCHMARKS,
     OBJECTIVES,

@@ -1,4 +1,4 @@
-"""benchmarks/lasting/jobs.py: order, what fails with what, and several drivers at once."""
+"""benchmarks/real/jobs.py: order, what fails with what, and several drivers at once."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / 'benchmarks'
 def jobs():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        module = __import__('lasting.jobs', fromlist=['x'])
+        module = __import__('real.jobs', fromlist=['x'])
         patch.setattr(module, 'PAUSE', 0.01)
         yield module
     for name in [name for name in sys.modules if name.split('.')[0] == 'lasting']:
