@@ -43,7 +43,8 @@ def test_a_light_set_up_is_part_of_a_full_one(stamp, tmp_path):
     """Either stamp is enough, and a tree that has one is left alone."""
     for name in ('tools/setup', 'requirements'):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ('setup.py', 'pyproject.toml', 'knowswap_mm/version.py'):
+    package = [f'knowswap_mm/{name}.py' for name in ('version', 'torchvision_schema_shim')]
+    for name in ('setup.py', 'pyproject.toml', *package):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / '.venv' / 'bin').mkdir(parents=True)

@@ -82,8 +82,8 @@ class TorchvisionOperators(Check):
     """Torchvision is built for the installed torch.
 
     One that is built for CUDA beside a torch for the CPU cannot load its library, and then its
-    import fails, unless the start-up shim of ``tools/setup`` declares two operators for it. They
-    cannot run then, but nothing of ours calls them.
+    import would fail, did ``torchvision_schema_shim`` not declare two operators for it. They cannot
+    run then, but nothing of ours calls them.
     """
 
     name, order, needs = 'torchvision', 50, ('torch',)
@@ -95,8 +95,6 @@ class TorchvisionOperators(Check):
             operators = importlib.import_module('torchvision.ops')
         except Exception as error:  # a library that does not fit fails in many ways
             text = f'torchvision cannot be imported ({one_line(error)})'
-            if 'torchvision::' in str(error):  # what the start-up shim declares
-                fix += ', or in the repository: python tools/setup/install_shim.py'
             yield Finding('problem', text, fix)
             return
         try:
