@@ -1,6 +1,8 @@
 """Wheel and sdist: what is in them, and that a swap runs from an installed wheel in any folder."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,9 +10,11 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LEFT_OUT = ('.git', '.venv', 'data', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycache__')
@@ -76,6 +80,28 @@ def test_what_a_wheel_holds(wheel):
     (script,) = (name for name in names if name.endswith('/entry_points.txt'))
     assert 'knowswap = knowswap_mm.cli.main:main' in zipfile.ZipFile(wheel).read(script).decode()
     assert wheel.stat().st_size < 30e6
+
+
+#: Modules that a classifier does without, and cv2, of which mmcv brings one of two distributions.
+NOT_REQUIRED = {'mmdet', 'mmseg', 'pycocotools', 'faster_coco_eval', 'argcomplete', 'cv2'}
+
+
+def test_what_is_imported_is_required():
+    """A library that another one happens to bring may be gone with its next release."""
+    lines = (REPOSITORY / 'requirements' / 'runtime.txt').read_text().splitlines()
+    required = {canonicalize_name(re.split('[<>= ]', line)[0]) for line in lines if line[0] != '#'}
+    providers, missing, seen = packages_distributions(), {}, set()
+    for path in (REPOSITORY / 'knowswap_mm').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in {each.partition('.')[0] for each in names} - sys.stdlib_module_names:
+                seen.add(name)
+                owners = {canonicalize_name(owner) for owner in providers.get(name, [])}
+                if name not in {'knowswap_mm', *NOT_REQUIRED} and not owners & required:
+                    missing[name] = path.name
+    assert missing == {}
+    assert seen >= NOT_REQUIRED | {'torch', 'scipy', 'sklearn'}
 
 
 @pytest.fixture(scope='module')
