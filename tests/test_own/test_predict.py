@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from knowswap_mm.cli.main import main
+from knowswap_mm.own import predict
 from tests.helpers.swap_configs import OLD
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,6 +62,23 @@ def test_what_is_drawn(task, swapped, tmp_path):
             best = entry['answers'][0]
             share = (values == told['classes'].index(best['label'])).mean()
             assert share == pytest.approx(best['share'], abs=1e-4)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_an_image_is_decoded_to_be_checked_and_to_be_used(task, swapped, tmp_path, monkeypatch):
+    """What is drawn on is what the model was shown: pixels of the first file show it."""
+    decoded, shown = [], []
+    for owner, name in ((cv2, 'imdecode'), (cv2, 'imread'), (ImageFile.ImageFile, 'load')):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, real=real: decoded.append(1) or real(*a))
+    real_sheet = predict.contact_sheet
+    monkeypatch.setattr(predict, 'contact_sheet', lambda s: shown.extend(s) or real_sheet(s))
+    images = images_of(swapped, task)
+    seen(swapped(task), *images, out=tmp_path / 'out')
+    assert len(decoded) == 2 * len(images)
+    if task == 'mmpretrain':
+        pixels = np.asarray(Image.open(images[0]).convert('RGB'))
+        assert np.abs(shown[0][0].astype(int) - pixels).max() <= 2  # of a JPEG
 
 
 def test_a_plain_model_and_the_swapped_one(told, swapped, picture_tree, tmp_path, capsys):
