@@ -67,14 +67,14 @@ def test_what_is_drawn(task, swapped, tmp_path):
 @pytest.mark.parametrize('task', TASKS)
 def test_an_image_is_decoded_to_be_checked_and_to_be_used(task, swapped, tmp_path, monkeypatch):
     """What is drawn on is what the model was shown: pixels of the first file show it."""
+    run, images = swapped(task), images_of(swapped, task)
     decoded, shown = [], []
     for owner, name in ((cv2, 'imdecode'), (cv2, 'imread'), (ImageFile.ImageFile, 'load')):
         real = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *a, real=real: decoded.append(1) or real(*a))
     real_sheet = predict.contact_sheet
     monkeypatch.setattr(predict, 'contact_sheet', lambda s: shown.extend(s) or real_sheet(s))
-    images = images_of(swapped, task)
-    seen(swapped(task), *images, out=tmp_path / 'out')
+    seen(run, *images, out=tmp_path / 'out')
     assert len(decoded) == 2 * len(images)
     if task == 'mmpretrain':
         pixels = np.asarray(Image.open(images[0]).convert('RGB'))
