@@ -19,6 +19,7 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
+from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets.classes import names_after
 from knowswap_mm.datasets.host_config import inner_config, type_of
 from knowswap_mm.datasets.images import ImageCheck, is_image_name
@@ -78,6 +79,7 @@ def load(source: str, checkpoint: str | None, class_names: list[str] | None) -> 
         fix = 'add --checkpoint FILE, or give the folder of a run or of an export'
         raise ConfigError('SOURCE', source, 'is no folder, and a config needs its weights', fix)
     config = open_config(source)
+    import_quietly(config.get('default_scope'))
     if 'host' not in (config.get('model') or {}):
         host, module = read_host(source, checkpoint, class_names)
         return Predictor(module, host.task, host.classes, _without_labels(host.pipelines['test']))

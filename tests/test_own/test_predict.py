@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -91,6 +93,17 @@ def test_a_plain_model_and_the_swapped_one(told, swapped, picture_tree, tmp_path
     answers = [[each['answers'][0]['label'] for each in of['images']] for of in (host, swap)]
     assert answers[0].count('b') >= 5 and answers[1].count('b') <= 1
     assert f'| {photos}/00.png | b ' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_nothing_else_is_said(swapped, tmp_path):
+    """In a process of its own, whose libraries have something to say when they are imported."""
+    run, (image, *_) = swapped('mmpretrain'), images_of(swapped, 'mmpretrain')
+    words = ['predict', run, image, '--out', tmp_path / 'out']
+    command = [sys.executable, '-m', 'knowswap_mm', *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.startswith('| image') and len(done.stdout.splitlines()) == 5
+    assert done.stderr == ''
 
 
 def test_an_earlier_state_of_a_run(swapped, picture_tree, tmp_path):
