@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
 from knowswap_mm.doctor.examination import Check, Finding, one_line
@@ -17,6 +18,7 @@ from knowswap_mm.installation import (
     has_operators,
     installed_version,
     pip_install,
+    read_requirements,
     reinstall,
 )
 from knowswap_mm.registry import DOCTOR_CHECKS
@@ -41,7 +43,11 @@ class TorchPair(Check):
         """See the class."""
         torch, vision = installed_version('torch'), installed_version('torchvision')
         if torch is None:
-            fix = pip_install('torch', 'torchvision')
+            try:  # without its limits pip would take one that is too new
+                wanted = [str(each) for each, _ in read_requirements() if each.name == 'torch']
+            except PackageNotFoundError:
+                wanted = ['torch']
+            fix = pip_install(*wanted, 'torchvision')
             yield Finding('problem', 'torch is not installed', fix)
             return
         try:
