@@ -79,10 +79,10 @@ def load(source: str, checkpoint: str | None, class_names: list[str] | None) -> 
         fix = 'add --checkpoint FILE, or give the folder of a run or of an export'
         raise ConfigError('SOURCE', source, 'is no folder, and a config needs its weights', fix)
     config = open_config(source)
-    import_quietly(config.get('default_scope'))
     if 'host' not in (config.get('model') or {}):
         host, module = read_host(source, checkpoint, class_names)
         return Predictor(module, host.task, host.classes, _without_labels(host.pipelines['test']))
+    import_quietly(config.get('default_scope'))
     config = settle(config)
     weights = read_checkpoint(checkpoint)
     stored = ((weights.get('meta') or {}).get('dataset_meta') or {}).get('classes')
