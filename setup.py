@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('detection', 'segmentation', 'visualization', 'audit', 'completion', 'tests')
+EXTRAS = ('detection', 'segmentation', 'completion', 'tests')
 
 
 def read_version() -> str:
@@ -44,8 +44,11 @@ class BuildWithConfigs(build_py):
         'configs/**/*.yml',
         'configs/**/*.txt',
         'model-index.yml',
-        'tools/**/*.py',
-        'tools/**/*.sh',
+        'tools/*.py',
+        'tools/*.sh',
+        'tools/analysis_tools/*.py',
+        'tools/dataset_converters/*.py',
+        'tools/model_converters/*.py',
         'weights/vit-demo*.safetensors',
         'weights/dino-mini_12cls.safetensors',
         'weights/mask2former-mini_16cls.safetensors',

@@ -47,6 +47,18 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
     return names
 
 
+def names_after(option: str, given: list[str] | None) -> list[str] | None:
+    """Names that follow an option: the words themselves, or the lines of a file.
+
+    Raises:
+        ConfigError: If the file is no list of names, or a name is empty or occurs twice.
+    """
+    if not given:
+        return None
+    is_file = len(given) == 1 and os.path.isfile(given[0])
+    return read_class_names(option, given[0] if is_file else given)
+
+
 def _read_file(key: str, path: str) -> list[str]:
     if '\0' in path or not os.path.isfile(path):
         fix = 'give a list of names, or the path of an existing .txt or .json file of names'

@@ -241,6 +241,8 @@ class SwapRunner(CheckedRunner):
             if point.missing:
                 here = self.work_dir
                 self.logger.info(f'Nothing to resume in {here}: starting from the beginning.')
+        if not training:  # a config that a resumed run kept; only a training has a state to resume
+            self.begin_with(self.weights_file, False)
         super().load_or_resume()
         # Earlier adapters mean nothing on a random host.
         random_host = self.cfg['swap'].get('allow_random_host') and not self.swapper.stack

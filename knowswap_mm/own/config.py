@@ -24,6 +24,11 @@ from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 BASE = 'configs/_base_/swap_auto.py'
 
 
+def made_by(command: str) -> str:
+    """What a made config says of its origin."""
+    return f'Written by `{command}`.'
+
+
 @dataclass
 class Wishes:
     """What a user asks for; the options of the commands by the same names.
@@ -320,7 +325,7 @@ class OwnConfig:
             f'A swap of {self.host.name}: '
             + '; '.join(f'{role} {", ".join(names)}' for role, names in told.items() if names)
             + '.',
-            f'Written by `{command}`. Run it: knowswap train {path}',
+            f'{made_by(command)} Run it: knowswap train {path}',
             f'Paths that do not begin with / count from {os.getcwd()}.',
         ]
         sections = self.sections()

@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
+from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets.host_config import inner_config, is_wrapper, type_of
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError, reason_of
@@ -95,6 +96,7 @@ def read_host(
     if 'host' in model:
         fix = 'give the config.py of an export (knowswap export), or that of the pretrained model'
         raise ConfigError('--model', config, 'is the config of a swap', fix)
+    import_quietly(task.scope)
     model = without_pretrained(ConfigDict(model).to_dict())
     if 'data_preprocessor' in cfg:  # as a runner does
         model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())

@@ -19,6 +19,8 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
+from knowswap_mm.console import import_quietly
+from knowswap_mm.datasets.classes import names_after
 from knowswap_mm.datasets.host_config import inner_config, type_of
 from knowswap_mm.datasets.images import ImageCheck, is_image_name
 from knowswap_mm.engine.config import open_config
@@ -80,6 +82,7 @@ def load(source: str, checkpoint: str | None, class_names: list[str] | None) -> 
     if 'host' not in (config.get('model') or {}):
         host, module = read_host(source, checkpoint, class_names)
         return Predictor(module, host.task, host.classes, _without_labels(host.pipelines['test']))
+    import_quietly(config.get('default_scope'))
     config = settle(config)
     weights = read_checkpoint(checkpoint)
     stored = ((weights.get('meta') or {}).get('dataset_meta') or {}).get('classes')
@@ -151,14 +154,12 @@ def predict(args: argparse.Namespace) -> list[str]:
     Raises:
         SwapError: If the user can fix something; nothing is written then.
     """
-    from knowswap_mm.own.run import names_of
-
     device = device_of(args.device or '')
     images = list_images(args.images)
     out = args.out or _numbered(Path('predictions'))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError('--out', str(out), 'is there already', 'give a new folder')
-    tool = load(args.source, args.checkpoint, names_of('--classes', args.classes))
+    tool = load(args.source, args.checkpoint, names_after('--classes', args.classes))
     tool.module.to(device).eval()
     options = {} if tool.task.one_class else dict(size=SIZE)
     if tool.task.scope == 'mmdet':
@@ -173,11 +174,11 @@ def predict(args: argparse.Namespace) -> list[str]:
         steps = Compose(tool.pipeline)
         for number, path in enumerate(images):
             record = dict(img_path=str(path), img_id=number, sample_idx=number)
-            (sample,) = tool.module.test_step(pseudo_collate([steps(record)]))
+            given, image = _run(steps, record)
+            (sample,) = tool.module.test_step(pseudo_collate([given]))
             sample = sample.cpu()
             answers = tool.task.answer(sample, tool.classes, args.top, args.score)
             entry = dict(image=str(path), answers=answers)
-            image = mmcv.imread(str(path), channel_order='rgb')
             name = f'{number + 1:04d}_{path.stem}'
             if not tool.task.one_class:
                 drawing = drawer.prediction(image, sample, {}, tool.classes)
@@ -198,6 +199,17 @@ def predict(args: argparse.Namespace) -> list[str]:
     rows = [[each['image'], _words(each['answers'])] for each in told]
     table = markdown_table(('image', 'answer'), rows, aligned=True)
     return [table, '', f'{out}: contact_sheet.jpg, predictions.json and what was drawn']
+
+
+def _run(steps: Compose, record: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    """What the model is given, and the image as it was loaded: RGB, uint8."""
+    image = None
+    for step in steps.transforms:
+        record = step(record)
+        if image is None and 'img' in record:
+            image = np.atleast_3d(record['img'])[..., :3]  # BGR, or one channel
+            image = np.repeat(image[..., ::-1].clip(0, 255), 3 // image.shape[-1], axis=-1)
+    return record, np.ascontiguousarray(image, dtype=np.uint8)
 
 
 def _words(answers: Sequence[dict[str, Any]]) -> str:

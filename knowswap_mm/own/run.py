@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import copy
 import io
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -19,27 +18,33 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 
 from knowswap_mm.data_tools.images import SourceError
-from knowswap_mm.datasets.classes import read_class_names
+from knowswap_mm.datasets.classes import names_after
 from knowswap_mm.datasets.role_counts import role_counts
 from knowswap_mm.engine.config import open_config
 from knowswap_mm.errors import ConfigError, SwapError
 from knowswap_mm.io.files import write_text
-from knowswap_mm.own.config import OwnConfig, Wishes, role_line
+from knowswap_mm.io.text_files import read_text
+from knowswap_mm.own.config import OwnConfig, Wishes, made_by, role_line
 from knowswap_mm.own.foreign import is_foreign, read_foreign
 from knowswap_mm.own.host import device_of, read_host
 from knowswap_mm.own.task import short
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.files import ADAPTER_FOLDER, REPORT_PAGE, phase_file
+from knowswap_mm.runs.lock import in_use
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.story import Story
 from knowswap_mm.visualization.tables import markdown_table
 
-CONFIG = 'config.py'
+CONFIG, SWAP = 'config.py', 'knowswap swap'
 _WORDS = {LEARN: 'learns', FORGET: 'forgets', RETAIN: 'retains'}
 
 
-def make(args: argparse.Namespace) -> tuple[Path, list[str]]:
+def make(args: argparse.Namespace, command: str = SWAP) -> tuple[Path, list[str]]:
     """Write the config of a swap into the folder of its run, with the data that it reads.
+
+    Args:
+        args (argparse.Namespace): The options.
+        command (str): The command that they were given to.
 
     Returns:
         tuple[Path, list[str]]: The config and the plan, in lines.
@@ -52,7 +57,7 @@ def make(args: argparse.Namespace) -> tuple[Path, list[str]]:
     MMLogger.get_instance('own', log_level='ERROR')
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it does
-            return _make(args, folder)
+            return _make(args, folder, command)
     except BaseException as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -64,20 +69,19 @@ def make(args: argparse.Namespace) -> tuple[Path, list[str]]:
         raise
 
 
-def _make(args: argparse.Namespace, folder: Path) -> tuple[Path, list[str]]:
+def _make(args: argparse.Namespace, folder: Path, command: str) -> tuple[Path, list[str]]:
+    old = names_after('--classes', args.classes)
     if is_foreign(args.model):
-        host = read_foreign(
-            args.model, args.checkpoint, names_of('--classes', args.classes), folder
-        )
+        host = read_foreign(args.model, args.checkpoint, old, folder)
     elif args.checkpoint is None:
         fix = 'give the weights of the pretrained model with --checkpoint FILE'
         raise ConfigError('--checkpoint', None, 'the model needs its weights', fix)
     else:
-        host, _ = read_host(args.model, args.checkpoint, names_of('--classes', args.classes))
+        host, _ = read_host(args.model, args.checkpoint, old)
     wishes = Wishes(
         **{key: getattr(args, key) for key in ('learn', 'data', 'retain', 'test', 'images')},
-        forget=names_of('--forget', args.forget) or [],
-        new=names_of('--new', args.new),
+        forget=names_after('--forget', args.forget) or [],
+        new=names_after('--new', args.new),
         iters=args.iters,
         batch_size=args.batch_size,
     )
@@ -85,7 +89,7 @@ def _make(args: argparse.Namespace, folder: Path) -> tuple[Path, list[str]]:
     path = folder / CONFIG
     counts: dict[str, Any] = {}
     while not counts:
-        write_text(path, own.text('knowswap swap', args.cfg_options or {}))
+        write_text(path, own.text(command, args.cfg_options or {}))
         config = open_config(path)
         with DefaultScope.overwrite_default_scope(config.default_scope):
             try:
@@ -111,18 +115,6 @@ def _counts(config: Config, split: str) -> dict[str, Any]:
     return role_counts(DATASETS.build(dict(dataset, classes=config.swap.classes)).views)
 
 
-def names_of(option: str, given: list[str] | None) -> list[str] | None:
-    """Names that follow an option: the words themselves, or the lines of a file.
-
-    Raises:
-        ConfigError: If the file is no list of names, or a name is empty or occurs twice.
-    """
-    if not given:
-        return None
-    is_file = len(given) == 1 and os.path.isfile(given[0])
-    return read_class_names(option, given[0] if is_file else given)
-
-
 def choose_folder(given: Path | None, model: str) -> tuple[Path, bool]:
     """The folder of the run, and whether it is made now.
 
@@ -135,12 +127,28 @@ def choose_folder(given: Path | None, model: str) -> tuple[Path, bool]:
         given = next(each for each in numbered if not each.exists())
     if given.exists() and not given.is_dir():
         raise ConfigError('--out', str(given), 'is a file', 'give a new folder')
-    if given.is_dir() and any(given.iterdir()):
+    if given.is_dir() and any(given.iterdir()) and not take_over(given):
         fix = 'give a new folder'
         if (given / CONFIG).is_file():
             fix += f', or go on with it: knowswap train {given / CONFIG} --resume'
         raise ConfigError('--out', str(given), 'holds another run or other files', fix)
     return given, not given.exists()
+
+
+def take_over(folder: Path) -> bool:
+    """Clear the folder of a swap that ended before it kept anything; False if it is none.
+
+    Its config stays, because somebody may have edited it, and so do its logs.
+    """
+    config = folder / CONFIG
+    made = config.is_file() and f'# {made_by(SWAP)}' in read_text(config)
+    if not made or any(folder.glob('*.pth')) or in_use(folder):
+        return False
+    numbered = (folder / f'config_before{n or ""}.py' for n in range(10**6))
+    before = config.rename(next(each for each in numbered if not each.exists()))
+    shutil.rmtree(folder / 'data', ignore_errors=True)
+    print(f'{folder}: the swap there ended before it kept anything. Its config is {before.name}.')
+    return True
 
 
 def plan_lines(own: OwnConfig, path: Path, counts: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.continual_runs import run_tool
+from tests.helpers.doc_blocks import REPOSITORY, Block
+
+MAIN = REPOSITORY / 'knowswap_mm' / '__main__.py'
 
 
 def run_script(
@@ -41,6 +52,45 @@ def run_script(
     for path in written:
         path.unlink()
     return subprocess.CompletedProcess([str(script)], process.exitcode, *said)
+
+
+@contextmanager
+def prepared_for_forks() -> Iterator[None]:
+    """Commands that are forked meanwhile find their libraries, and load data by themselves.
+
+    Processes that load data take longer to start than a small run takes without them. And mmengine
+    looks for garbage whenever it opens a data set, which takes half a second among all libraries.
+    """
+    for name in ('mmpretrain.models', 'mmdet.models', 'mmseg.models', 'peft', 'matplotlib.pyplot'):
+        importlib.import_module(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('os.cpu_count', lambda: 1)
+        gc.collect()
+        gc.freeze()
+        yield
+    gc.unfreeze()
+
+
+#: What a shell would do more than start a program.
+_SHELL = re.compile(r'[|&;<>$`~*?()]')
+
+
+def fork_block(block: Block, folder: Path) -> str:
+    """Run the commands of a page as :func:`run_block` does, without ten seconds of imports each.
+
+    Args:
+        block: Lines of ``knowswap`` and ``python FILE``, with nothing else of a shell.
+        folder: A stand-in for a clone.
+    """
+    said = ''
+    for line in block.text.replace('\\\n', ' ').splitlines():
+        program, *words = shlex.split(line)
+        assert program in ('knowswap', 'python') and not _SHELL.search(line), line
+        script = MAIN if program == 'knowswap' else folder / words.pop(0)
+        done = run_script(script, *words, folder=folder, seconds=900)
+        assert done.returncode == 0, f'{line}\n{done.stdout[-2000:]}{done.stderr[-3000:]}'
+        said += done.stdout
+    return said
 
 
 def _work(script: Path, arguments: tuple, folder: Path, written: list[Path]) -> None:

@@ -58,6 +58,18 @@ def test_numbers_of_the_host(run, main, host, tmp_path):
     assert json.loads(out.read_text()) == stored(folder, 'start')
 
 
+@pytest.mark.parametrize('resume', ['auto', True, 'iter_8.pth'])
+def test_the_config_of_a_resumed_run(resume, run, main, host, tmp_path):
+    """It still says ``resume``, and weights are tested that hold no training state."""
+    config, folder = run
+    kept = tmp_path / 'kept.py'
+    kept.write_text(f'{config.read_text()}\nresume = {resume!r}\n')
+    out = tmp_path / 'metrics.json'
+    for weights, state in ((folder / 'phase1_learn.pth', 'phase1_learn'), (host, 'start')):
+        main(kept, weights, '--out', out, '--work-dir', tmp_path)
+        assert json.loads(out.read_text()) == stored(folder, state)
+
+
 def test_options_reach_the_evaluation(run, main, tmp_path):
     config, folder = run
     out = tmp_path / 'metrics.json'

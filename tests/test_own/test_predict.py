@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from knowswap_mm.cli.main import main
+from knowswap_mm.own import predict
 from tests.helpers.swap_configs import OLD
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -62,6 +66,23 @@ def test_what_is_drawn(task, swapped, tmp_path):
             assert share == pytest.approx(best['share'], abs=1e-4)
 
 
+@pytest.mark.parametrize('task', TASKS)
+def test_an_image_is_decoded_to_be_checked_and_to_be_used(task, swapped, tmp_path, monkeypatch):
+    """What is drawn on is what the model was shown: pixels of the first file show it."""
+    run, images = swapped(task), images_of(swapped, task)
+    decoded, shown = [], []
+    for owner, name in ((cv2, 'imdecode'), (cv2, 'imread'), (ImageFile.ImageFile, 'load')):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, real=real: decoded.append(1) or real(*a))
+    real_sheet = predict.contact_sheet
+    monkeypatch.setattr(predict, 'contact_sheet', lambda s: shown.extend(s) or real_sheet(s))
+    seen(run, *images, out=tmp_path / 'out')
+    assert len(decoded) == 2 * len(images)
+    if task == 'mmpretrain':
+        pixels = np.asarray(Image.open(images[0]).convert('RGB'))
+        assert np.abs(shown[0][0].astype(int) - pixels).max() <= 2  # of a JPEG
+
+
 def test_a_plain_model_and_the_swapped_one(told, swapped, picture_tree, tmp_path, capsys):
     """Before the swap b is called b, and after it not; a table says it."""
     given = told('mmpretrain')
@@ -72,6 +93,17 @@ def test_a_plain_model_and_the_swapped_one(told, swapped, picture_tree, tmp_path
     answers = [[each['answers'][0]['label'] for each in of['images']] for of in (host, swap)]
     assert answers[0].count('b') >= 5 and answers[1].count('b') <= 1
     assert f'| {photos}/00.png | b ' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_nothing_else_is_said(swapped, tmp_path):
+    """In a process of its own, whose libraries have something to say when they are imported."""
+    run, (image, *_) = swapped('mmpretrain'), images_of(swapped, 'mmpretrain')
+    words = ['predict', run, image, '--out', tmp_path / 'out']
+    command = [sys.executable, '-m', 'knowswap_mm', *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.startswith('| image') and len(done.stdout.splitlines()) == 5
+    assert done.stderr == ''
 
 
 def test_an_earlier_state_of_a_run(swapped, picture_tree, tmp_path):

@@ -99,6 +99,20 @@ def test_init_writes_the_config_alone(told, tmp_path, capsys):
     assert roles.learn.dataset.data_root == str(out / 'data' / 'learn')
 
 
+def test_a_folder_in_which_nothing_was_kept(told, tmp_path, capsys):
+    """A swap that failed at its start gives way, but for its config; a config to be edited not."""
+    given = ['--out', str(tmp_path), *own_data.words(told('mmpretrain'), iters=2, device='cpu')]
+    with pytest.raises(SystemExit, match=r'model\.lora\.rank'):
+        main(['swap', *given, '--cfg-options', 'model.lora.rank=0'])
+    left = (tmp_path / 'config.py').read_text()
+    main(['init', *given])
+    assert f'{tmp_path}: the swap there ended before it kept' in capsys.readouterr().out
+    assert (tmp_path / 'config_before.py').read_text() == left
+    assert Config.fromfile(tmp_path / 'config.py').model.lora.get('rank') != 0
+    with pytest.raises(SystemExit, match='holds another run or other files'):
+        main(['init', *given])
+
+
 def test_data_that_is_given_takes_the_place_of_the_hosts(told, picture_tree, tmp_path):
     given = told('mmpretrain')
     for split in ('train', 'val'):

@@ -3,8 +3,11 @@
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,7 +46,8 @@ def test_a_light_set_up_is_part_of_a_full_one(stamp, tmp_path):
     """Either stamp is enough, and a tree that has one is left alone."""
     for name in ('tools/setup', 'requirements'):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
-    for name in ('setup.py', 'pyproject.toml', 'knowswap_mm/version.py'):
+    package = [f'knowswap_mm/{name}.py' for name in ('version', 'torchvision_schema_shim')]
+    for name in ('setup.py', 'pyproject.toml', *package):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / '.venv' / 'bin').mkdir(parents=True)
@@ -82,28 +86,96 @@ def test_the_estimate_is_that_of_the_speed_so_far():
     assert describe(90, 90, 400.0, 370.0) == said(90, '6:40')
 
 
+#: Says what pip and ninja say, has a compiler as ninja does, and ends as it is told to.
 BUILD = """
-import sys
+import subprocess, sys, time
+end = sys.argv[1]
 print('Collecting onedl-mmcv')
 for step in (1, 2, 3):
-    print(f'  [{step}/3] c++ -c {step}.cpp', flush=True)
-print('it went wrong' if sys.argv[1] == '7' else 'Successfully installed', file=sys.stderr)
-sys.exit(int(sys.argv[1]))
+    print(f'  [{step}/5] c++ -c {step}.cpp', flush=True)
+if end == 'wait':
+    sleep = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); '
+    sleep += 'print(1, flush=True); time.sleep(200)'
+    compiler = subprocess.Popen([sys.executable, '-c', sleep], stdout=subprocess.PIPE)
+    compiler.stdout.read(1)  # it ignores what ends others
+    print('compiler', compiler.pid, flush=True)
+    compiler.wait()
+for step in (4, 5):
+    print(f'  [{step}/5] c++ -c {step}.cpp', flush=True)
+print('it went wrong' if end == '7' else 'Successfully installed', file=sys.stderr)
+sys.exit(int(end))
+"""
+#: The script, which shows each step even where the output is no terminal.
+EAGER = """
+import runpy, sys
+script = runpy.run_path(sys.argv.pop(1))['main']
+script.__globals__['PAUSE'] = 0
+script()
 """
 
 
-@pytest.mark.parametrize('code', [0, 7])
-def test_what_is_said_of_a_build(code, tmp_path):
+def build(log, end, **options):
+    command = [sys.executable, '-c', EAGER, PROGRESS, log, sys.executable, '-c', BUILD, end]
+    return subprocess.Popen(command, **dict(dict(stderr=subprocess.PIPE, text=True), **options))
+
+
+@pytest.mark.parametrize('end', ['0', '7'])
+def test_what_is_said_of_a_build(end, tmp_path):
     log = tmp_path / 'build.log'
-    done = subprocess.run(
-        [sys.executable, PROGRESS, log, sys.executable, '-c', BUILD, str(code)],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert '[3/3] c++ -c 3.cpp' in log.read_text()
-    if code:
-        assert done.returncode == 1 and 'it went wrong' in done.stderr
-        assert done.stderr.splitlines()[-1] == (
-            f'[setup] error: this failed with code 7, see {log}'
-        )
+    child = build(log, end, stdout=subprocess.PIPE)
+    said, errors = child.communicate(timeout=60)
+    assert '[5/5] c++ -c 5.cpp' in log.read_text()
+    lines = said.splitlines()
+    assert [line.split(' in ')[0] for line in lines[:5]] == [
+        f'[setup] compiled {step} of 5 files' for step in range(1, 6)
+    ]
+    assert [' left' in line for line in lines[:5]] == [False, False, False, True, False]
+    if end == '7':
+        assert child.returncode == 1 and len(lines) == 5 and 'it went wrong' in errors
+        assert errors.splitlines()[-1] == f'[setup] error: this failed with code 7, see {log}'
     else:
-        assert done.returncode == 0 and done.stdout.startswith('[setup] installed in 0:0')
+        assert child.returncode == 0 and lines[5].startswith('[setup] installed in 0:0')
+
+
+def test_one_line_in_a_terminal(tmp_path):
+    """It is written over, and what follows begins below it."""
+    ours, theirs = os.openpty()
+    child = build(tmp_path / 'build.log', '0', stdout=theirs)
+    os.close(theirs)
+    said = b''
+    with suppress(OSError):  # what Linux says when nobody has the other end any more
+        while more := os.read(ours, 1000):
+            said += more
+    os.close(ours)
+    assert child.wait(60) == 0 and not child.stderr.read()
+    progress, *rest = said.decode().split('\r\n')
+    assert progress.count('\r\x1b[K[setup] compiled') == 5
+    assert rest[0].startswith('[setup] installed in') and rest[1:] == ['']
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_an_interrupted_build_leaves_no_compiler(number, tmp_path):
+    log = tmp_path / 'build.log'
+    child = build(log, 'wait', stdout=subprocess.PIPE)
+    began = time.monotonic()
+    while not log.is_file() or 'compiler' not in log.read_text():
+        assert child.poll() is None and time.monotonic() - began < 60
+        time.sleep(0.05)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 128 + number
+    (line,) = errors.splitlines()
+    assert line.startswith('[setup] interrupted after 0:') and line.endswith(f'the log is {log}')
+    compiler = int(log.read_text().split('compiler ')[1].split()[0])
+    while alive(compiler):
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+
+
+def alive(number):
+    """Whether a process runs: what has ended and waits for its parent does not."""
+    try:
+        state = Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != 'Z'

@@ -8,10 +8,10 @@ import pytest
 from tests.helpers.doc_blocks import (
     DOCS,
     blocks_of,
-    run_block,
     stand_in_for_a_clone,
     tables_of,
 )
+from tests.helpers.forked import fork_block, prepared_for_forks
 
 #: A machine that is busy with other work may need minutes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -37,11 +37,12 @@ def walked(tmp_path_factory):
             said = []
             for block in blocks_of_section(title):
                 assert block.language == 'bash', block
-                said.append(run_block(block, folder, activated=True))
+                said.append(fork_block(block, folder))
             done[title] = folder, said
         return done[title]
 
-    return walk
+    with prepared_for_forks():
+        yield walk
 
 
 @pytest.mark.parametrize('title', SECTIONS)

@@ -83,7 +83,18 @@ def test_runs_failures_and_interruptions(main, picture_tree, host, tmp_path, cap
     # Other settings in the same folder are refused, not mixed.
     with pytest.raises(SystemExit, match='Some runs failed'):
         main('--runs', f'swap={swap} model.lora.rank=2', *options)
-    assert 'other settings; use another --out' in (out / 'table.md').read_text()
+    text = (out / 'table.md').read_text()
+    assert f'{folder} holds a run with other settings, those of config.py' in text
+    assert '(by compare.json). Fix: use another --out, or remove that folder' in text
+
+    # Where a run failed before it kept anything, another one may begin.
+    failed = out / 'broken_seed4'
+    assert (failed / 'compare.json').is_file() and not list(failed.glob('*.pth'))
+    capsys.readouterr()
+    main('--runs', f'broken={swap} model.lora.rank=2', *options)
+    assert f'{failed}: the run with other settings there ended' in capsys.readouterr().out
+    (anew,) = json.loads((out / 'results.json').read_text())
+    assert list(anew['states'])[-1] == 'phase2_forget'
 
 
 @pytest.mark.slow

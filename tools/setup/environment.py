@@ -42,7 +42,8 @@ def compiled() -> bool:
 
 def fingerprint() -> None:
     """Print a hash of all that the set-up depends on."""
-    files = [ROOT / 'setup.py', ROOT / 'pyproject.toml', ROOT / 'knowswap_mm/version.py']
+    package = [f'knowswap_mm/{name}.py' for name in ('version', 'torchvision_schema_shim')]
+    files = [ROOT / name for name in ('setup.py', 'pyproject.toml', *package)]
     for folder in ('requirements', 'tools/setup'):
         files += sorted((ROOT / folder).glob('*'))
     digest = hashlib.sha256(f'{ROOT} {sys.version}'.encode())

@@ -131,7 +131,7 @@ elif ! environment ops 2>/dev/null; then
 fi
 
 # 6. The hosts and the tools.
-lists=(runtime visualization audit)
+lists=(runtime)
 if [ "$mode" = full ]; then
     lists+=(detection segmentation tests)
 fi

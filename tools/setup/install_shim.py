@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().with_name('torchvision_schema_shim.py')
+SOURCE = Path(__file__).resolve().parents[2] / 'knowswap_mm' / 'torchvision_schema_shim.py'
 PTH_NAME = 'torchvision_schema_shim.pth'
 PTH_LINE = 'import torchvision_schema_shim; torchvision_schema_shim.install()\n'
 

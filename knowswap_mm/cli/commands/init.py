@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     check_arguments(args)
     from knowswap_mm.own.run import make
 
-    path, plan = make(args)
+    path, plan = make(args, 'knowswap init')
     print('\n'.join([*plan, f'- Next: knowswap train {path}']))
 
 

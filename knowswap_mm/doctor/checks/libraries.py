@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
 from knowswap_mm.doctor.examination import Check, Finding, one_line
@@ -17,6 +18,7 @@ from knowswap_mm.installation import (
     has_operators,
     installed_version,
     pip_install,
+    read_requirements,
     reinstall,
 )
 from knowswap_mm.registry import DOCTOR_CHECKS
@@ -41,7 +43,11 @@ class TorchPair(Check):
         """See the class."""
         torch, vision = installed_version('torch'), installed_version('torchvision')
         if torch is None:
-            fix = pip_install('torch', 'torchvision')
+            try:  # without its limits pip would take one that is too new
+                wanted = [str(each) for each, _ in read_requirements() if each.name == 'torch']
+            except PackageNotFoundError:
+                wanted = ['torch']
+            fix = pip_install(*wanted, 'torchvision')
             yield Finding('problem', 'torch is not installed', fix)
             return
         try:
@@ -82,8 +88,8 @@ class TorchvisionOperators(Check):
     """Torchvision is built for the installed torch.
 
     One that is built for CUDA beside a torch for the CPU cannot load its library, and then its
-    import fails, unless the start-up shim of ``tools/setup`` declares two operators for it. They
-    cannot run then, but nothing of ours calls them.
+    import would fail, did ``torchvision_schema_shim`` not declare two operators for it. They cannot
+    run then, but nothing of ours calls them.
     """
 
     name, order, needs = 'torchvision', 50, ('torch',)
@@ -95,8 +101,6 @@ class TorchvisionOperators(Check):
             operators = importlib.import_module('torchvision.ops')
         except Exception as error:  # a library that does not fit fails in many ways
             text = f'torchvision cannot be imported ({one_line(error)})'
-            if 'torchvision::' in str(error):  # what the start-up shim declares
-                fix += ', or in the repository: python tools/setup/install_shim.py'
             yield Finding('problem', text, fix)
             return
         try:

@@ -6,10 +6,13 @@ torchvision::nms does not exist" while it registers their meta kernels. Declarin
 cures the import. The operators have no kernel then, and need none: the hosts take theirs from
 ``mmcv.ops``.
 
-``install_shim.py`` copies this file into the site-packages of the environment, beside a ``.pth``
-file that calls :func:`install` at every start of the interpreter. At that time nothing is imported
-but :mod:`sys`; the work is done right before torchvision is executed for the first time. With CUDA,
-with HIP, and with a torchvision that matches its torch, nothing is declared.
+Importing ``knowswap_mm`` calls :func:`install`, which imports nothing but :mod:`sys`; the work is
+done right before torchvision is executed for the first time. With CUDA, with HIP, and with a
+torchvision that matches its torch, nothing is declared.
+
+The tools of the hosts may import torchvision before us. So ``tools/setup/install_shim.py`` copies
+this file into the site-packages of a clone's environment, beside a ``.pth`` file that calls
+:func:`install` at every start of the interpreter.
 """
 
 import sys
