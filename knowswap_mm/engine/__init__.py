@@ -4,9 +4,9 @@ import sys
 
 from knowswap_mm.installation import quick_imports
 
-# transformers, which peft imports, would import scikit-learn and SciPy for one function. Once it is
-# there, it has decided whether they are.
-_NEEDLESS = () if 'transformers' in sys.modules else ('sklearn',)
+# transformers, which peft imports, would import scikit-learn and SciPy for two functions. Once it
+# is there, it has decided whether they are.
+_NEEDLESS = () if 'transformers' in sys.modules else ('sklearn', 'scipy')
 with quick_imports(*_NEEDLESS):
     from knowswap_mm.engine.hooks.block_profile import BlockProfileHook
     from knowswap_mm.engine.hooks.checkpoint import SwapCheckpointHook
