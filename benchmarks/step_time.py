@@ -3,13 +3,13 @@
     python benchmarks/step_time.py classification                         # CPU-sized
     python benchmarks/step_time.py classification --preset gpu --precision fp32 tf32 bf16
     python benchmarks/step_time.py detection --preset gpu --precision bf16 --alone
-    python benchmarks/step_time.py classification --preset gpu-large --precision bf16 --only peers
+    python benchmarks/step_time.py classification --preset gpu-large --only compiled
 
 All loops get the same model, images that are ready on the device, and the same optimizer; they
 take turns in one process, so that the ratios do not depend on what else the machine does. A turn is
 `--stretch` steps; between its ends a loop waits for the device only where it does so by itself.
-Printed first is the comparison with the fastest loop written by hand. Of these, `peers` are
-compiled, a row for each of `--peer-modes`; that of timm is measured where timm is installed.
+Printed first is the comparison with the fastest loop written by hand. Of these, the compiled ones
+have a row for each of `--peer-modes`; that of timm is measured where timm is installed.
 `--alone` adds rows for no acceleration and for each alone, `--without` for all but each.
 """
 
@@ -39,7 +39,6 @@ from knowswap_mm.acceleration.graphed_backbone import GraphedModule
 
 TASKS = ('classification', 'detection', 'segmentation')
 OURS = 'knowswap_mm'
-OTHERS = ('peers', 'plain', 'official')
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,9 +55,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--warm-up', type=int, default=2, help='turns that are not counted')
     parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
     parser.add_argument('--alone', action='store_true', help='none, and each acceleration alone')
-    parser.add_argument('--without', action='store_true', help='all accelerations but each of them')
-    parser.add_argument('--only', nargs='*', choices=OTHERS, default=list(OTHERS),
-                        help='kinds of loops written by hand; nothing: none')  # fmt: skip
+    parser.add_argument('--without', nargs='*', metavar='NAME',
+                        help='all accelerations but each of these; nothing: of all')  # fmt: skip
+    parser.add_argument('--only', nargs='*', metavar='WORD',
+                        help='loops by hand with such a word in their name')  # fmt: skip
     parser.add_argument('--peer-modes', nargs='+', default=['default'],
                         help='modes of torch.compile of the peers, a row each')  # fmt: skip
     parser.add_argument('--out', type=Path, help='json file')
@@ -75,19 +75,22 @@ def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[Step
         found['no acceleration'] = lambda task: SwapperLoop(task, precision, ())
         for name in chosen if len(chosen) > 1 else ():
             found[f'{name} alone'] = lambda task, name=name: SwapperLoop(task, precision, (name,))
-    if args.without:
-        for name in chosen if len(chosen) > 1 else ():
+    if args.without is not None and len(chosen) > 1:
+        for name in args.without or chosen:
+            if name not in chosen:
+                raise SystemExit(f'--without {name}: it is none of {list(chosen)}.')
             others = tuple(other for other in chosen if other != name)
             found[f'all but {name}'] = lambda task, rest=others: SwapperLoop(task, precision, rest)
-    if 'peers' in args.only:
-        for name, (kind, mode) in peer_loops(args.task, args.peer_modes).items():
-            found[name] = lambda task, kind=kind, mode=mode: kind(task, precision, mode)
-    if 'plain' in args.only:
-        if args.task == 'classification':
-            found['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
-        found['plain, two forwards'] = lambda task: PlainLoop(task, precision)
-    if 'official' in args.only:
-        found['official structure'] = lambda task: OfficialLoop(task, precision)
+    by_hand: dict[str, Callable[[StepTask], Loop]] = {}
+    for name, (kind, mode) in peer_loops(args.task, args.peer_modes).items():
+        by_hand[name] = lambda task, kind=kind, mode=mode: kind(task, precision, mode)
+    if args.task == 'classification':
+        by_hand['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
+    by_hand['plain, two forwards'] = lambda task: PlainLoop(task, precision)
+    by_hand['official structure'] = lambda task: OfficialLoop(task, precision)
+    for name, make in by_hand.items():
+        if args.only is None or any(word in name for word in args.only):
+            found[name] = make
     return found
 
 

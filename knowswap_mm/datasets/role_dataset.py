@@ -296,7 +296,7 @@ def _folder_inside(folder: str, root: str, here: str) -> str | None:
     """
     folder = os.path.join(here, folder)
     inside = f'{os.path.abspath(folder)}{os.sep}'.startswith(root + os.sep)
-    return os.path.relpath(folder, root) if inside else None
+    return os.path.relpath(folder, root) if inside and root != os.sep else None
 
 
 def _plain(value: Any, root: str) -> Any:
