@@ -3,10 +3,13 @@
     python benchmarks/step_time.py classification                         # CPU-sized
     python benchmarks/step_time.py classification --preset gpu --precision fp32 tf32 bf16
     python benchmarks/step_time.py detection --preset gpu --precision bf16 --alone
+    python benchmarks/step_time.py classification --preset gpu-large --only compiled
 
 All loops get the same model, images that are ready on the device, and the same optimizer; they
 take turns in one process, so that the ratios do not depend on what else the machine does. A turn is
 `--stretch` steps; between its ends a loop waits for the device only where it does so by itself.
+Printed first is the comparison with the fastest loop written by hand. Of these, the compiled ones
+have a row for each of `--peer-modes`; that of timm is measured where timm is installed.
 `--alone` adds rows for no acceleration and for each alone, `--without` for all but each.
 """
 
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from training_steps.compiled_peers import MissingPeer, peer_loops
 from training_steps.loop import PRECISIONS, Loop, use_precision
 from training_steps.matrix_peak import matrix_peak
 from training_steps.measure import held, measure, operations, peak_memory, reserved
@@ -43,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('task', choices=TASKS)
-    parser.add_argument('--preset', choices=['cpu', 'gpu'], default='cpu')
+    parser.add_argument('--preset', choices=['cpu', 'gpu', 'gpu-large'], default='cpu')
     parser.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp32'])
     parser.add_argument('--batch', type=int, help='images a role; the preset has its own')
     parser.add_argument('--steps', type=int, default=20, help='turns of each loop')
@@ -51,8 +55,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--warm-up', type=int, default=2, help='turns that are not counted')
     parser.add_argument('--accelerations', nargs='*', help='instead of those that are the default')
     parser.add_argument('--alone', action='store_true', help='none, and each acceleration alone')
-    parser.add_argument('--without', action='store_true', help='all accelerations but each of them')
-    parser.add_argument('--only-ours', action='store_true', help='no loops written by hand')
+    parser.add_argument('--without', nargs='*', metavar='NAME',
+                        help='all accelerations but each of these; nothing: of all')  # fmt: skip
+    parser.add_argument('--only', nargs='*', metavar='WORD',
+                        help='loops by hand with such a word in their name')  # fmt: skip
+    parser.add_argument('--peer-modes', nargs='+', default=['default'],
+                        help='modes of torch.compile of the peers, a row each')  # fmt: skip
     parser.add_argument('--out', type=Path, help='json file')
     return parser.parse_args()
 
@@ -67,15 +75,22 @@ def makers(args: argparse.Namespace, precision: str) -> dict[str, Callable[[Step
         found['no acceleration'] = lambda task: SwapperLoop(task, precision, ())
         for name in chosen if len(chosen) > 1 else ():
             found[f'{name} alone'] = lambda task, name=name: SwapperLoop(task, precision, (name,))
-    if args.without:
-        for name in chosen if len(chosen) > 1 else ():
+    if args.without is not None and len(chosen) > 1:
+        for name in args.without or chosen:
+            if name not in chosen:
+                raise SystemExit(f'--without {name}: it is none of {list(chosen)}.')
             others = tuple(other for other in chosen if other != name)
             found[f'all but {name}'] = lambda task, rest=others: SwapperLoop(task, precision, rest)
-    if not args.only_ours:
-        if args.task == 'classification':
-            found['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
-        found['plain, two forwards'] = lambda task: PlainLoop(task, precision)
-        found['official structure'] = lambda task: OfficialLoop(task, precision)
+    by_hand: dict[str, Callable[[StepTask], Loop]] = {}
+    for name, (kind, mode) in peer_loops(args.task, args.peer_modes).items():
+        by_hand[name] = lambda task, kind=kind, mode=mode: kind(task, precision, mode)
+    if args.task == 'classification':
+        by_hand['plain, one forward'] = lambda task: PlainLoop(task, precision, fused=True)
+    by_hand['plain, two forwards'] = lambda task: PlainLoop(task, precision)
+    by_hand['official structure'] = lambda task: OfficialLoop(task, precision)
+    for name, make in by_hand.items():
+        if args.only is None or any(word in name for word in args.only):
+            found[name] = make
     return found
 
 
@@ -89,10 +104,14 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
     loops, own, graphs = {}, {}, {}
     for name, make in makers(args, precision).items():
         before, before_graphs = held(), reserved()
-        loops[name] = make(task)
+        try:
+            loops[name] = make(task)
+        except MissingPeer as error:
+            print(f'The row "{name}" is left out: {error}.')
+            continue
         loops[name].step()  # optimizers allocate their state in the first one
         own[name] = held() - before
-        if isinstance(loops[name].host.backbone, GraphedModule):
+        if isinstance(getattr(loops[name].host, 'backbone', None), GraphedModule):
             for _ in range(4):
                 loops[name].step()
             # What a graph uses is reserved and, between steps, not allocated.
@@ -109,6 +128,8 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
             dict(
                 loop=name,
                 precision=precision,
+                compile=loop.compiled,
+                dropout=loop.dropout(),
                 milliseconds=median,
                 low=low,
                 high=high,
@@ -116,6 +137,7 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
                 memory=graphs.get(name) or peak_memory(loop, own[name]),
                 share=1000 * work / median / peak,
                 ratio=median / ours,
+                by_hand=isinstance(loop, PlainLoop),
             )
         )
     print(f'{2 * task.batch} images of {task.picture[1]} x {task.picture[0]}, {precision}: '
@@ -126,16 +148,35 @@ def run(args: argparse.Namespace, precision: str) -> list[dict]:
     return rows
 
 
+def comparison(rows: list[dict]) -> str:
+    """Our time and memory beside those of the fastest loop by hand, a sentence a precision."""
+    lines = []
+    for ours in (row for row in rows if row['loop'] == OURS):
+        others = [row for row in rows if row['precision'] == ours['precision'] and row['by_hand']]
+        if not others:
+            continue
+        best = min(others, key=lambda row: row['milliseconds'])
+        memory = f', {ours["memory"] / best["memory"]:.2f} of its memory' if best['memory'] else ''
+        lines.append(
+            f'{ours["precision"]}: {best["ratio"]:.2f} times as fast as the best loop by hand, '
+            f'"{best["loop"]}" ({ours["milliseconds"]:.1f} against {best["milliseconds"]:.1f} ms)'
+            f'{memory}'
+        )
+    return '\n'.join(lines)
+
+
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
     lines = [
-        '| loop | precision | ms a step (quartiles) | pictures/s | peak MiB | of peak | ratio |',
-        '| --- | --- | --- | --- | --- | --- | --- |',
+        '| loop | precision | compiled | dropout | ms a step (quartiles) | pictures/s | peak MiB '
+        '| of peak | ratio |',
+        '| --- ' * 9 + '|',
     ]
     for row in rows:
         memory = '-' if row['memory'] is None else f'{row["memory"]:,}'
         lines.append(
-            f'| {row["loop"]} | {row["precision"]} | {row["milliseconds"]:.1f} '
+            f'| {row["loop"]} | {row["precision"]} | {row["compile"]} | {row["dropout"]} | '
+            f'{row["milliseconds"]:.1f} '
             f'({row["low"]:.1f} to {row["high"]:.1f}) | {row["pictures"]:,.0f} | {memory} | '
             f'{100 * row["share"]:.0f} % | {row["ratio"]:.2f} |'
         )
@@ -148,7 +189,7 @@ def main() -> None:
     rows = [row for precision in args.precision for row in run(args, precision)]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
     print(f'\n{args.task}, preset {args.preset}, {device}, PyTorch {torch.__version__}\n')
-    print(table(rows))
+    print(comparison(rows), table(rows), sep='\n\n')
     if args.out:
         about = dict(task=args.task, preset=args.preset, device=device, torch=torch.__version__)
         args.out.write_text(json.dumps(dict(about, rows=rows), indent=1) + '\n')

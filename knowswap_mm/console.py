@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from knowswap_mm.installation import quick_imports
+
 #: ``extra`` of a record that only the log file should have.
 DETAIL = dict(detail=True)
 #: Their records, up to warnings, stay in the log file.
@@ -201,11 +203,16 @@ def import_quietly(scope: Any) -> None:
     levels = [(handler, handler.level) for handler in logger.handlers]
     for handler, _ in levels:
         handler.setLevel(logging.ERROR)
+    # A classifier of mmpretrain would import all of mmdet for the one detector of that library.
+    needless = ('mmdet',) if scope == 'mmpretrain' else ()
     try:
-        for name in ('datasets', 'models', 'engine', 'evaluation', 'visualization'):
-            # What cannot be imported says so when it is built, with the key of the config.
-            with _unheard(), contextlib.suppress(Exception):
-                importlib.import_module(f'{scope}.{name}')
+        if scope == 'mmdet':
+            _complete(_FOR_MMDET)
+        with quick_imports(*needless):
+            for name in ('datasets', 'models', 'engine', 'evaluation', 'visualization'):
+                # What cannot be imported says so when it is built, with the key of the config.
+                with _unheard(), contextlib.suppress(Exception):
+                    importlib.import_module(f'{scope}.{name}')
     finally:
         for handler, level in levels:
             handler.setLevel(level)
@@ -221,6 +228,18 @@ def _keep_libraries() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+#: What mmpretrain registers in mmdet, where that can be imported.
+_FOR_MMDET = 'mmpretrain.models.utils.res_layer_extra_norm'
+
+
+def _complete(name: str) -> None:
+    """Import a module again that was imported while mmdet seemed to be absent."""
+    module = sys.modules.get(name)
+    if module is not None and module.ResLayerExtraNorm is None:
+        with _unheard(), contextlib.suppress(ImportError):
+            importlib.reload(module)
 
 
 #: Set where a launcher of ours shows the reason for a failure itself.

@@ -53,6 +53,12 @@ ACTIONS = {
         'import knowswap_mm; knowswap_mm.__version__',
         ('torch', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'peft', 'transformers'),
     ),
+    'a classifier and the check of its audit': (
+        'import knowswap_mm.engine, knowswap_mm.audit.auditor; '
+        'from knowswap_mm.console import import_quietly; import_quietly("mmpretrain"); '
+        'from mmpretrain.registry import MODELS; assert MODELS.get("VisionTransformer")',
+        ('sklearn', 'mmdet', 'mmseg', 'pycocotools', 'yapf'),
+    ),
     'report': (
         'import sys, pathlib; from knowswap_mm.visualization.report import Report; '
         'Report.of_run(pathlib.Path(sys.argv[1])).write(pathlib.Path(sys.argv[2]))',
@@ -110,7 +116,7 @@ def test_a_module_without_tensors_imports_no_torch(name, imported):
 
 
 @pytest.mark.parametrize('name', ACTIONS)
-def test_what_needs_no_torch_imports_none(name, imported):
+def test_an_action_imports_nothing_needless(name, imported):
     assert imported[name] == []
 
 

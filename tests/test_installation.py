@@ -1,5 +1,6 @@
 """What is installed, what stands in its way, and bases of configs by name."""
 
+import gc
 import importlib
 import sys
 from types import SimpleNamespace
@@ -17,8 +18,28 @@ from knowswap_mm.installation import (
     complete,
     has_operators,
     leave_out_multimodal,
+    quick_imports,
 )
 from tests.test_setup.test_packages import CONFIG
+
+
+def test_needless_packages_seem_to_be_absent_for_a_while(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'wave', raising=False)
+    with pytest.raises(KeyError), quick_imports('wave', 'json'):
+        assert not gc.isenabled()
+        assert importlib.util.find_spec('wave') is None
+        with pytest.raises(ImportError):
+            importlib.import_module('wave')
+        assert importlib.import_module('json').loads('1') == 1, 'what is loaded stays'
+        raise KeyError
+    assert gc.isenabled() and importlib.import_module('wave') and 'json' in sys.modules
+    gc.disable()
+    try:
+        with quick_imports():
+            pass
+        assert not gc.isenabled(), 'whoever stopped the collector starts it again'
+    finally:
+        gc.enable()
 
 
 def test_originals_are_found_before_anything_is_read(monkeypatch):

@@ -6,7 +6,9 @@ from abc import ABCMeta, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
+from knowswap_mm.acceleration.dropouts import HashedDropoutModule, PackedDropoutModule
 from training_steps.step_task import StepTask
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
@@ -20,8 +22,23 @@ class Loop(metaclass=ABCMeta):
         precision (str): ``fp32``, ``tf32`` or ``bf16`` (autocast).
     """
 
+    #: What is compiled, or the mode of the compiler.
+    compiled: str = '-'
+    host: nn.Module
+
     def __init__(self, task: StepTask, precision: str) -> None:
         self.task, self.precision = task, precision
+
+    def dropout(self) -> str:
+        """Rates of dropout and of stochastic depth in the host, and how dropout draws."""
+        modules = list(self.host.modules())
+        dropouts = [m for m in modules if isinstance(m, nn.Dropout) and m.p]
+        paths = [float(m.drop_prob) for m in modules if getattr(m, 'drop_prob', None)]
+        found = [f'{rate:g}' for rate in sorted({m.p for m in dropouts})]
+        for kind, name in ((HashedDropoutModule, 'hashed'), (PackedDropoutModule, 'packed')):
+            found += [f'({name})'] if any(isinstance(m, kind) for m in dropouts) else []
+        found += [f'paths to {max(paths):g}'] if paths else []
+        return ' '.join(found) or '-'
 
     @abstractmethod
     def step(self) -> object:

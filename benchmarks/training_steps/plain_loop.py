@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import torch
 from mmengine.registry import MODELS
@@ -27,9 +28,7 @@ class PlainLoop(Loop):
         super().__init__(task, precision)
         self.fused = fused
         torch.manual_seed(0)
-        self.host = MODELS.build(copy.deepcopy(task.cfg.model.host))
-        self.host.init_weights()  # as the swapper does, so that the losses are of its size
-        self.host.requires_grad_(False)
+        self.host = self.build().requires_grad_(False)
         LoRAInjector(**task.cfg.model.get('lora', {})).inject(self.host)
         self.host.to(task.device).train()
         for module in self.host.modules():
@@ -39,26 +38,38 @@ class PlainLoop(Loop):
         self.groups: dict[str, list[Tensor]] = {}
         for name, parameter in adapters.items():
             parameter.requires_grad_(True)
-            self.groups.setdefault(name.split('.ffn.')[0], []).append(parameter)
+            self.groups.setdefault(re.split(r'\.(?:ffn|mlp)\.', name)[0], []).append(parameter)
         self.parameters = list(adapters.values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0.05)
+        self.logits = getattr(task, 'logits', None)
+        self.norms = group_norms
+
+    def build(self) -> nn.Module:
+        """Build the model, without adapters."""
+        host = MODELS.build(copy.deepcopy(self.task.cfg.model.host))
+        host.init_weights()  # as the swapper does, so that the losses are of its size
+        return host
 
     def losses(self) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the forget part, of the retain part, and the group term."""
         batch = self.task.batch
         spans = [slice(0, batch), slice(batch, 2 * batch)]
-        forget, retain = self.task.host_losses(self.host, spans, self.fused)
-        norms = [torch.sqrt(sum(p.pow(2).sum() for p in group)) for group in self.groups.values()]
-        return forget, retain, sum(norms)
+        forget, retain = self.task.host_losses(self.host, spans, self.fused, self.logits)
+        return forget, retain, self.norms(list(self.groups.values()))
 
-    def step(self) -> None:
-        """Forward, backward, optimizer."""
+    def total(self) -> tuple[Tensor, ...]:
+        """The loss of a forget phase, and what it is made of."""
         weights = self.task.weights
         with self.autocast():
             forget, retain, sparsity = self.losses()
             hinge = torch.relu(self.task.bound - forget)
             loss = weights['retain'] * retain + weights['forget'] * hinge
             loss = loss + weights['sparsity'] * sparsity
+        return loss, forget, retain, sparsity
+
+    def step(self) -> None:
+        """Forward, backward, optimizer."""
+        loss, forget, retain, sparsity = self.total()
         self.optimizer.zero_grad()
         loss.backward()
         if self.task.clip_grad:
@@ -68,3 +79,8 @@ class PlainLoop(Loop):
 
     def report(self, *values: Tensor) -> None:
         """What is done with the values of a step: nothing."""
+
+
+def group_norms(groups: list[list[Tensor]]) -> Tensor:
+    """Sum of the norms of groups of parameters."""
+    return sum(torch.sqrt(sum(p.pow(2).sum() for p in group)) for group in groups)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import importlib
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Size:
-    """A preset: a config, height and width of its images, and images a role."""
+    """A preset: a config, height and width of its images, images a role, changes of the config."""
 
     config: str
     picture: tuple[int, int]
     batch: int
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class StepTask(metaclass=ABCMeta):
@@ -58,7 +60,7 @@ class StepTask(metaclass=ABCMeta):
         self.picture, self.batch, self.device = size.picture, batch or size.batch, device
         init_default_scope(self.scope)
         self.cfg = Config.fromfile(ROOT / 'configs' / size.config)
-        self.cfg.merge_from_dict(options or {})
+        self.cfg.merge_from_dict({**size.options, **(options or {})})
         self.roles = roles
         generator = torch.Generator().manual_seed(0)
         pictures = torch.randint(
@@ -98,13 +100,21 @@ class StepTask(metaclass=ABCMeta):
             dict(phases=[dict(phase, split=dict.fromkeys(self.roles, self.batch))]), sizes, total
         )
 
-    def host_losses(self, host: nn.Module, spans: list[slice], fused: bool) -> list[Tensor]:
+    def host_losses(
+        self,
+        host: nn.Module,
+        spans: list[slice],
+        fused: bool,
+        logits: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    ) -> list[Tensor]:
         """The host's scalar loss of each part of the batch, by the host's own means.
 
         Args:
             host (nn.Module): The host.
             spans (list[slice]): The parts.
             fused (bool): Whether they share one pass; otherwise each has its own.
+            logits (Callable | None): For tasks with a method of this name: it, or what was made
+                of it.
         """
         if fused:
             raise NotImplementedError(f'{type(self).__name__} has no joint pass by hand.')

@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from knowswap_mm.acceleration.compiled_blocks import CompiledBlock
 from knowswap_mm.engine import SwapOptimWrapper
 from training_steps.loop import Loop
 from training_steps.step_task import StepTask
@@ -34,6 +35,8 @@ class SwapperLoop(Loop):
         self.model = MODELS.build(config).to(task.device).train()
         self.model.schedule = task.schedule()
         self.host = self.model.host
+        if any(isinstance(module, CompiledBlock) for module in self.host.modules()):
+            self.compiled = 'blocks'
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         fused = task.device == 'cuda'
         self.wrapper = SwapOptimWrapper(

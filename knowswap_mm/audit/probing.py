@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.preprocessing import normalize
 
 from knowswap_mm.audit.case import Case
 from knowswap_mm.audit.data import TEST, TRAIN
@@ -67,6 +66,8 @@ def few_shot(
             units, see :func:`draw_examples`.
         classifier: Of scikit-learn.
     """
+    from sklearn.preprocessing import normalize  # which takes half a second
+
     features = normalize(features_of(subject, case, TRAIN, place))
     labels = labels_of(subject, case, TRAIN)
     asked = subject.units(TEST, FORGET)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are imported when they are used
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Estimate:
     def of_share(cls, hits: Sequence[bool] | np.ndarray) -> Estimate:
         """A share of independent trials (at least one), with Wilson's interval."""
         hits = np.asarray(hits, dtype=bool)
-        found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method='wilson')
+        found = scipy.stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method='wilson')
         return cls(float(hits.mean()), float(found.low), float(found.high))
 
     @classmethod
@@ -38,7 +38,7 @@ class Estimate:
         mean = float(values.mean())
         if len(values) < 2:
             return cls(mean, -math.inf, math.inf)
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+        half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
         return cls(mean, mean - half, mean + half)
 
     @classmethod
@@ -51,7 +51,7 @@ class Estimate:
         drawn = cls.of_share(np.arange(trials) < round(mean * trials))
         spread = float(np.std(shares, ddof=1) if len(shares) > 1 else 0) / math.sqrt(len(shares))
         found = cls(mean, min(drawn.low, mean), max(drawn.high, mean))
-        return found.widened(float(stats.norm.ppf(0.975)) * spread)
+        return found.widened(float(scipy.stats.norm.ppf(0.975)) * spread)
 
     def widened(self, half: float) -> Estimate:
         """With an independent source of error added to both sides."""
@@ -93,7 +93,7 @@ def mean_of_references(estimates: Sequence[Estimate]) -> Estimate:
     if count == 1:
         return joined
     spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / count)
-    return joined.widened(float(stats.norm.ppf(0.975)) * spread)
+    return joined.widened(float(scipy.stats.norm.ppf(0.975)) * spread)
 
 
 #: Differences below this are nothing where the original model itself shows none.

@@ -8,10 +8,13 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
 import mmcv
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from PIL import Image
 
@@ -220,3 +223,32 @@ def _check_coco_type(key: str, dataset: Mapping[str, Any]) -> None:
     fix = [*fixes, _COCO if issubclass(kind, coco) else _OTHER][0]
     problem = 'reads its annotations in its own way, and CocoRoleView needs COCO json'
     raise ConfigError(f'{key}.dataset.type', type_of(dataset), problem, fix)
+
+
+_hosts: ContextVar[dict[str, BaseDataset] | None] = ContextVar('hosts', default=None)
+
+
+@contextmanager
+def shared_hosts() -> Iterator[None]:
+    """Let views with the same host data set read its annotations once, and keep them once."""
+    token = _hosts.set({})
+    try:
+        yield
+    finally:
+        _hosts.reset(token)
+
+
+def built_host(config: dict[str, Any]) -> Any:
+    """A host data set that has read its annotations, or a copy of one that did."""
+    known, key = _hosts.get(), repr(config)
+    if known is not None and (read := known.get(key)) is not None:
+        # Its records are read only; what a view could change is its own.
+        host = copy.copy(read)
+        host.pipeline, host._metainfo = copy.deepcopy((read.pipeline, read._metainfo))
+        return host
+    host = DATASETS.build(config)
+    if hasattr(host, 'full_init'):
+        host.full_init()  # a config may say lazy_init=True
+    if known is not None and isinstance(host, BaseDataset) and host.serialize_data:
+        known[key] = host
+    return host

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from knowswap_mm.checks import (
 from knowswap_mm.datasets.cache import SampleCache
 from knowswap_mm.datasets.classes import ClassRoles
 from knowswap_mm.datasets.holdout import LEAST_OF_CLASS, MOST, SHARE
-from knowswap_mm.datasets.host_config import inner_config
+from knowswap_mm.datasets.host_config import inner_config, shared_hosts
 from knowswap_mm.datasets.role_counts import warn_of_counts
 from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.datasets.sampler import SampleAddress
@@ -90,11 +91,12 @@ class RoleDataset(Dataset):
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
         check_roles(roles, view)
-        self.views: dict[str, RoleView] = {
-            role: DATASETS.build(_view_config(view, role, roles[role]))
-            for role in ROLES
-            if role in roles
-        }
+        with shared_hosts():
+            self.views: dict[str, RoleView] = {
+                role: DATASETS.build(_view_config(view, role, roles[role]))
+                for role in ROLES
+                if role in roles
+            }
         names = {role: view.occurring_classes for role, view in self.views.items()}
         numbers = {role: view.class_numbers for role, view in self.views.items()}
         self.classes = ClassRoles.resolve(classes, names, numbers)
@@ -291,6 +293,17 @@ def _of_view(view: RoleView) -> dict[str, Any]:
     return dict(samples=len(view), sha256=digest.hexdigest())
 
 
+@lru_cache(maxsize=4096)
+def _folder_inside(folder: str, root: str, here: str) -> str | None:
+    """Path of a folder from another one that it lies in or is; None if it is elsewhere.
+
+    ``here`` is the current folder, from which relative paths lead.
+    """
+    folder = os.path.join(here, folder)
+    inside = f'{os.path.abspath(folder)}{os.sep}'.startswith(root + os.sep)
+    return os.path.relpath(folder, root) if inside and root != os.sep else None
+
+
 def _plain(value: Any, root: str) -> Any:
     """Data that json can write, equal for equal samples wherever they lie."""
     if isinstance(value, dict):
@@ -303,8 +316,11 @@ def _plain(value: Any, root: str) -> Any:
         return value.item()
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value)
-        inside = os.sep in text and os.path.abspath(text).startswith(root + os.sep)
-        return os.path.relpath(text, root) if inside else text
+        folder, _, name = text.rpartition(os.sep)
+        if os.sep not in text or name in ('', os.curdir, os.pardir):
+            return text
+        inside = _folder_inside(folder or os.sep, root, os.getcwd())
+        return text if inside is None else os.path.normpath(os.path.join(inside, name))
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return type(value).__name__

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
 
 from knowswap_mm.checks import check_choice, check_mapping, check_number, check_whole, nearest_name
 from knowswap_mm.datasets.classes import MARK, ClassRoles, composed
 from knowswap_mm.datasets.holdout import MOST, hold_out, watch_trained
 from knowswap_mm.datasets.host_config import (
+    built_host,
     inner_config,
     inner_sample,
     is_wrapper,
@@ -154,9 +154,7 @@ class RoleView(metaclass=ABCMeta):
         """
         self._check_mark(inner_config(config))
         try:
-            host = DATASETS.build(config)
-            if hasattr(host, 'full_init'):
-                host.full_init()  # a config may say lazy_init=True
+            host = built_host(config)
         except SwapError:
             raise
         except Exception as error:  # any data set may raise anything

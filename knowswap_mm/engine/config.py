@@ -22,18 +22,16 @@ from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, SwapError, reason_of
 from knowswap_mm.installation import PREFIX, base_config, check_scope, leave_out_multimodal
 from knowswap_mm.io.checkpoints import use_data_only_loader
+from knowswap_mm.io.config_text import value_text
 from knowswap_mm.registry import MODELS as OWN_MODELS
 from knowswap_mm.registry import class_of, name_types, type_name
 
-_LIMIT = 16
-_texts: dict[str, str] = {}
 
+class ReadableConfig(Config):
+    """mmengine's ``Config``, whose text is written in milliseconds.
 
-class RememberedConfig(Config):
-    """mmengine's ``Config``, whose text is formatted anew only when its contents have changed.
-
-    The text is part of each checkpoint and of several files of a run. Formatting that of a detector
-    takes seconds, as long as many steps.
+    The text is part of each checkpoint and of several files of a run. mmengine formats it with
+    yapf, which takes seconds, as long as many steps.
     """
 
     @classmethod
@@ -46,12 +44,8 @@ class RememberedConfig(Config):
     @property
     def pretty_text(self) -> str:
         """The config as Python code."""
-        contents = repr(self.to_dict())
-        if contents not in _texts:
-            while len(_texts) >= _LIMIT:
-                del _texts[next(iter(_texts))]
-            _texts[contents] = super().pretty_text
-        return _texts[contents]
+        items = self.to_dict().items()
+        return ''.join(f'{key} = {value_text(value, len(key) + 3)}\n' for key, value in items)
 
 
 def check_class_count(rows: Any, classes: Any) -> None:

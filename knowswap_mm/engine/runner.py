@@ -21,7 +21,7 @@ from knowswap_mm.distributed.cluster_runner import storage_error
 from knowswap_mm.engine.checked_runner import CheckedRunner
 from knowswap_mm.engine.checks import check_config, check_modules, check_run_config, hand_on_classes
 from knowswap_mm.engine.config import (
-    RememberedConfig,
+    ReadableConfig,
     check_class_count,
     complete_hooks,
     prepare_libraries,
@@ -78,7 +78,7 @@ class SwapRunner(CheckedRunner):
             ConfigError: If the config has no ``swap`` field.
         """
         prepare_libraries()  # the hosts' own tools start here, too
-        cfg = RememberedConfig.adopt(name_types(copy.deepcopy(cfg)))
+        cfg = ReadableConfig.adopt(name_types(copy.deepcopy(cfg)))
         if (cfg.get('randomness') or {}).get('deterministic'):
             # cuBLAS reads it when it is first used; without it torch refuses matrix products.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -14,10 +14,10 @@ from mmengine.config import Config
 from knowswap_mm.datasets.classes import check_known, composed
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.installation import shipped
+from knowswap_mm.io.config_text import Name, config_text
 from knowswap_mm.models.host_config import change_values, one_count, replace_counts
 from knowswap_mm.own.host import COUNT_KEYS, TASKS, Host, place_of
 from knowswap_mm.own.task import OwnData
-from knowswap_mm.own.text import Name, config_text
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 
 #: Part of a config of ours that a made one has as it is.

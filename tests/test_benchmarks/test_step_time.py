@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.tiny_hosts import randomise
+
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
 TASKS = ['classification', 'detection', 'segmentation']
 
@@ -26,6 +28,13 @@ def task_of(name, batch=2):
     return getattr(module, name.capitalize())('cpu', batch, 'cpu')
 
 
+def still(model):
+    """Nothing drops."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
 @pytest.mark.parametrize('name', TASKS)
 def test_the_loops_compute_the_same(name, steps):
     from training_steps.plain_loop import PlainLoop
@@ -35,10 +44,8 @@ def test_the_loops_compute_the_same(name, steps):
     ours, plain = SwapperLoop(task, 'fp32', ()), PlainLoop(task, 'fp32')
     assert set(plain.host.state_dict()) == set(ours.model.host.state_dict())
     plain.host.load_state_dict(ours.model.host.state_dict())
-    for model in (ours.model, plain.host):
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+    still(ours.model)
+    still(plain.host)
     torch.manual_seed(1)  # noised queries and sampled points are drawn role by role on both sides
     data = ours.model.data_preprocessor(task.data(), True)
     terms = ours.model(data['inputs'], data['data_samples'], mode='loss')
@@ -54,8 +61,71 @@ def test_the_loops_compute_the_same(name, steps):
     assert sum(p.numel() for p in trained) == sum(p.numel() for p in plain.parameters)
 
 
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Compiled code as torch traces it, without the minutes of a compiler."""
+    settings = dict(backend='eager', fullgraph=True, dynamic=False)
+    for owner in (torch, torch.nn.Module):
+        compiled = owner.compile
+        monkeypatch.setattr(
+            owner, 'compile', lambda it, compiled=compiled, **kw: compiled(it, **settings)
+        )
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_peers_have_our_losses_and_gradients(name, steps, interpreted):
+    from training_steps.compiled_peers import MissingPeer, peer_loops, timm_key
+    from training_steps.swapper_loop import SwapperLoop
+
+    task = task_of(name)
+    ours = SwapperLoop(task, 'fp32', ())
+    randomise(ours.model.host)  # a head of zeros would pass no gradients on
+    state = ours.model.host.state_dict()
+    still(ours.model)
+    torch.manual_seed(1)
+    data = ours.model.data_preprocessor(task.data(), True)
+    terms = ours.model(data['inputs'], data['data_samples'], mode='loss')
+    ours.model.parse_losses(terms)[0].backward()
+    wanted = {k: p.grad for k, p in ours.model.host.named_parameters() if p.requires_grad}
+    for row, (kind, mode) in peer_loops(name, ['default']).items():
+        try:
+            peer = kind(task, 'fp32', mode)
+        except MissingPeer as missing:
+            assert row.startswith('timm') and 'pip install' in str(missing)
+            continue
+        key = timm_key if row.startswith('timm') else str
+        peer.host.load_state_dict({key(k): value for k, value in state.items()})
+        still(peer.host)
+        torch.manual_seed(1)
+        loss, forget, retain, sparsity = peer.total()
+        for found, term in ((forget, 'forget/raw'), (retain, 'retain/raw'), (sparsity, 'sparsity')):
+            torch.testing.assert_close(found.detach(), terms[term], msg=f'{row}: {term}')
+        loss.backward()
+        trained = {k: p.grad for k, p in peer.host.named_parameters() if p.requires_grad}
+        assert set(trained) == {key(k) for k in wanted}
+        for k, gradient in wanted.items():
+            assert gradient.abs().max() > 0
+            torch.testing.assert_close(trained[key(k)], gradient, rtol=1e-3, atol=1e-5, msg=k)
+        before = [parameter.clone() for parameter in peer.parameters]
+        peer.step()
+        assert any(not torch.equal(a, b) for a, b in zip(before, peer.parameters, strict=True))
+
+
+def test_without_timm_its_row_is_left_out(steps, monkeypatch):
+    from training_steps.compiled_peers import MissingPeer, TimmLoop
+
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    monkeypatch.setitem(sys.modules, 'timm.models.vision_transformer', None)
+    with pytest.raises(MissingPeer, match='timm cannot be imported.*Fix: pip install'):
+        TimmLoop(task_of('classification'), 'fp32')
+
+
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
+def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path, interpreted):
+    monkeypatch.setitem(sys.modules, 'timm', None)
     out = tmp_path / 'steps.json'
     arguments = ['classification', '--precision', precision, '--batch', '2', '--steps', '2']
     arguments += ['--warm-up', '0', '--alone', '--without', '--stretch', '2', '--out', str(out)]
@@ -70,13 +140,18 @@ def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path):
         'PackedAttention alone',
         'all but LeanLoRA',
         'all but PackedAttention',
+        'mmpretrain + peft, compiled',
         'plain, one forward',
         'plain, two forwards',
         'official structure',
     ]
     printed = capsys.readouterr().out
+    assert 'The row "timm + peft, compiled" is left out: timm cannot be imported' in printed
+    best = min((row for row in rows if row['by_hand']), key=lambda row: row['milliseconds'])
+    said = f'{best["ratio"]:.2f} times as fast as the best loop by hand, "{best["loop"]}"'
+    assert printed.index(f'{precision}: {said}') < printed.index('| loop |')
     for row in rows:
-        assert f'| {row["loop"]} | {precision} |' in printed
+        assert f'| {row["loop"]} | {precision} | {row["compile"]} | 0.1 |' in printed
         assert row['milliseconds'] > 0 and row['share'] > 0
         assert row['ratio'] == pytest.approx(row['milliseconds'] / rows[0]['milliseconds'])
     with pytest.raises(SystemExit):

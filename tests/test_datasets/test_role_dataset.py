@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.runner import Runner
+from mmpretrain.datasets import CustomDataset
 
 from knowswap_mm.datasets import RoleDataset, SampleAddress, SwapSampler
 from knowswap_mm.errors import ConfigError, SampleError
@@ -26,6 +27,27 @@ def plain(picture_tree, host):
     """All roles over one data set and class lists."""
     dataset = host(picture_tree / 'train')
     return RoleDataset({role: dict(dataset=dataset) for role in ROLES}, CLASSES)
+
+
+def test_roles_of_one_data_set_read_it_once(picture_tree, host, augmentation, monkeypatch):
+    dataset, other = host(picture_tree / 'train'), host(picture_tree / 'train', *augmentation)
+    read, kind = [], CustomDataset.load_data_list
+    monkeypatch.setattr(CustomDataset, 'load_data_list', lambda d: read.append(d) or kind(d))
+    roles = dict(learn=dataset, forget=dataset, retain=other)
+    views = RoleDataset({role: dict(dataset=dataset) for role in roles}, CLASSES).views
+    assert len(read) == 1
+    learn, forget = views['learn'].host, views['forget'].host
+    assert learn.data_bytes is forget.data_bytes and learn.pipeline is not forget.pipeline
+    assert learn.pipeline.transforms[0] is not forget.pipeline.transforms[0]
+    forget._metainfo['classes'] = ()
+    forget.get_subset_([0])
+    assert len(learn) > 1 and learn.metainfo['classes']
+    read.clear()
+    views = RoleDataset({role: dict(dataset=each) for role, each in roles.items()}, CLASSES).views
+    assert len(read) == 2, 'another pipeline is another data set'
+    read.clear()
+    RoleDataset(dict(learn=dict(dataset=dataset)), CLASSES)
+    assert len(read) == 1, 'nothing is kept from one role data set to the next'
 
 
 @pytest.fixture(scope='module')

@@ -106,6 +106,21 @@ def test_the_hash_of_the_data(make_config, picture_tree, tmp_path):
     assert drawn['roles']['retain']['samples'] == 24
 
 
+@pytest.mark.parametrize('root', ['/data', '/data/x', '/', 'HERE', 'HERE/a'])
+def test_paths_are_counted_from_the_root(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = root.replace('HERE', str(tmp_path))
+    for text in (
+        *('/data/x/1.png', '/data/x/../y/1.png', '/data//x/./1.png', '/data/x/', '/data/x/..'),
+        *('/data', '/datax/1.png', 'a/1.png', './a/1.png', '../1.png', 'a/', 'a/.', '1.png', '/1'),
+    ):
+        inside = os.sep in text and os.path.abspath(text).startswith(root + os.sep)
+        wanted = os.path.relpath(text, root) if inside else text
+        found = _plain(text, root)
+        # What names a folder is no file of a data set, and stays as it is.
+        assert found == (text if text.endswith(('/', '/.', '/..')) else wanted)
+
+
 def test_records_become_plain():
     value = dict(a=np.arange(2), b=(np.float32(1.5), None), c='/data/x/1.png', d='/other/1.png')
     found = _plain(value | {'e': object(), 'f': Path('/data/y')}, '/data')

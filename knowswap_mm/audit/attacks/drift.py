@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
+import scipy
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
@@ -28,7 +28,7 @@ class Drift(AuditPart):
             same = Estimate.of_share(old.predicted == new.predicted)
             distance = None
             if old.logits is not None and new.logits is not None:
-                was, now = (log_softmax(each.logits, axis=1) for each in (old, new))
+                was, now = (scipy.special.log_softmax(each.logits, axis=1) for each in (old, new))
                 distance = float((np.exp(was) * (was - now)).sum(axis=1).mean())
             rows.append([name, same, distance])
         return [

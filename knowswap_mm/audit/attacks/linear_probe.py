@@ -5,10 +5,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST
@@ -69,6 +65,12 @@ class LinearProbe(AuditPart):
 
     def measure(self, subject: Subject, case: Case, place: str = HEAD) -> Estimate:
         """Accuracy of the probe on the forgotten classes of one model."""
+        # Half a second, which a training, that only checks the config of its audit, need not wait.
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         features = features_of(subject, case, TEST, place)
         labels = labels_of(subject, case, TEST)
         asked = np.concatenate(

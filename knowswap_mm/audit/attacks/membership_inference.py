@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from scipy.special import log_softmax
+import scipy
 
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
@@ -64,7 +63,7 @@ def scores(units: Units) -> dict[str, np.ndarray]:
     """Score of each attack by sample, ``(samples,)``; a higher one means "was trained on"."""
     found = dict(loss=-units.losses)
     if units.logits is not None:
-        logs = log_softmax(units.logits.astype(np.float64), axis=1)
+        logs = scipy.special.log_softmax(units.logits.astype(np.float64), axis=1)
         found['confidence'] = logs.max(axis=1)
         found['entropy'] = (np.exp(logs) * logs).sum(axis=1)
         found['modified entropy'] = -modified_entropy(logs, units.labels)
@@ -94,7 +93,7 @@ def auc(members: np.ndarray, others: np.ndarray, resamples: int, seed: int) -> E
     area = float(_area(members, others))
     if min(len(members), len(others)) < 2:  # nothing to resample: anything is possible
         return Estimate(area, 0.0, 1.0)
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (members, others),
         _area,
         vectorized=True,
@@ -108,7 +107,7 @@ def auc(members: np.ndarray, others: np.ndarray, resamples: int, seed: int) -> E
 
 def _area(members: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
     """Mann-Whitney's U over the number of pairs; ties count half."""
-    ranks = stats.rankdata(np.concatenate([members, others], axis=axis), axis=axis)
+    ranks = scipy.stats.rankdata(np.concatenate([members, others], axis=axis), axis=axis)
     count, rest = members.shape[axis], others.shape[axis]
     sums = np.take(ranks, np.arange(count), axis=axis).sum(axis=axis)
     return (sums - count * (count + 1) / 2) / (count * rest)

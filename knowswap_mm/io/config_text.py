@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,7 +79,15 @@ def _flat(value: Any) -> str:
         if isinstance(value, list):
             return f'[{parts}]'
         return f'({parts},)' if len(value) == 1 else f'({parts})'
+    if isinstance(value, type):
+        return value.__name__ if value.__module__ == 'builtins' else _path(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
     return repr(value)
+
+
+def _path(kind: type) -> str:
+    return f'{kind.__module__}.{kind.__qualname__}'
 
 
 def _is_named(value: Mapping[Any, Any]) -> bool:
