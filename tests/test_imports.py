@@ -57,7 +57,13 @@ ACTIONS = {
         'import knowswap_mm.engine, knowswap_mm.audit.auditor; '
         'from knowswap_mm.console import import_quietly; import_quietly("mmpretrain"); '
         'from mmpretrain.registry import MODELS; assert MODELS.get("VisionTransformer")',
-        ('sklearn', 'mmdet', 'mmseg', 'pycocotools', 'yapf'),
+        ('sklearn', 'mmdet', 'mmseg', 'yapf'),
+    ),
+    'a detector after a classifier': (
+        'from knowswap_mm.console import import_quietly; import_quietly("mmpretrain"); '
+        'import_quietly("mmdet"); from mmdet.registry import MODELS; '
+        'assert MODELS.get("ResLayerExtraNorm"), "what mmpretrain has for mmdet"',
+        ('mmseg', 'yapf'),
     ),
     'report': (
         'import sys, pathlib; from knowswap_mm.visualization.report import Report; '

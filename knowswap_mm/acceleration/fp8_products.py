@@ -42,7 +42,7 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = x.float()
     scale = x.abs().amax(1, keepdim=True).clamp_min(_SMALLEST) / _LARGEST
-    return (x / scale).to(FP8), scale
+    return (x * scale.reciprocal()).to(FP8), scale
 
 
 @torch.library.custom_op(
@@ -100,7 +100,7 @@ def _multiply(
     if x8.is_cuda:
         scales = dict(scale_a=x_scale, scale_b=w_scale.view(1, -1))
         return torch._scaled_mm(
-            x8, w8.t(), **scales, bias=bias, out_dtype=dtype, use_fast_accum=True
+            x8.contiguous(), w8.t(), **scales, bias=bias, out_dtype=dtype, use_fast_accum=True
         )
     out = (x8.float() @ w8.float().t()) * x_scale * w_scale.view(1, -1)
     return (out if bias is None else out + bias).to(dtype)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from knowswap_mm.own.text import WIDTH, Name, config_text, value_text
+from knowswap_mm.io.config_text import WIDTH, Name, config_text, value_text
 
 KEYS = st.sampled_from(['type', 'a_long_name', 'class', 'two words', 'x'])
 PLAIN = st.one_of(
