@@ -92,6 +92,16 @@ def test_real_swaps_are_those_of_their_file():
         ]
 
 
+def test_gaps_to_references_are_those_of_their_file():
+    page = (DOCS / 'audit.md').read_text()
+    rows = json.loads((RESULTS / 'forgetting.json').read_text())['rows']
+    gaps = (RESULTS / 'forgetting.md').read_text().strip().split('\n\n')
+    assert all(table in page for table in gaps)
+    for name, objective, start, *_ in table_with(DOCS / 'audit.md', 'benchmark', 'objective'):
+        own = [r for r in rows if (r['benchmark'], r['objective']) == (name, objective)]
+        assert start == percent(statistics.mean(row['start']['retain'] for row in own))
+
+
 def test_results_in_short_are_those_of_their_pages():
     """Before and after each swap, and what five examples of a class find."""
     places = ('fashion_mnist', 'recommended, learn-forget'), ('fashion_mnist', 'official recipe')
