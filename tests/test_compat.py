@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
@@ -266,6 +267,28 @@ def test_functions_of_torch():
     assert shaped.tolist() == x.view(2, 3).tolist() and not shaped._is_view()
     shaped.sum().backward()
     assert y.grad.tolist() == [1.0] * 6
+
+
+def test_matrices_of_eight_bits_have_a_product():
+    def eight(*shape):
+        return torch.empty(shape, device='meta', dtype=torch.float8_e4m3fn)
+
+    scales = [torch.empty(shape, device='meta') for shape in ((32, 1), (1, 48))]
+    bias = torch.empty(48, device='meta', dtype=torch.bfloat16)
+    arguments = eight(32, 16), scales[0], eight(48, 16).t(), scales[1], bias, torch.bfloat16
+    found = compat.scaled_product(*arguments)
+    assert found.shape == (32, 48) and found.dtype == torch.bfloat16
+
+
+def test_a_data_set_shares_its_records():
+    dataset = BaseDataset(lazy_init=True, pipeline=[lambda record: record['x']])
+    dataset.load_data_list = lambda: [dict(x=1), dict(x=2)]
+    dataset.full_init()
+    other = compat.same_records(dataset)
+    other._metainfo['classes'] = ['b']
+    other.pipeline.transforms.clear()
+    assert other.data_bytes is dataset.data_bytes and 'classes' not in dataset.metainfo
+    assert [dataset[place] for place in range(2)] == [1, 2]
 
 
 def test_windows_of_accumulation():

@@ -15,7 +15,7 @@ from knowswap_mm.acceleration.compiled_blocks import CompiledBlock
 from knowswap_mm.acceleration.fused_window_attention import FrozenCache
 from knowswap_mm.acceleration.lean_lora import PLAIN_LINEARS, LeanLoRALinear
 from knowswap_mm.checks import check_flag
-from knowswap_mm.compat import NoticesNewWeights, has_hooks
+from knowswap_mm.compat import NoticesNewWeights, has_hooks, scaled_product
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import ACCELERATIONS
 
@@ -98,10 +98,7 @@ def _multiply(
     dtype: torch.dtype,
 ) -> Tensor:
     if x8.is_cuda:
-        scales = dict(scale_a=x_scale, scale_b=w_scale.view(1, -1))
-        return torch._scaled_mm(
-            x8.contiguous(), w8.t(), **scales, bias=bias, out_dtype=dtype, use_fast_accum=True
-        )
+        return scaled_product(x8.contiguous(), x_scale, w8.t(), w_scale.view(1, -1), bias, dtype)
     out = (x8.float() @ w8.float().t()) * x_scale * w_scale.view(1, -1)
     return (out if bias is None else out + bias).to(dtype)
 
@@ -157,6 +154,7 @@ class _EightBits(NoticesNewWeights):
     The rounded weight is no buffer, and no part of copies or of what is saved.
     """
 
+    _frozen_cache: FrozenCache
     _eight: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
     _everywhere = False
 
@@ -173,7 +171,7 @@ class _EightBits(NoticesNewWeights):
             return *quantise_rows(weight), *quantise_rows(weight.t().contiguous())
 
         fits = not weight.requires_grad and not any(side % _MULTIPLE for side in weight.shape)
-        self._eight = self._fp8_cache.get((weight,), FP8, rounded) if fits else None
+        self._eight = self._frozen_cache.get((weight,), FP8, rounded) if fits else None
 
     def rounds(self, x: Tensor) -> bool:
         """Whether the product with ``x`` is to be made in eight bits."""
@@ -192,7 +190,7 @@ class _EightBits(NoticesNewWeights):
 
     def weights_change(self) -> None:
         """Forget what was made of the weight."""
-        self._fp8_cache.clear()
+        self._frozen_cache.clear()
         self._eight = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -309,7 +307,7 @@ class Fp8Products(Acceleration):
     def change(self, module: nn.Module) -> None:
         """Change the class of a block and of its linear layers."""
         for linear in _linears(module):
-            linear._fp8_cache, linear._everywhere = FrozenCache(), self.emulate
+            linear._frozen_cache, linear._everywhere = FrozenCache(), self.emulate
             if type(linear) is LeanLoRALinear:
                 linear.__class__ = Fp8LoRALinear
             else:

@@ -18,6 +18,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from knowswap_mm.compat import same_records
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.registry import type_name
 
@@ -242,10 +243,7 @@ def built_host(config: dict[str, Any]) -> Any:
     """A host data set that has read its annotations, or a copy of one that did."""
     known, key = _hosts.get(), repr(config)
     if known is not None and (read := known.get(key)) is not None:
-        # Its records are read only; what a view could change is its own.
-        host = copy.copy(read)
-        host.pipeline, host._metainfo = copy.deepcopy((read.pipeline, read._metainfo))
-        return host
+        return same_records(read)
     host = DATASETS.build(config)
     if hasattr(host, 'full_init'):
         host.full_init()  # a config may say lazy_init=True
