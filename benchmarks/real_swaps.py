@@ -79,10 +79,8 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     if 'swap' in args.stages:
         for recipe, seed, name in product(args.recipes, args.seeds, names):
             if recipe != OFFICIAL or seed == args.seeds[0]:
-                run, needs = (
-                    partial(run_swap, name, recipe, seed, args),
-                    hosts.get(SWAPS[name].host),
-                )
+                run = partial(run_swap, name, recipe, seed, args)
+                needs = hosts.get(SWAPS[name].host)
                 swaps[name, recipe, seed] = job(name, recipe, seed, run, needs)
     if 'references' in args.stages:
         for seed, kind, name in product(args.reference_seeds or args.seeds, REFERENCES, names):

@@ -51,10 +51,10 @@ def hold_out(
     Returns:
         np.ndarray: Indices, int64: none, or from :data:`LEAST` to ``most``.
     """
-    sizes = [len(each) for each in members]
+    sizes = [len(own) for own in members]
     enough = [share > 0 and n >= LEAST_OF_CLASS for n in sizes]
     least = [max(min(each, n // 3), 1) for n in sizes]
-    left = [max(int(share * n), own) * on for n, own, on in zip(sizes, least, enough, strict=True)]
+    left = [max(int(share * n), m) * on for n, m, on in zip(sizes, least, enough, strict=True)]
     return _in_turn(members, left, seed, most)
 
 

@@ -146,7 +146,7 @@ class Watched:
 
     def forgotten(self, look: Look) -> tuple[int, int]:
         """Of how many watched forget samples the class is lost, and how many there are."""
-        values = np.array(list(look.nats.get(FORGET, {}).values()))
+        values = _forget_nats(look)
         return int((~(values < self.target)).sum()), len(values)
 
     def has_little_left(self, look: Look) -> bool:
@@ -165,7 +165,7 @@ class Watched:
         The aim is reached, and the hinge hardly pushes; what is kept may only be harmed by more.
         Learning often leaves such a state behind, even before the phase begins.
         """
-        values = np.array(list(look.nats.get(FORGET, {}).values()))
+        values = _forget_nats(look)
         if self.phase.kind != 'forget' or not len(values) or not np.isfinite(values).all():
             return False
         pushed = np.maximum(self.phase.bound - values, 0.0).mean()
@@ -174,6 +174,10 @@ class Watched:
     def has_aim(self, look: Look) -> bool:
         """Whether an aim of the phase is watched."""
         return (self.learns and LEARN in look.nats) or (self.forgets and FORGET in look.nats)
+
+
+def _forget_nats(look: Look) -> np.ndarray:
+    return np.array(list(look.nats.get(FORGET, {}).values()))
 
 
 def is_harm(decision: Decision) -> bool:
@@ -195,10 +199,11 @@ def judge(watched: Watched, looks: Sequence[Look], good: Look, best: Look) -> De
         Decision | None: None if the phase goes on as it is.
     """
     now, phase = looks[-1], watched.phase
-    if now.at < phase.end and watched.is_done(looks[0]) and not watched.decisions:
-        return _spare(watched, looks)
-    if now.at < phase.end and watched.has_little_left(looks[0]) and not watched.decisions:
-        return _ease(watched, looks)
+    if now.at < phase.end and not watched.decisions:
+        if watched.is_done(looks[0]):
+            return _spare(watched, looks)
+        if watched.has_little_left(looks[0]):
+            return _ease(watched, looks)
     if watched.harmed(looks[0], now):
         return _save(watched, looks, good)
     if watched.is_eased and not watched.missing(now):
