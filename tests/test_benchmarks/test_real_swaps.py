@@ -160,6 +160,17 @@ def test_the_table_shows_seeds_and_costs(parts):
     assert lines[3][:2] == ['grocery', 'readme'] and lines[3][8] == '500 (1.00x)'
 
 
+def test_rows_keep_references_of_the_same_host(parts):
+    earlier = [row(references={'0': 'a'}), row(seed=1, references={'1': 'b'}), row('readme')]
+    nothing = dict(references={}, learn_reference=None, retain_reference=None, images=7)
+    other = row(seed=1, **nothing)
+    other['start'] = dict(other['start'], retain=59.0)
+    first, second, old = parts.table.with_earlier([other, row(**nothing)], earlier)
+    assert (first['images'], first['references'], first['learn_reference']) == (7, {'0': 'a'}, 95.0)
+    assert (second['images'], second['references'], second['learn_reference']) == (7, {}, None)
+    assert old == row('readme')
+
+
 @pytest.fixture
 def main(monkeypatch, tmp_path):
     """The command and those that it calls, all in this process: imports take long."""
