@@ -30,7 +30,7 @@ from knowswap_mm.own.host import device_of, read_host
 from knowswap_mm.own.task import short
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 from knowswap_mm.runs.files import ADAPTER_FOLDER, REPORT_PAGE, phase_file
-from knowswap_mm.runs.lock import in_use
+from knowswap_mm.runs.lock import kept_nothing
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.story import Story
 from knowswap_mm.visualization.tables import markdown_table
@@ -142,7 +142,7 @@ def take_over(folder: Path) -> bool:
     """
     config = folder / CONFIG
     made = config.is_file() and f'# {made_by(SWAP)}' in read_text(config)
-    if not made or any(folder.glob('*.pth')) or in_use(folder):
+    if not made or not kept_nothing(folder):
         return False
     numbered = (folder / f'config_before{n or ""}.py' for n in range(10**6))
     before = config.rename(next(each for each in numbered if not each.exists()))

@@ -262,6 +262,11 @@ def in_use(folder: str | os.PathLike) -> bool:
         return False
 
 
+def kept_nothing(folder: Path) -> bool:
+    """Whether a run ended in a folder before it kept a checkpoint, and none is at work there."""
+    return not in_use(folder) and not any(folder.glob('*.pth'))
+
+
 def _is_old(path: Path) -> bool:
     with suppress(FileNotFoundError):
         return age(path) > LONG_AGO

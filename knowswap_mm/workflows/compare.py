@@ -23,7 +23,7 @@ from knowswap_mm.io.files import write_json, write_text
 from knowswap_mm.io.text_files import read_json, read_lines
 from knowswap_mm.roles import ROLES
 from knowswap_mm.runs.files import LATEST_FILE, RESULTS_FILE, phase_file
-from knowswap_mm.runs.lock import in_use
+from knowswap_mm.runs.lock import kept_nothing
 from knowswap_mm.runs.results import START, SwapResults
 from knowswap_mm.visualization.tables import markdown_table
 from knowswap_mm.workflows.processes import RunFailed, call, stop_all
@@ -185,7 +185,7 @@ def train(run: Run, args: argparse.Namespace, out: Path) -> dict:
             raise FileError(state_file, 'is no state of a run', 'use another --out')
         if stored['fingerprint'] == state['fingerprint']:
             state = stored
-        elif in_use(work_dir) or any(work_dir.glob('*.pth')):
+        elif not kept_nothing(work_dir):
             error = (
                 f'{work_dir} holds a run with other settings, those of config.py there (by '
                 f'{state_file.name}). Fix: use another --out, or remove that folder'
