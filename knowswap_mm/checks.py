@@ -28,6 +28,16 @@ def check_whole(key: str, value: Any, least: int = 1, example: int | None = None
         raise ConfigError(key, value, f'not an integer >= {least}', f'e.g. {shown}')
 
 
+def whole_numbers(key: str, value: Any, example: list[int]) -> list[int]:
+    """Integers from 1 on, in their order and each once, of one or of a list of them."""
+    several = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not several:
+        raise ConfigError(key, value, 'an empty list', f'e.g. {example}')
+    for each in several:
+        check_whole(key, each, 1, example[0])
+    return sorted(set(several))
+
+
 def check_number(key: str, value: Any, limits: str, example: float | str) -> None:
     """Require a finite number within ``limits``.
 

@@ -183,7 +183,8 @@ def test_a_stored_state_goes_on_alike():
     for _ in range(2):
         swapper.parse_losses(terms_of(swapper, data))[0].backward()
         optimizer.step()
-    swapper.swapping_loss.steer(0.4, 0.5)
+    count = len(swapper.swapping_loss.queues)
+    swapper.swapping_loss.steer([0.4] + [0.6] * (count - 1), [0.5] * count)
     twin = copy.deepcopy(swapper)
     state = copy.deepcopy(swapper.swapping_loss.to_dict())
     twin.swapping_loss.begin(None)
@@ -192,20 +193,37 @@ def test_a_stored_state_goes_on_alike():
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
-def test_steering_goes_both_ways_within_limits():
+def test_steering_goes_both_ways_within_limits_at_each_place():
     loss = FeatureMatchingLoss(strength=10.0)
-    loss.steer(0.65, 0.75)
-    assert loss.weight == pytest.approx(10 / 2.718281828, rel=1e-6)
-    loss.steer(0.75, 0.65)
-    assert loss.weight == pytest.approx(10)
+    loss.steer([0.65, 0.8], [0.75, 0.7])
+    e = 2.718281828
+    assert loss.weights == pytest.approx([10 / e, 10 * e], rel=1e-6)
+    assert loss.back == pytest.approx([1.0, 0.0])
+    loss.steer([0.75, 0.7], [0.65, 0.8])
+    assert loss.weights == pytest.approx([10, 10])
     for _ in range(9):
-        loss.steer(1.0, 0.0)
-    assert loss.weight == 100.0 and loss.back == 0.0
-    for _ in range(9):
-        loss.steer(0.0, 1.0)
-    assert loss.weight == pytest.approx(0.1)
-    loss.steer(0.45, 0.5)
-    assert loss.back == pytest.approx(0.5)
+        loss.steer([1.0, 0.0], [0.0, 1.0])
+    assert loss.weights == pytest.approx([100.0, 0.1]) and loss.back == pytest.approx([0.0, 10.0])
+
+
+def test_the_weights_of_the_places_count():
+    swapper, data = ready('vit', forgotten=(1, 3), strength=2.0)
+    swapper.eval()
+    labelled(data)
+    objective = swapper.swapping_loss
+    whole = {}
+    for place in (0, 1):
+        objective.begin(None)
+        terms_of(swapper, data)
+        objective.weights = [float(place == n) for n in range(len(objective.queues))]
+        objective.back = [float(place == n) for n in range(len(objective.queues))]
+        whole[place] = float(terms_of(swapper, data)['loss_forget_features'].detach())
+        # A tenth of a weight is a tenth of the term.
+        objective.weights = [each / 10 for each in objective.weights]
+        tenth = terms_of(swapper, data)
+        value = float(tenth['loss_forget_features'].detach())
+        assert value == pytest.approx(whole[place] / 10, rel=0.02)
+    assert whole[0] != pytest.approx(whole[1])
 
 
 def test_features_that_say_too_little_are_drawn_back():
@@ -217,8 +235,9 @@ def test_features_that_say_too_little_are_drawn_back():
         for name, parameter in swapper.named_parameters():
             if 'lora_B' in name:
                 parameter.add_(0.05)
-    swapper.swapping_loss.steer(0.1, 0.5)
-    swapper.swapping_loss.weight = 0.0
+    count = len(swapper.swapping_loss.queues)
+    swapper.swapping_loss.steer([0.1] * count, [0.5] * count)
+    swapper.swapping_loss.weights = [0.0] * count
     moved = []
     for _ in range(10):
         terms = terms_of(swapper, data)
@@ -227,7 +246,7 @@ def test_features_that_say_too_little_are_drawn_back():
         terms['loss_forget_moved'].backward()
         optimizer.step()
     assert 0 < moved[-1] < 0.9 * moved[0]
-    swapper.swapping_loss.steer(0.6, 0.5)
+    swapper.swapping_loss.steer([0.6] * count, [0.5] * count)
     assert 'loss_forget_moved' not in terms_of(swapper, data)
 
 

@@ -12,8 +12,7 @@ from knowswap_mm.audit.findings import HEAD, DepthCurve, Finding, Table
 from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.probing import DRAWS, draw_examples, few_shot, labels_of
 from knowswap_mm.audit.statistics import Estimate
-from knowswap_mm.checks import check_whole
-from knowswap_mm.errors import ConfigError
+from knowswap_mm.checks import check_whole, whole_numbers
 from knowswap_mm.registry import AUDITS
 
 
@@ -36,13 +35,9 @@ class PrototypeProbe(AuditPart):
 
     def __init__(self, shots: int | Sequence[int] = (1, 5, 20), draws: int = DRAWS) -> None:
         key = 'audit.parts.PrototypeProbe'
-        several = list(shots) if isinstance(shots, (list, tuple)) else [shots]
-        if not several:
-            raise ConfigError(f'{key}.shots', shots, 'an empty list', 'e.g. [1, 5, 20]')
-        for each in several:
-            check_whole(f'{key}.shots', each, 1, 5)
+        self.shots = whole_numbers(f'{key}.shots', shots, [1, 5, 20])
         check_whole(f'{key}.draws', draws, 1, DRAWS)
-        self.shots, self.draws = sorted(set(several)), draws
+        self.draws = draws
 
     def run(self, case: Case) -> list[Finding | Table | DepthCurve]:
         """Probe all models."""

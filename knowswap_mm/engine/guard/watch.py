@@ -74,17 +74,19 @@ class HeldOut:
         }
 
     def samples(
-        self, swapper: Any, role: str, count: int
+        self, swapper: Any, role: str, count: int, blocks: int = 0
     ) -> Iterator[tuple[list[int], SampleLosses]]:
         """Numbers and samples of this process's share of the first ``count`` of a role, in batches.
 
-        To be called as :meth:`measure` does: in :func:`measuring`.
+        To be called as :meth:`measure` does: in :func:`measuring`. With ``blocks``, samples of a
+        classifier have the features after so many of its last blocks, too.
         """
         for numbers, batch in self._batches(role, count):
             # Preprocessors pad maps and masks in place.
             data = dict(batch, data_samples=copy.deepcopy(batch['data_samples']))
             done = swapper.data_preprocessor(data, training=True)
-            yield numbers, swapper.sample_losses(done['inputs'][role], done['data_samples'][role])
+            inputs, samples = done['inputs'][role], done['data_samples'][role]
+            yield numbers, swapper.sample_losses(inputs, samples, blocks)
 
     def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
         rows = []

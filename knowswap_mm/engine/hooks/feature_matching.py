@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -10,16 +11,16 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from knowswap_mm.checks import check_flag, check_whole
+from knowswap_mm.checks import check_flag, check_whole, whole_numbers
 from knowswap_mm.compat import goes_on
 from knowswap_mm.datasets.seeding import derive_seed
 from knowswap_mm.distributed.process_group import of_rank_0
 from knowswap_mm.engine.guard.watch import HeldOut, measuring
 from knowswap_mm.engine.saved_weights import averages_of
 from knowswap_mm.errors import CheckpointError, ConfigError
-from knowswap_mm.models.deep_forgetting.few_shot import few_shot_accuracy
+from knowswap_mm.models.deep_forgetting.few_shot import SHOTS, few_shot_accuracy
 from knowswap_mm.models.deep_forgetting.unseen_rows import reset_head
-from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
+from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss, places
 from knowswap_mm.registry import HOOKS
 from knowswap_mm.roles import FORGET, LEARN, ROLES
 from knowswap_mm.schedule import SwapPhase
@@ -28,6 +29,9 @@ _KEY = 'feature_matching'
 #: Images of a probe, at most, as a share of those that an iteration trains on: a probe has no
 #: backward pass, so that this is a tenth of the time.
 COST = 0.3
+
+#: Features and classes of samples at each place.
+Seen = list[tuple[Tensor, Tensor]]
 
 
 def target_of(forgotten: float, unseen: float, learned: float | None) -> float:
@@ -53,11 +57,12 @@ class FeatureMatchingHook(Hook):
     """Steers :class:`FeatureMatchingLoss`, and resets rows where a phase that forgets ends.
 
     Probes are few-shot accuracies (:func:`few_shot_accuracy`) on the features of held-out training
-    samples, which never train; validation and test data are not touched. What the first process
-    finds counts. Where too little is held out, the weight of the matching stays as it is given.
+    samples, which never train; validation and test data are not touched. Each place that is matched
+    has a probe, a target and a weight of its own. What the first process finds counts. Where too
+    little is held out, the weights stay as they are given.
 
     Args:
-        shots (int): Examples a class.
+        shots (int | Sequence[int]): Examples a class; a probe is the mean over them.
         samples (int): Held-out samples of a role that are looked at for the target, at most; half
             as many while a phase is steered.
         reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
@@ -69,14 +74,17 @@ class FeatureMatchingHook(Hook):
     #: After the guard, which may change how long a phase is; before checkpoints are written.
     priority = 85
 
-    def __init__(self, shots: int = 5, samples: int = 256, reset_rows: bool = True) -> None:
+    def __init__(
+        self, shots: int | Sequence[int] = SHOTS, samples: int = 256, reset_rows: bool = True
+    ) -> None:
         key = 'custom_hooks.FeatureMatchingHook'
-        check_whole(f'{key}.shots', shots, 1, 5)
+        self.shots = whole_numbers(f'{key}.shots', shots, list(SHOTS))
         check_whole(f'{key}.samples', samples, 2, 256)
         check_flag(f'{key}.reset_rows', reset_rows)
-        self.shots, self.samples, self.reset_rows = shots, samples, reset_rows
-        self.before: dict[str, float | None] | None = None
-        self.target: float | None = None
+        self.samples, self.reset_rows = samples, reset_rows
+        #: What the probes found before the swap, by role, and what they are to find, by place.
+        self.before: dict[str, list[float] | None] | None = None
+        self.target: list[float] | None = None
         self._held: HeldOut | None = None
         self._stored: dict[str, Any] | None = None
 
@@ -130,7 +138,7 @@ class FeatureMatchingHook(Hook):
             found = self._probe(runner, FORGET, self._look(runner, self.samples // 2))
             if found is not None:
                 objective.steer(found, self.target)
-                runner.message_hub.update_scalar('train/forget/few_shot', found)
+                runner.message_hub.update_scalar('train/forget/few_shot', found[-1])
         if self.reset_rows and done == phase.end:
             self._reset(runner, phase)
 
@@ -176,47 +184,55 @@ class FeatureMatchingHook(Hook):
     def _find_target(self, runner: Any, phase: SwapPhase) -> None:
         """The target of a phase that begins: given, or what the held-out samples tell."""
         seen, given = self._look(runner, self.samples), runner.swapper.swapping_loss.target
-        now = self._probe(runner, FORGET, seen)
+        now, told = self._probe(runner, FORGET, seen), 'is given'
         if given is not None:
-            self.target, told = float(given), 'is given'
+            self.target = [float(given)] * len(now)
         else:
             learned = any(LEARN in p.roles for p in runner.swap_schedule.phases[: phase.index])
             taught = self._probe(runner, LEARN, seen) if learned else None
-            first = self.before
-            self.target = target_of(first[FORGET], first[LEARN], taught)
+            first, unseen = self.before[FORGET], self.before[LEARN]
+            known = zip(first, unseen, taught or [None] * len(now), strict=True)
+            self.target = [target_of(*each) for each in known]
             told = 'is what the learn classes had before the swap'
             if taught is not None:
                 told = (
-                    f'is what it was before the swap, {100 * first[FORGET]:.0f} %, by what the '
-                    f'learn classes gained: {100 * first[LEARN]:.0f} to {100 * taught:.0f} %'
+                    f'is what it was before the swap, {100 * first[-1]:.0f} %, by what the '
+                    f'learn classes gained: {100 * unseen[-1]:.0f} to {100 * taught[-1]:.0f} %'
                 )
+        shots = ', '.join(map(str, self.shots))
+        beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
         runner.logger.info(
-            f'{self.shots} examples a class bring {100 * now:.0f} % of the held-out forget samples '
-            f'back now; {100 * self.target:.0f} % are to be left, which {told}.'
+            f'{shots} examples a class bring {100 * now[-1]:.0f} % of the held-out forget samples '
+            f'back now, in the mean; {100 * self.target[-1]:.0f} % are to be left, which {told}'
+            + (f'. Beneath the last features: {beneath} %.' if beneath else '.')
         )
 
-    def _probe(self, runner: Any, role: str, seen: tuple[Tensor, Tensor]) -> float | None:
-        """Few-shot accuracy on the classes of a role, of what a look has seen."""
-        (features, labels), asked = seen, self._labels(runner, role)
-        seed = derive_seed('few shots', runner.seed)
-        return of_rank_0(few_shot_accuracy(features, labels, asked, self.shots, seed=seed))
+    def _probe(self, runner: Any, role: str, seen: Seen) -> list[float] | None:
+        """Few-shot accuracy on the classes of a role at each place, of what a look has seen."""
+        asked, seed = self._labels(runner, role), derive_seed('few shots', runner.seed)
+        found = [few_shot_accuracy(*each, asked, self.shots, seed=seed) for each in seen]
+        return of_rank_0(found if found and None not in found else None)
 
-    def _look(self, runner: Any, most: int) -> tuple[Tensor, Tensor]:
+    def _look(self, runner: Any, most: int) -> Seen:
         """Features and classes of the held-out samples of all roles, those of all processes."""
-        sizes = self._held.dataset.held_out_sizes
-        found: list[tuple[str, int, Tensor, Tensor]] = []
+        sizes, objective = self._held.dataset.held_out_sizes, runner.swapper.swapping_loss
+        found: list[tuple[str, int, Seen]] = []
         with measuring(runner.swapper), runner.optim_wrapper.optim_context(runner.model):
             for role in ROLES:
                 count = min(sizes.get(role, 0), most)
-                for number, samples in self._held.samples(runner.swapper, role, count):
-                    last = samples.layers == samples.layers.max() if len(samples) else slice(0)
-                    parts = samples.features[last].float().cpu(), samples.labels[last].cpu()
-                    found.append((role, number, *parts))
+                for numbers, samples in self._held.samples(
+                    runner.swapper, role, count, objective.blocks
+                ):
+                    layers = int(samples.layers.max()) + 1 if len(samples) else 0
+                    parts = [(features.float().cpu(), samples.labels[rows].cpu())
+                             for rows, features in places(samples, layers)]  # fmt: skip
+                    found.append((role, numbers, parts))
         # In the order of the samples, whoever measured them.
         rows = sorted(sum(all_gather_object(found), []), key=lambda row: row[:2])
-        empty = torch.zeros(0, 1), torch.zeros(0, dtype=torch.long)
-        features, labels = [r[2] for r in rows if len(r[3])], [r[3] for r in rows if len(r[3])]
-        return (torch.cat(features), torch.cat(labels)) if features else empty
+        parts = [row[2] for row in rows if row[2] and len(row[2][0][1])]
+        return [
+            tuple(map(torch.cat, zip(*place, strict=True))) for place in zip(*parts, strict=True)
+        ]
 
     def _reset(self, runner: Any, phase: SwapPhase) -> None:
         swapper = runner.swapper

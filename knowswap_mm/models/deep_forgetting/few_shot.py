@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+#: Examples a class over which shares are averaged, as the audit's prototype probe has them. One
+#: alone can be met while the others are not: where a class lies scattered, one example brings
+#: little of it back and twenty bring as much as ever (issue 27).
+SHOTS = (1, 5, 20)
 
 
 def few_shot_accuracy(
     features: Tensor,
     labels: Tensor,
     asked: Collection[int],
-    shots: int = 5,
+    shots: Sequence[int] = SHOTS,
     draws: int = 20,
     seed: int = 0,
 ) -> float | None:
     """Share of samples that are nearest to the mean of a few examples of their class.
 
     Features count by their direction. Examples of all classes are drawn from the samples, at most
-    half of those of a class; the other samples of the classes that are asked for are tried.
+    half of those of a class; the other samples of the classes that are asked for are tried. Those
+    of fewer shots are among those of more.
 
     Args:
         features (Tensor): ``(N, D)``.
         labels (Tensor): Their classes, ``(N,)``.
         asked (Collection[int]): Classes whose samples are tried.
-        shots (int): Examples a class.
-        draws (int): How often examples are drawn; the shares are averaged.
+        shots (Sequence[int]): Examples a class; the shares are averaged over these numbers.
+        draws (int): How often examples are drawn; the shares are averaged over them, too.
         seed (int): Seed of the draws.
 
     Returns:
@@ -35,21 +41,33 @@ def few_shot_accuracy(
         has fewer than two samples, or there is no other class.
     """
     unit, labels = F.normalize(features.float().cpu(), dim=1), labels.cpu()
-    found = {int(c): (labels == c).nonzero().flatten() for c in labels.unique()}
-    if len(found) < 2 or any(len(found.get(c, ())) < 2 for c in asked) or not asked:
+    classes, member, sizes = labels.unique(return_inverse=True, return_counts=True)
+    size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+    if len(classes) < 2 or any(size.get(c, 0) < 2 for c in asked) or not asked:
         return None
-    generator, classes = torch.Generator().manual_seed(seed), sorted(found)
+    own = F.one_hot(member, len(classes)).float()
+    wanted = own[:, [sorted(size).index(c) for c in asked]]
+    ranks = _ranks(member, sizes, draws, seed)
     shares = []
-    for _ in range(draws):
-        means, rest = [], {}
-        for label in classes:
-            own = found[label]
-            order = own[torch.randperm(len(own), generator=generator)]
-            count = max(min(shots, len(own) // 2), 1)
-            means.append(unit[order[:count]].mean(0))
-            rest[label] = order[count:]
-        centres = torch.stack(means)
-        for label in asked:
-            nearest = torch.cdist(unit[rest[label]], centres).argmin(1)
-            shares.append((nearest == classes.index(label)).float().mean())
+    for count in shots:
+        most = (sizes // 2).clamp(min=1, max=count)
+        chosen = (ranks < most[member]).float()  # (draws, N)
+        centres = (chosen[:, :, None] * own).transpose(1, 2) @ unit / most[:, None]
+        # What the square of the distance to a centre has beside that of the sample itself.
+        far = centres.square().sum(2)[:, None] - 2 * unit @ centres.transpose(1, 2)
+        right = (far.argmin(2) == member).float()
+        tried = (1 - chosen)[:, :, None] * wanted
+        shares.append(((right[:, :, None] * tried).sum(1) / tried.sum(1)).mean())
     return float(torch.stack(shares).mean())
+
+
+def _ranks(member: Tensor, sizes: Tensor, draws: int, seed: int) -> Tensor:
+    """Places of samples in a random order of each class, ``(draws, N)``."""
+    generator = torch.Generator().manual_seed(seed)
+    begins = sizes.cumsum(0) - sizes
+    ranks = torch.empty(draws, len(member), dtype=torch.long)
+    for row in ranks:
+        mixed = torch.randperm(len(member), generator=generator)
+        order = mixed[member[mixed].argsort(stable=True)]
+        row[order] = torch.arange(len(member)) - begins[member[order]]
+    return ranks

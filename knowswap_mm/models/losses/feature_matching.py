@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     .. math::
         w_r (L_r + \kappa D_T(p_t \Vert p_s)) + w_f \left( D(\tilde p_t \Vert p_s)
-        + \lambda \, \mathrm{mean}_{c, l} \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \right) + w_s S
+        + \mathrm{mean}_{c, l} \, \lambda_l \, \mathrm{MMD}^2(h_l(x_c), Q_l(\pi_c)) \right) + w_s S
 
     The teacher :math:`p_t` is the model at the start of the phase. What a forgotten class
     :math:`c` would be taken for, :math:`\pi_c`, are the shares of its samples that lie nearest to
@@ -57,13 +58,13 @@ class FeatureMatchingLoss(WeightedSumLoss):
     to; of a head that can say that there is nothing (a row of no object, or sigmoids), they are the
     teacher's when it cannot choose a forgotten class.
 
-    :math:`\lambda` is steered in both directions by :class:`FeatureMatchingHook`: a model that
+    :math:`\lambda_l` is steered in both directions by :class:`FeatureMatchingHook`: a model that
     never saw a class tells its images apart, too, and features that say less give the class away.
 
     Args:
-        strength (float): :math:`\lambda` at the start of a phase, and a tenth of its maximum.
-        target (float | None): Share of held-out forget samples that five examples a class should
-            bring back; None takes what the hook finds, see :func:`target_of`.
+        strength (float): :math:`\lambda_l` at the start of a phase, and a tenth of its maximum.
+        target (float | None): Share of held-out forget samples that a few examples a class should
+            bring back at each place; None takes what the hook finds, see :func:`target_of`.
         keep (float): :math:`\kappa`.
         temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
             too.
@@ -112,30 +113,36 @@ class FeatureMatchingLoss(WeightedSumLoss):
     def begin(self, phase: SwapPhase | None) -> None:
         """Begin a phase, in which nothing was seen yet."""
         self.phase: int | None = None if phase is None else phase.index
-        self.weight, self.back = self.strength, 0.0
+        #: By place; none before the first probe.
+        self.weights: list[float] = []
+        self.back: list[float] = []
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
         self.means: list[ClassMeans] = []
         self._taught: dict[str, SampleLosses] = {}
 
-    def steer(self, found: float, target: float) -> None:
-        """Change the weights after a probe found a share and not the target."""
-        factor = torch.exp(torch.tensor((found - target) / STEP, dtype=torch.float64)).item()
-        limits = LEAST * self.strength, MOST * self.strength
-        self.weight = min(max(self.weight * factor, limits[0]), limits[1])
-        self.back = max(target - found, 0.0) / STEP
+    def steer(self, found: Sequence[float], target: Sequence[float]) -> None:
+        """Change the weights after a probe found shares at all places and not the targets."""
+        low, high = LEAST * self.strength, MOST * self.strength
+        before = self.weights or [self.strength] * len(found)
+        over = [each - wanted for each, wanted in zip(found, target, strict=True)]
+        self.weights = [
+            min(max(weight * math.exp(each / STEP), low), high)
+            for weight, each in zip(before, over, strict=True)
+        ]
+        self.back = [max(-each, 0.0) / STEP for each in over]
 
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run must know, for a checkpoint."""
         teacher = None if self.teacher is None else self.teacher.to_dict()
         queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
         kept = dict(teacher=teacher, queues=queues, means=means)
-        return dict(phase=self.phase, weight=self.weight, back=self.back, **kept)
+        return dict(phase=self.phase, weights=self.weights, back=self.back, **kept)
 
     def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
         """Go on from what :meth:`to_dict` gave."""
         self.phase = data['phase']
-        self.weight, self.back = float(data['weight']), float(data['back'])
+        self.weights, self.back = list(data['weights']), list(data['back'])
         self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
         self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
         self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
@@ -222,9 +229,12 @@ class FeatureMatchingLoss(WeightedSumLoss):
         elif not sigmoid:  # softening yes and no would raise all small probabilities
             target = target / self.temperature
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
-        measured = dict(answers=answers, features=sum(distances) / max(len(distances), 1))
-        if self.back:
-            measured['moved'] = _moved(seen, shown)
+        weights = self.weights or [self.strength] * len(distances)
+        measured = dict(
+            answers=answers, features=_mean(distances), matched=_mean(distances, weights)
+        )
+        if any(self.back):
+            measured['moved'] = _mean(_moved(seen, shown), self.back)
         return measured
 
     def _learn_means(self, taught: SampleLosses, classes: int) -> None:
@@ -252,24 +262,29 @@ class FeatureMatchingLoss(WeightedSumLoss):
             terms[f'loss_{role}'] = weight * loss
             terms[f'loss_{role}_answers'] = weight * self.keep * answers
             return terms
-        features = measured['features']
         # Zero, with a path to all that the host's loss hangs on, for DDP; NaN if it is not finite.
         terms['loss_forget'] = weight * (answers + loss * 0)
-        terms['loss_forget_features'] = weight * self.weight * features
+        terms['loss_forget_features'] = weight * measured['matched']
         if 'moved' in measured:
-            terms['loss_forget_moved'] = weight * self.back * measured['moved']
-        terms['forget/features'] = features.detach()
-        terms['forget/strength'] = answers.new_tensor(self.weight).detach()
+            terms['loss_forget_moved'] = weight * measured['moved']
+        terms['forget/features'] = measured['features'].detach()
+        strengths = self.weights or [self.strength]
+        terms['forget/strength'] = answers.new_tensor(sum(strengths) / len(strengths)).detach()
         return terms
 
 
-def _moved(before: Places, after: Places) -> Tensor:
-    """How far samples have turned away from where they were, ``1 - cos``, mean over the places."""
-    means = [
+def _moved(before: Places, after: Places) -> list[Tensor]:
+    """How far samples have turned away from where they were, ``1 - cos``, at each place."""
+    return [
         (1 - F.cosine_similarity(new.float(), old.float(), dim=1)).sum() / max(len(rows), 1)
         for (rows, new), (_, old) in zip(after, before, strict=True)
     ]
-    return sum(means) / max(len(means), 1)
+
+
+def _mean(values: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Their mean, each times its weight; 0 of none."""
+    weights = weights or [1.0] * len(values)
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / max(len(values), 1)
 
 
 def agreed_places(found: SampleLosses) -> Places:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from knowswap_mm.models.deep_forgetting.few_shot import few_shot_accuracy
+from knowswap_mm.models.deep_forgetting.few_shot import _ranks, few_shot_accuracy
 
 
 def clusters(spread, count=30, classes=4):
@@ -22,7 +22,7 @@ def test_classes_apart_and_classes_that_are_noise():
 def test_one_example_by_hand():
     features = torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0]])
     labels = torch.tensor([0, 0, 1, 1])
-    assert few_shot_accuracy(features, labels, [0, 1], shots=5) == 1  # half of the samples is one
+    assert few_shot_accuracy(features, labels, [0, 1], [5]) == 1  # half of the samples is one
     swapped = torch.tensor([0, 1, 0, 1])
     # Whichever examples are drawn: both others are nearer to the wrong one, or lie as near.
     assert few_shot_accuracy(features, swapped, [0, 1], draws=40) < 0.6
@@ -39,3 +39,24 @@ def test_too_little_gives_nothing():
     assert few_shot_accuracy(features, labels, [9]) is None
     assert few_shot_accuracy(features, labels, []) is None
     assert few_shot_accuracy(features[:5], labels[:5], [0]) is None  # of one class
+
+
+def test_the_share_is_the_mean_over_shots_and_more_examples_tell_more():
+    data = clusters(0.4)
+    single = [few_shot_accuracy(*data, [0, 2], [count]) for count in (1, 5, 20)]
+    assert single[0] < single[1] < single[2]
+    assert few_shot_accuracy(*data, [0, 2]) == pytest.approx(sum(single) / 3)
+
+
+def test_a_draw_by_hand():
+    """Two examples of four samples a class: what is nearest to their mean, and not one of them."""
+    features, labels = clusters(0.6, count=4, classes=3)
+    unit, shares = torch.nn.functional.normalize(features, dim=1), []
+    ranks = _ranks(labels, torch.tensor([4, 4, 4]), 7, seed=5)
+    for row in ranks:
+        assert all(sorted(row[labels == c].tolist()) == [0, 1, 2, 3] for c in range(3))
+        means = torch.stack([unit[(labels == c) & (row < 2)].mean(0) for c in range(3)])
+        tried = unit[(labels == 1) & (row >= 2)]
+        shares.append((torch.cdist(tried, means).argmin(1) == 1).float().mean())
+    expected = float(torch.stack(shares).mean())
+    assert few_shot_accuracy(features, labels, [1], [2], draws=7, seed=5) == pytest.approx(expected)
