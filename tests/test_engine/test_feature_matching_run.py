@@ -125,10 +125,11 @@ def test_the_target_is_what_the_learn_classes_had_before_the_swap(picture_tree, 
     assert min(kept['target']) > 0.5
 
 
-def test_the_target_knows_what_learning_brought():
+def test_the_target_is_lower_where_the_forget_classes_are_harder():
     assert target_of(0.8, 0.6, None) == 0.6 and target_of(0.5, 0.6, None) == 0.5
-    assert target_of(0.8, 0.6, 0.9) == pytest.approx(0.8 * 0.6 / 0.9)
-    assert target_of(0.8, 0.6, 0.5) == 0.6  # learning brought nothing
+    assert target_of(0.8, 0.6, 0.9) == pytest.approx(0.6 * 0.8 / 0.9)
+    assert target_of(0.99, 0.6, 0.7) == 0.6  # trained for longer, not easier
+    assert target_of(0.5, 0.6, 0.4) == 0.5
 
 
 @pytest.mark.parametrize('policy', ['frozen', 'new_rows'])

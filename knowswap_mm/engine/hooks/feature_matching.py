@@ -44,12 +44,12 @@ def target_of(forgotten: float, unseen: float, learned: float | None) -> float:
         learned (float | None): The same once they are learned; None if they are not yet.
 
     Returns:
-        float: A share. Classes differ: how much the learn classes gained by being seen tells how
-        much of what is known of the forget classes comes from having seen them.
+        float: A share: that of the learn classes before the swap, and less of it where the forget
+        classes are harder, of which less is brought back although they were seen. That more is
+        brought back of them says nothing: they may only have been trained for longer.
     """
-    if learned is None or learned <= unseen:
-        return min(unseen, forgotten)
-    return forgotten * unseen / learned
+    harder = 1.0 if not learned else min(forgotten / learned, 1.0)
+    return min(unseen * harder, forgotten)
 
 
 @HOOKS.register_module()
@@ -193,11 +193,11 @@ class FeatureMatchingHook(Hook):
             first, unseen = self.before[FORGET], self.before[LEARN]
             known = zip(first, unseen, taught or [None] * len(now), strict=True)
             self.target = [target_of(*each) for each in known]
-            told = 'is what the learn classes had before the swap'
+            told = f'is what the learn classes had before the swap, {100 * unseen[-1]:.0f} %'
             if taught is not None:
-                told = (
-                    f'is what it was before the swap, {100 * first[-1]:.0f} %, by what the '
-                    f'learn classes gained: {100 * unseen[-1]:.0f} to {100 * taught[-1]:.0f} %'
+                told += (
+                    f', less where {100 * first[-1]:.0f} % of the forget samples before it are '
+                    f'less than {100 * taught[-1]:.0f} % of what was learned'
                 )
         shots = ', '.join(map(str, self.shots))
         beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
