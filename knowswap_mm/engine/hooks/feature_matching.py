@@ -29,6 +29,8 @@ _KEY = 'feature_matching'
 #: Images of a probe, at most, as a share of those that an iteration trains on: a probe has no
 #: backward pass, so that this is a tenth of the time.
 COST = 0.3
+#: Probes in a phase that are worth fewer samples in each, and how many of a role are the fewest.
+PROBES, FEWEST = 12, 32
 
 #: Features and classes of samples at each place.
 Seen = list[tuple[Tensor, Tensor]]
@@ -64,7 +66,7 @@ class FeatureMatchingHook(Hook):
     Args:
         shots (int | Sequence[int]): Examples a class; a probe is the mean over them.
         samples (int): Held-out samples of a role that are looked at for the target, at most; half
-            as many while a phase is steered.
+            as many or fewer while a phase is steered.
         reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
 
     Raises:
@@ -133,11 +135,11 @@ class FeatureMatchingHook(Hook):
         done, phase = runner.iter + 1, runner.swap_schedule.phase_at(runner.iter)
         if FORGET not in phase.roles:
             return
-        objective = runner.swapper.swapping_loss
-        if self.target is not None and (done - phase.begin) % self._interval(runner, phase) == 0:
-            found = self._probe(runner, FORGET, self._look(runner, self.samples // 2))
+        interval, most = self._pace(runner, phase)
+        if self.target is not None and (done - phase.begin) % interval == 0:
+            found = self._probe(runner, FORGET, self._look(runner, most))
             if found is not None:
-                objective.steer(found, self.target)
+                runner.swapper.swapping_loss.steer(found, self.target)
                 runner.message_hub.update_scalar('train/forget/few_shot', found[-1])
         if self.reset_rows and done == phase.end:
             self._reset(runner, phase)
@@ -156,11 +158,19 @@ class FeatureMatchingHook(Hook):
             self.before, self.target = stored['before'], stored['target']
             self._stored = dict(stored['objective'])
 
-    def _interval(self, runner: Any, phase: SwapPhase) -> int:
-        """Iterations between two probes: so many that those cost little."""
+    def _pace(self, runner: Any, phase: SwapPhase) -> tuple[int, int]:
+        """Iterations between two probes, and how many samples of a role each looks at.
+
+        They cost little: where batches are small, probes are seldom, or look at fewer samples if
+        there would be too few probes to steer by.
+        """
+        per_iteration = COST * phase.batch_size
+        wanted = max(runner.swapper.swapping_loss.every, (phase.end - phase.begin) // PROBES)
+        affordable = int(per_iteration * wanted / len(ROLES))
+        most = min(self.samples // 2, max(affordable, FEWEST))
         sizes = self._held.dataset.held_out_sizes
-        images = sum(min(sizes.get(role, 0), self.samples // 2) for role in ROLES)
-        return max(runner.swapper.swapping_loss.every, ceil(images / (COST * phase.batch_size)))
+        images = sum(min(sizes.get(role, 0), most) for role in ROLES)
+        return max(wanted, ceil(images / per_iteration)), most
 
     @staticmethod
     def _labels(runner: Any, role: str) -> list[int]:
