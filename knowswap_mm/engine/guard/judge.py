@@ -46,6 +46,7 @@ class Watched:
         silence (float): Loss from which a class is not answered, in nats.
         decisions (tuple[Decision, ...]): What was decided in the phase so far.
         options (GuardOptions): What the config says.
+        beneath (bool): Whether the objective forgets what no loss shows, see :class:`Objective`.
     """
 
     phase: SwapPhase
@@ -54,6 +55,7 @@ class Watched:
     silence: float
     decisions: tuple[Decision, ...] = ()
     options: GuardOptions = GuardOptions()
+    beneath: bool = False
 
     @property
     def tolerance(self) -> float:
@@ -168,8 +170,15 @@ class Watched:
         values = _forget_nats(look)
         if self.phase.kind != 'forget' or not len(values) or not np.isfinite(values).all():
             return False
+        if not np.isfinite(self.phase.bound):  # then it is about more than that answers are lost
+            return False
         pushed = np.maximum(self.phase.bound - values, 0.0).mean()
         return not self.missing(look) and bool(pushed <= SLACK * self.phase.bound)
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether losses do not tell what the phase has done."""
+        return self.beneath and self.forgets
 
     def has_aim(self, look: Look) -> bool:
         """Whether an aim of the phase is watched."""
@@ -250,7 +259,7 @@ def _finish(watched: Watched, looks: Sequence[Look], best: Look) -> Decision | N
     """At the end of a phase: keep the best state, or go on if the aim is not reached."""
     now, phase = looks[-1], watched.phase
     worse = watched.worsening(best, now)
-    if worse.exceeds(watched.tolerance / 2):
+    if worse.exceeds(watched.tolerance / 2) and not watched.is_opaque:
         reason = words.better_before(worse.mean, best)
         return Decision(now.at, phase.index, 'end', to=best.at, reason=reason)
     missing = watched.missing(now)
@@ -286,6 +295,8 @@ def _end_early(watched: Watched, looks: Sequence[Look]) -> Decision | None:
     the one that the rest of its schedule leads to, so this waits until the rate is low.
     """
     now, phase = looks[-1], watched.phase
+    if watched.is_opaque:
+        return None
     if len(looks) < 4 or not now.settled or phase.end - now.at > watched.length / 2:
         return None
     if not watched.has_aim(now) or set(now.nats) != set(looks[0].nats):

@@ -174,7 +174,10 @@ class GuardHook(Hook):
         schedule = runner.swap_schedule
         decisions = tuple(d for d in schedule.decisions if d.phase == phase.index)
         length, reader = schedule.base.phases[phase.index].length, runner.swapper.samples
-        return Watched(phase, length, reader.chance, reader.silence, decisions, self.options)
+        beneath = runner.swapper.swapping_loss.beneath
+        return Watched(
+            phase, length, reader.chance, reader.silence, decisions, self.options, beneath
+        )
 
     def _look(self, runner: Any, phase: SwapPhase, done: int) -> Look | None:
         """Look at the present state; if that fails, the phase is not watched any more."""

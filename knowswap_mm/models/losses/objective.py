@@ -35,9 +35,12 @@ class Objective(nn.Module, metaclass=ABCMeta):
             it, unless the config has one of the type.
         held_out (Mapping): How much training data is held out, where some is: ``held_most`` and
             ``held_each`` of :class:`RoleDataset`.
+        beneath (bool): Whether a phase that forgets works at what no loss of a sample shows. The
+            guard then neither ends it early nor takes an earlier state for a better one.
     """
 
     hook: str | None = None
+    beneath: bool = False
     held_out: Mapping[str, int] = MappingProxyType({})
 
     def attach(self, model: nn.Module) -> None:

@@ -125,6 +125,23 @@ def test_early_end_when_the_aim_is_reached_and_nothing_moves():
     assert decide(watched('expand'), *learned) is None  # it has no aim of its own
 
 
+def test_losses_do_not_tell_how_far_forgetting_beneath_them_has_come():
+    """No early end, and no earlier state that looks better; harm is seen all the same."""
+    deep = replace(watched(bound='none'), beneath=True)
+    start = look(0, retain=1.0, forget=9.0)
+    looks = [start, *(look(at, True, retain=1.0, forget=9.0) for at in (12, 24, 60, 72))]
+    assert decide(watched(bound='none'), *looks).kind == 'end'
+    assert decide(deep, *looks) is None and decide(deep, *looks[:2]) is None
+    end = look(LENGTH, True, retain=1.0 + 0.12 * CHANCE, forget=5.0)
+    assert decide(watched(bound='none'), *looks, end).to == 0
+    assert decide(deep, *looks, end) is None
+    assert decide(deep, start, look(LENGTH, True, retain=9.0, forget=9.0)).kind == 'back'
+    learns = replace(watched('learn'), beneath=True)
+    learned = [look(0, retain=1.0, learn=4.0)]
+    learned += [look(at, True, retain=1.0, learn=0.4) for at in (12, 24, 60, 72)]
+    assert decide(learns, *learned).kind == 'end'
+
+
 def test_bound_below_chance_is_the_aim():
     start = look(0, retain=1.0, forget=0.5)
     looks = [start, *(look(at, True, retain=1.0, forget=3.0) for at in (12, 24, 60, 72))]
