@@ -95,3 +95,12 @@ def mixture(labels: Tensor, wanted: Tensor) -> Tensor:
     # A trace of all classes: the mixture is defined whatever the shares are.
     weights = (wanted + 1e-6)[:, index] * there / counts[index].clamp(min=1)
     return (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).T
+
+
+def orthonormal(rows: Tensor) -> Tensor:
+    """An orthonormal basis of the span of rows ``(K, D)``: ``(D, r)``, with ``r <= K`` columns.
+
+    Directions that the rows hardly have, by less than a thousandth of the largest, are left out.
+    """
+    _, sizes, directions = torch.linalg.svd(rows.float(), full_matrices=False)
+    return directions[sizes > 1e-3 * sizes.max()].T

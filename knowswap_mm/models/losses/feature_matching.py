@@ -18,6 +18,7 @@ from knowswap_mm.models.deep_forgetting.distances import (
     divergence,
     masked,
     mixture,
+    orthonormal,
 )
 from knowswap_mm.models.deep_forgetting.queue import FeatureQueue, gathered
 from knowswap_mm.models.frozen_state import FrozenState
@@ -56,7 +57,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
     ``blocks`` blocks and what the class layer sees, of a transformer's decoder each layer. The
     answers :math:`\tilde p_t` are half :math:`\pi_c` and half what the sample itself lies nearest
     to; of a head that can say that there is nothing (a row of no object, or sigmoids), they are the
-    teacher's when it cannot choose a forgotten class.
+    teacher's when it cannot choose a forgotten class, and features are compared without what the
+    class layer reads of them for kept classes.
 
     :math:`\lambda_l` is steered in both directions by :class:`FeatureMatchingHook`: a model that
     never saw a class tells its images apart, too, and features that say less give the class away.
@@ -120,6 +122,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
         self.means: list[ClassMeans] = []
+        #: What the class layers read of features, of a head that can say that there is nothing.
+        self._read: list[Tensor] = []
         self._taught: dict[str, SampleLosses] = {}
 
     def steer(self, found: Sequence[float], target: Sequence[float]) -> None:
@@ -178,6 +182,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         if self.teacher is None:
             self.teacher = FrozenState.of(swapper)
         self._taught = self.teacher.samples(swapper, inputs, samples, self.blocks)
+        if not self._read and says_nothing(swapper, taught := next(iter(self._taught.values()))):
+            kept = [c for c in range(swapper.class_rows.total) if c not in self.forgotten]
+            self._read = [orthonormal(weight[kept]) for weight in taught.weights]
         fresh, classes = not self.queues, swapper.class_rows.total
         for role in self._taught:
             if role != FORGET:
@@ -203,8 +210,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
                 each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
                 self._remember(found)
                 return dict(answers=each.sum() / max(len(found), 1))
-            nothing = sigmoid or found.logits.shape[1] > swapper.class_rows.total
-            return self._forget(taught, found, sigmoid, nothing)
+            return self._forget(taught, found, sigmoid, says_nothing(swapper, found))
 
     def _forget(
         self, taught: SampleLosses, found: SampleLosses, sigmoid: bool, nothing: bool
@@ -216,6 +222,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         for means, (rows, features) in zip(self.means, seen, strict=True):
             nearest[rows, : len(means.counts)] += means.nearest(features, classes)
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
+        seen, shown = self._unread(seen), self._unread(shown)
         for queue, (rows, features) in zip(self.queues, shown, strict=True):
             shares = members[rows] / members[rows].sum(0).clamp(min=1)
             weights = mixture(queue.labels, shares.T @ nearest[rows])
@@ -245,11 +252,24 @@ class FeatureMatchingLoss(WeightedSumLoss):
             self.means[number].add(features, taught.labels[rows])
 
     def _remember(self, found: SampleLosses) -> None:
-        for number, (rows, features) in enumerate(agreed_places(found)):
+        for number, (rows, features) in enumerate(self._unread(agreed_places(found))):
             if number == len(self.queues):
                 width = features.shape[1]
                 self.queues.append(FeatureQueue(self.queue, width, features.device))
             self.queues[number].push(features, found.labels[rows])
+
+    def _unread(self, found: Places) -> Places:
+        """Features without what the class layers of a head read that can say nothing.
+
+        That part follows the answers: features that were like those of kept classes in it would
+        name these, and the answers, which name nothing, would have to be lost for them, too.
+        """
+        if not self._read:
+            return found
+        return [
+            (rows, features.float() - (features.float() @ read) @ read.T)
+            for (rows, features), read in zip(found, self._read, strict=False)
+        ]
 
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
@@ -286,6 +306,11 @@ def _mean(values: Sequence[Tensor], weights: Sequence[float] | None = None) -> T
     """Their mean, each times its weight; 0 of none."""
     weights = weights or [1.0] * len(values)
     return sum(w * v for w, v in zip(weights, values, strict=True)) / max(len(values), 1)
+
+
+def says_nothing(swapper: nn.Module, found: SampleLosses) -> bool:
+    """Whether a head can say that there is no object: by a row of its own, or by sigmoids."""
+    return swapper.samples.sigmoid or found.logits.shape[1] > swapper.class_rows.total
 
 
 def agreed_places(found: SampleLosses) -> Places:

@@ -91,7 +91,7 @@ class QueryReader(SampleReader):
             Calls([head.loss_cls]) as losses,
         ):
             # The encoder's proposals are classified before the head is called.
-            handle = head.register_forward_pre_hook(lambda *_: layers.made.clear())
+            handle = head.register_forward_pre_hook(lambda *_: layers.clear())
             if accelerated:
                 head.tell_pairs = tell_pairs
             try:
@@ -104,7 +104,8 @@ class QueryReader(SampleReader):
     def _read(
         self, host: nn.Module, layers: Calls, losses: Calls, told: list[Pairs]
     ) -> SampleLosses:
-        seen = _by_layer([args[0] for args, _, _ in layers.made])
+        inputs = [args[0] for args, _, _ in layers.made]
+        seen = _by_layer(inputs)
         said = _by_layer([output for _, _, output in layers.made])
         classes = host.get_submodule(self.head).num_classes
         pairs = told or [_pairs(args[1], len(seen[0]), classes) for args, _, _ in losses.made]
@@ -122,7 +123,11 @@ class QueryReader(SampleReader):
             nats = nats_of(said, labels, self.sigmoid)
             layer = torch.full_like(image, number)
             found.append((nats, image, labels, layer, hidden[image, query], said))
-        return SampleLosses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        # One call may be for all layers.
+        called = [m for m, i in zip(layers.callers, inputs, strict=True) for _ in _by_layer([i])]
+        weights = tuple(layer.weight.detach() for layer in called)
+        parts = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return SampleLosses(*parts, weights=weights)
 
 
 def _pairs(target: Tensor | tuple[Tensor, ...], images: int, classes: int) -> Pairs:

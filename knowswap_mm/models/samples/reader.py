@@ -49,6 +49,8 @@ class SampleLosses:
         logits (Tensor): What the class layer said of it, ``(N, K)``, with graph; likewise.
         depth (tuple[Tensor, ...]): Its features after blocks of the backbone, ``(N, D)`` each, with
             graph; none unless an objective asks, see :class:`Depth`.
+        weights (tuple[Tensor, ...]): What the class layer of each decoder layer multiplies features
+            with, ``(K, D)`` each, without graph; none of other hosts.
     """
 
     nats: Tensor
@@ -58,6 +60,7 @@ class SampleLosses:
     features: Tensor
     logits: Tensor
     depth: tuple[Tensor, ...] = ()
+    weights: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.nats)
@@ -92,6 +95,11 @@ class Calls:
     def _keep(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         self.made.append((args, kwargs, output))
         self.callers.append(module)
+
+    def clear(self) -> None:
+        """Forget the calls so far."""
+        self.made.clear()
+        self.callers.clear()
 
 
 class SampleReader(metaclass=ABCMeta):
