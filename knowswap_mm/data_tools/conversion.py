@@ -39,6 +39,9 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
         sys.exit(str(error))
     state = 'written' if written else 'is there already'
     print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')
+    if written and task != 'classification':
+        sheets = sorted(args.out.glob('contact_sheet.jpg')) + sorted(args.out.glob('*/contact_*'))
+        print(f'Do labels lie on their objects? Look at {", ".join(map(str, sheets))}')
 
 
 def _names(option: str, given: list[str] | None) -> list[str] | None:
