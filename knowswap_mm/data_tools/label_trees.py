@@ -221,7 +221,8 @@ class MapTree(DataTree):
         check_classes(list(ids), known, self.source)
         if not all(0 <= number < UNLABELLED for number in ids.values()):
             fix = 'choose fewer classes (--learn, --classes) or another first id (--first-id)'
-            text = f'ids to {max(ids.values())} do not fit into 0 to {UNLABELLED - 1}. Fix: {fix}'
+            text = f'ids from {min(ids.values())} to {max(ids.values())} do not fit into 0 to '
+            text += f'{UNLABELLED - 1}. Fix: {fix}'
             raise SourceError(self.source, [text])
         table = np.full(len(known) + 1, UNLABELLED, np.uint8)
         for name, number in ids.items():

@@ -56,12 +56,12 @@ class ClusterRunner(TidyRunner):
     config_hash: str | None = None
     _lock: WorkDirLock | None = None
 
-    def __init__(self, *args: Any, cfg: Config | None = None, **kwargs: Any) -> None:
-        if isinstance(cfg, Config):
-            cfg = copy.copy(cfg)  # arguments beside it have what is taken out of it
-            for key in ('launcher', 'resume'):
-                cfg.pop(key, None)
-        super().__init__(*args, cfg=cfg, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if isinstance(kwargs.get('cfg'), Config):
+            kwargs['cfg'] = copy.copy(kwargs['cfg'])
+            for key in ('launcher', 'resume'):  # other arguments have them
+                kwargs['cfg'].pop(key, None)
+        super().__init__(*args, **kwargs)
 
     def train(self) -> Any:
         """Train, alone in the work dir.

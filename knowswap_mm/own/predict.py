@@ -23,7 +23,7 @@ from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets.classes import names_after
 from knowswap_mm.datasets.host_config import inner_config, type_of
 from knowswap_mm.datasets.images import ImageCheck, is_image_name
-from knowswap_mm.engine.config import open_config
+from knowswap_mm.engine.config import WEIGHTS, open_config
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, SampleError, reason_of
 from knowswap_mm.io.checkpoints import state_dict_of
@@ -75,6 +75,11 @@ def load(source: str, checkpoint: str | None, class_names: list[str] | None) -> 
     folder = Path(source)
     if folder.is_dir():
         source, checkpoint = _of_folder(folder, checkpoint)
+    elif folder.suffix in WEIGHTS:
+        there = (folder.parent / RECORD_FILE).is_file()
+        more = f' --checkpoint {source}' if there else ''
+        fix = f'give its folder: knowswap predict {folder.parent} IMAGES{more}'
+        raise ConfigError('SOURCE', source, 'is a file of weights, and needs its config', fix)
     elif checkpoint is None:
         fix = 'add --checkpoint FILE, or give the folder of a run or of an export'
         raise ConfigError('SOURCE', source, 'is no folder, and a config needs its weights', fix)
