@@ -30,6 +30,13 @@ DETAIL = dict(detail=True)
 #: Their records, up to warnings, stay in the log file.
 _LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 _PRINT_LOG = 'mmengine/logging/logger.py'
+#: They print four lines for each json and twenty for each measurement. What is wrong they raise.
+_PRINTING = (
+    'pycocotools.coco',
+    'pycocotools.cocoeval',
+    'mmdet.datasets.api_wrappers.coco_api',
+    'mmdet.datasets.api_wrappers.cocoeval_mp',
+)
 _OWN = str(Path(__file__).parent)
 #: Seconds between two lines of progress where no line can be written over.
 _PAUSE = 30.0
@@ -140,12 +147,18 @@ def note(text: str) -> None:
         _Said.waiting.append(text)
 
 
+def _print_for_debugging(*words: Any, **_: Any) -> None:
+    """In the place of ``print`` in a library that tells each step of its work."""
+    if _Said.logger is not None:
+        _Said.logger.debug(' '.join(map(str, words)))
+
+
 def use_console(logger: logging.Logger) -> None:
     """Let a logger of mmengine write to the console as :class:`Console` does."""
     for place, handler in enumerate(logger.handlers):
         if type(handler) is logging.StreamHandler:
             if 0 < handler.level <= logging.DEBUG:
-                return
+                break
             console = _Said.console = Console(handler.stream)
             console.setLevel(handler.level)
             for each in handler.filters:
@@ -216,6 +229,9 @@ def import_quietly(scope: Any) -> None:
     finally:
         for handler, level in levels:
             handler.setLevel(level)
+    for name in _PRINTING:
+        if name in sys.modules:
+            sys.modules[name].print = _print_for_debugging
     _keep_libraries()
 
 

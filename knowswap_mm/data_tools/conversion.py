@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
             fix = 'leave out --classes and --forget'
             raise ConfigError('--learn', args.learn, 'lists a set of new classes', fix)
         check_whole('--seed', args.seed, 0)
+        if not args.source.exists():
+            raise ConfigError('--source', str(args.source), 'is not there', 'fix the path')
+        source, out = (Path(os.path.realpath(each)) for each in (args.source, args.out))
+        if out in (source, *source.parents):  # an older data set of ours there would be replaced
+            raise ConfigError('--out', str(args.out), 'holds the source', 'give a new folder')
         args.way = 'copy' if args.copy else 'link'
         args.request = dict(dataset=args.dataset, seed=args.seed, command=args.words)
         written, summary = _CONVERSIONS[task](args)
@@ -39,6 +45,9 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
         sys.exit(str(error))
     state = 'written' if written else 'is there already'
     print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')
+    if written and task != 'classification':
+        sheets = sorted(args.out.glob('contact_sheet.jpg')) + sorted(args.out.glob('*/contact_*'))
+        print(f'Do labels lie on their objects? Look at {", ".join(map(str, sheets))}')
 
 
 def _names(option: str, given: list[str] | None) -> list[str] | None:

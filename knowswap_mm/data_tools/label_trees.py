@@ -20,12 +20,14 @@ from knowswap_mm.data_tools.images import (
     BoxedObject,
     MappedImage,
     SourceError,
-    SourceImage,
 )
-from knowswap_mm.data_tools.inspection import Finding
+from knowswap_mm.data_tools.inspection import Finding, upright_image
 from knowswap_mm.data_tools.selection import check_classes, check_draw, select_images
 from knowswap_mm.data_tools.trees import DataTree
 from knowswap_mm.io.text_files import write_lines
+from knowswap_mm.visualization.images.detection import draw_boxes
+from knowswap_mm.visualization.images.drawer import with_legend
+from knowswap_mm.visualization.images.segmentation import draw_map
 
 
 class CocoTree(DataTree):
@@ -60,8 +62,13 @@ class CocoTree(DataTree):
             for split, content in contents.items():
                 path = folder / 'annotations' / f'instances_{split}.json'
                 path.write_text(json.dumps(content), encoding='utf-8')
-            shown = [SourceImage(p.split, p.class_names[0], p.path) for p in images]
-            self._finish(folder, shown, roles)
+            members = [[n for n in image.class_names if n in ids] for image in images]
+
+            def tile(place: int, name: str) -> Image.Image:
+                size = tuple(findings[place][side] for side in ('width', 'height'))
+                return _with_boxes(folder / names[place], images[place], size, list(ids), name)
+
+            self._finish(folder, members, tile, roles, _COLUMNS)
             return dict(Counter(image.split for image in images))
 
         return self._write(names, [image.path for image in images], full, build)
@@ -122,6 +129,52 @@ def _clip(item: BoxedObject, width: int, height: int) -> Box:
     return left, top, min(x + w, width) - left, min(y + h, height) - top
 
 
+#: Longer side of an image with labels in a contact sheet, and the images of a class.
+_SIDE, _COLUMNS = 256, 4
+#: Boxes that are drawn of an image at most, classes that are named, and the size of letters.
+_BOXES, _NAMES, _LETTERS = 20, 6, 12
+
+
+def _with_boxes(
+    path: Path, image: BoxedImage, size: tuple[int, int], classes: Sequence[str], name: str
+) -> Image.Image:
+    """A small copy of an image with its boxes; those of a class first, and large ones."""
+    small = upright_image(path, _SIDE)
+    across, down = (now / whole for now, whole in zip(small.size, size, strict=True))
+    objects = [each for each in image.objects if each.class_name in classes]
+    objects.sort(key=lambda each: (each.class_name != name, -each.box[2] * each.box[3]))
+    boxes = []
+    for each in reversed(objects[:_BOXES]):  # the first ones lie on top
+        x, y, w, h = _clip(each, *size)
+        corners = (across * x, down * y, across * (x + w), down * (y + h))
+        boxes.append((corners, classes.index(each.class_name)))
+    drawn = draw_boxes(np.asarray(small), boxes, classes, _SIDE).image
+    left = f'{_BOXES} of {len(objects)} boxes are drawn' if len(objects) > _BOXES else ''
+    return with_legend(drawn, [(left, 'white')] if left else [], _LETTERS)
+
+
+def _with_map(path: Path, map_path: Path, ids: Mapping[str, int], name: str) -> Image.Image:
+    """A small copy of an image with the colours of its map, and the names of the largest classes.
+
+    A class is named first, however small it is.
+    """
+    small = upright_image(path, _SIDE)
+    with Image.open(map_path) as opened:
+        numbers = np.asarray(opened.resize(small.size, Image.Resampling.NEAREST))
+    labels = np.full(numbers.shape, NONE, np.int16)
+    for label, number in enumerate(ids.values()):
+        labels[numbers == number] = label
+    drawing = draw_map(np.asarray(small), labels, list(ids), _SIDE)
+    counts = Counter(labels.ravel().tolist())
+    pixels = {each: counts[label] for label, each in enumerate(ids)}
+    legend = sorted(drawing.legend, key=lambda each: (each[0] != name, -pixels[each[0]]))
+    if not pixels[name]:
+        legend.insert(0, (f'{name}: too small to be seen here', 'white'))
+    if (rest := len(legend) - _NAMES) > 0:
+        legend[_NAMES:] = [(f'and {rest} more', 'white')]
+    return with_legend(drawing.image, legend, _LETTERS)
+
+
 #: In the maps written: no class.
 UNLABELLED = 255
 
@@ -168,7 +221,8 @@ class MapTree(DataTree):
         check_classes(list(ids), known, self.source)
         if not all(0 <= number < UNLABELLED for number in ids.values()):
             fix = 'choose fewer classes (--learn, --classes) or another first id (--first-id)'
-            text = f'ids to {max(ids.values())} do not fit into 0 to {UNLABELLED - 1}. Fix: {fix}'
+            text = f'ids from {min(ids.values())} to {max(ids.values())} do not fit into 0 to '
+            text += f'{UNLABELLED - 1}. Fix: {fix}'
             raise SourceError(self.source, [text])
         table = np.full(len(known) + 1, UNLABELLED, np.uint8)
         for name, number in ids.items():
@@ -189,17 +243,22 @@ class MapTree(DataTree):
         def build(folder: Path) -> dict[str, int]:
             findings = self._inspect(folder, images, look)
             chosen, findings = self._choose(images, findings, list(ids), required, draw)
-            self._place(folder, self._names(chosen), chosen, findings, way)
-            shown = []
+            names = self._names(chosen)
+            self._place(folder, names, chosen, findings, way)
+            written = []
             for image in chosen:
                 maps = folder / self.folders[1].format(image.split)
                 maps.mkdir(parents=True, exist_ok=True)
                 values = table[image.read(image.map_path)]
-                Image.fromarray(values).save(maps / f'{image.map_path.stem}.png')
-                first = next(name for name in image.class_names if name in ids)
-                shown.append(SourceImage(image.split, first, image.path))
+                written.append(maps / f'{image.map_path.stem}.png')
+                Image.fromarray(values).save(written[-1])
             write_lines(folder / 'classes.txt', list(ids))
-            self._finish(folder, shown, roles)
+            members = [[n for n in image.class_names if n in ids] for image in chosen]
+
+            def tile(place: int, name: str) -> Image.Image:
+                return _with_map(folder / names[place], written[place], ids, name)
+
+            self._finish(folder, members, tile, roles, _COLUMNS)
             counts = Counter(image.split for image in chosen)
             return {each.format(s): n for s, n in counts.items() for each in self.folders}
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from knowswap_mm.checks import check_number, check_whole, nearest_name
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.datasets.classes import composed
 from knowswap_mm.datasets.seeding import derive_seed
@@ -52,7 +53,7 @@ def select_images(
 
     Raises:
         SourceError: If a class is unknown or listed twice.
-        ValueError: If a number is out of range.
+        ConfigError: If a number is out of range.
     """
     check_draw(per_class, fraction)
     train: dict[str, list[int]] = {}
@@ -77,24 +78,26 @@ def select_images(
 
 
 def check_draw(per_class: int | None, fraction: float) -> None:
-    """Raise ValueError if a number is out of range."""
-    if not 0 < fraction <= 1 or (per_class is not None and per_class < 1):
-        raise ValueError(f'fraction {fraction} must be in (0, 1], per class {per_class} at least 1')
+    """Raise ConfigError if a number is out of range."""
+    check_number('--fraction', fraction, 'in (0, 1]', 0.1)
+    if per_class is not None:
+        check_whole('--per-class', per_class, 1, 100)
 
 
 def check_classes(wanted: Sequence[str], known: Sequence[str], root: str | Path) -> None:
     """Raise SourceError if a wanted class is unknown or listed twice."""
     lookup = set(known)
-    problems = [
-        f'there is no class {name!r}; some are {list(known[:5])}'
-        for name in wanted
-        if name not in lookup
-    ]
+    problems = [_unknown(name, known) for name in wanted if name not in lookup]
     problems += [
         f'class {n!r} is listed twice' for n in dict.fromkeys(wanted) if wanted.count(n) > 1
     ]
     if problems:
         raise SourceError(Path(root), problems)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = nearest_name(name, known, 3) or list(known[:5])
+    return f'there is no class {name!r}. Fix: did you mean one of {near}'
 
 
 def match_names(
@@ -109,9 +112,7 @@ def match_names(
     short = {name.split('_', 1)[1]: name for name in known if re.match(r'\d+_n\d{8}$', name)}
     full = [there.get(composed(name)) or short.get(name, name) for name in names]
     problems = [
-        f'{option}: there is no class {name!r}; some are {list(known[:5])}'
-        for name in full
-        if composed(name) not in there
+        f'{option}: {_unknown(name, known)}' for name in full if composed(name) not in there
     ]
     if problems:
         raise SourceError(Path(root), problems)

@@ -168,13 +168,25 @@ class DataTree:
 
     @staticmethod
     def _finish(
-        folder: Path, shown: Sequence[SourceImage], roles: Mapping[str, Sequence[str]]
+        folder: Path,
+        members: Sequence[Sequence[str]],
+        draw: Callable[[int, str], Image.Image],
+        roles: Mapping[str, Sequence[str]],
+        columns: int,
     ) -> None:
         """Write lists and a contact sheet, and take the notes of the inspection away."""
         for role, classes in roles.items():
             write_lines(folder / 'roles' / f'{role}.txt', classes)
-        write_contact_sheet(folder / 'contact_sheet.jpg', shown)
+        write_contact_sheet(folder / 'contact_sheet.jpg', members, draw, roles, columns)
         (folder / '.inspected.jsonl').unlink(missing_ok=True)
+
+
+#: Side of an image of a class in a contact sheet.
+_SIDE = 96
+
+
+def _square(path: Path) -> Image.Image:
+    return upright_image(path, _SIDE).resize((_SIDE, _SIDE))
 
 
 class ImageTree(DataTree):
@@ -226,7 +238,8 @@ class ImageTree(DataTree):
             findings = self._inspect(folder, images)
             self._place(folder, names, images, findings, way)
             self._write_lists(folder, names)
-            self._finish(folder, images, roles)
+            members = [image.class_names for image in images]
+            self._finish(folder, members, lambda place, _: _square(images[place].path), roles, 8)
             return dict(Counter(f'{p.split}/{p.class_name}' for p in images))
 
         full = dict(request, way=way, roles=roles) | (dict(size=self.size) if self.size else {})

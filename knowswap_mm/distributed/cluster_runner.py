@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import sys
@@ -9,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, is_main_process
 from mmengine.logging import MMLogger
@@ -27,7 +29,7 @@ from knowswap_mm.errors import CheckpointError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.runs.files import config_file
 from knowswap_mm.runs.launch import config_hash, launch_names
-from knowswap_mm.runs.lock import WorkDirLock, in_use
+from knowswap_mm.runs.lock import WorkDirLock
 
 #: What a storage says that takes no more.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -40,6 +42,8 @@ class ClusterRunner(TidyRunner):
       talk through gloo, also under Slurm.
     - One run at a time trains in a work dir, see :class:`WorkDirLock`.
     - A full disk is an error that says so, whatever was being written.
+    - Its ``cfg`` says what the run is, not how it was started: neither ``launcher`` nor ``resume``
+      are in it, nor in the files that hold it. So it can be run again elsewhere.
 
     Attributes:
         run_id (str): Random; a resumed run keeps that of its checkpoint.
@@ -51,6 +55,13 @@ class ClusterRunner(TidyRunner):
     launches: list[str] = []
     config_hash: str | None = None
     _lock: WorkDirLock | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if isinstance(kwargs.get('cfg'), Config):
+            kwargs['cfg'] = copy.copy(kwargs['cfg'])
+            for key in ('launcher', 'resume'):  # other arguments have them
+                kwargs['cfg'].pop(key, None)
+        super().__init__(*args, **kwargs)
 
     def train(self) -> Any:
         """Train, alone in the work dir.
@@ -64,8 +75,8 @@ class ClusterRunner(TidyRunner):
         try:
             on_rank_0(self._lock.acquire)
             self.prepare()
-            if is_main_process():
-                self.dump_config()
+            self.visualizer.add_config(self.cfg)
+            self.dump_config()
             return super().train()
         except OSError as error:
             if (full := storage_error(error, self.work_dir)) is None:
@@ -79,8 +90,11 @@ class ClusterRunner(TidyRunner):
         """What comes before the config is written, alone in the work dir."""
 
     def dump_config(self) -> None:
-        """Write the config into the work dir, but not over that of a run that trains there."""
-        if not is_main_process() or (self._lock is None and in_use(self.work_dir)):
+        """Write the config into the work dir once the run holds it.
+
+        A test, or a training that does not begin, leaves the config of the run that is there.
+        """
+        if not is_main_process() or self._lock is None:
             return
         name = self.cfg.filename
         name = config_file(name, self.work_dir) if name else f'{self.timestamp}.py'

@@ -114,6 +114,8 @@ def build_model(path: str, adapters: list[Path] | None = None) -> tuple[torch.nn
 
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+#: Names of weight files end so.
+WEIGHTS = ('.pth', '.pt', '.bin', '.safetensors')
 
 
 def prepare_libraries() -> None:
@@ -139,7 +141,12 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     path = Path(path)
     if not os.path.isfile(path):
         fix = 'give the path of a config file'
+        if os.path.isdir(path) and (inside := sorted(path.glob('*.py'))):
+            fix = f'give the one in this folder, {inside[-1]}'
         raise ConfigError('config', str(path), 'there is no config file of that name', fix)
+    if path.suffix in WEIGHTS:
+        fix = 'give the config here, and the checkpoint in its place'
+        raise ConfigError('config', str(path), 'is no config but a file of weights', fix)
     if path.suffix not in _SUFFIXES:
         raise ConfigError('config', str(path), 'is no config', f'its name ends in {_SUFFIXES}')
     try:
@@ -155,6 +162,17 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         raise ConfigError('config', str(path), problem, fix) from error
     override(config, options or {})
     return name_types(config)
+
+
+def check_swap(config: Config, path: str | Path) -> None:
+    """Refuse the config of a plain model, of an export for instance.
+
+    Raises:
+        ConfigError: If it describes no swap.
+    """
+    if 'swap' not in config:
+        fix = 'give the config of the swap, which is in the folder of its run'
+        raise ConfigError('config', str(path), 'describes no swap', fix)
 
 
 def check_place(key: str, path: str | Path, folder: bool = False) -> None:

@@ -148,6 +148,8 @@ class SwapRunner(CheckedRunner):
         config = dict(loader['dataset'])
         config.setdefault('seed', self.seed)
         config.setdefault('holdout', self._held_share())
+        if self.resumes is True and self.resume_point is not None:
+            self.resume_point.name_first_weights(self.cfg)
         for key, wanted in self.swapper.swapping_loss.held_out.items():
             config.setdefault(key, wanted)
         dataset = DATASETS.build(config)
@@ -202,7 +204,6 @@ class SwapRunner(CheckedRunner):
             self.optim_wrapper = copy.deepcopy(wrapper)
         if hinge := (self.cfg['model'].get('loss') or {}).get('hinge'):
             self.swapper.swapping_loss.hinge = hinge
-        self.visualizer.add_config(self.cfg)
         self.logger.info(self.plan.line())
 
     def decide(self, decision: Decision | None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from itertools import compress
 from typing import Any
@@ -69,9 +67,7 @@ class CocoRoleMetric(BaseMetric):
         self._dataset_meta = meta
         if 'ann_file' in meta:
             self._check_masks(meta['ann_file'])
-            with contextlib.redirect_stdout(io.StringIO()):
-                config = dict(self._config, ann_file=meta['ann_file'])
-                self.host = HOST_METRICS.build(config)
+            self.host = HOST_METRICS.build(dict(self._config, ann_file=meta['ann_file']))
         self.host.dataset_meta = meta
 
     def _check_masks(self, ann_file: str) -> None:
@@ -106,8 +102,7 @@ class CocoRoleMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """AP, its relatives, and 0 where nothing at all was detected."""
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints 20 lines a role
-            found = self.host.compute_metrics(results)
+        found = self.host.compute_metrics(results)
         # The host gives NaN for a class without an object; json has no such number.
         found = {name: value for name, value in found.items() if value == value}
         for kind in self.host.metrics:

@@ -20,7 +20,7 @@ import knowswap_mm
 from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.classes import read_class_names
-from knowswap_mm.engine.config import open_config
+from knowswap_mm.engine.config import check_swap, open_config
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting.card import CARD_FILE, ModelCard, check_license, read_results
@@ -72,12 +72,14 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
     check_license(args.license)
     refuse_existing(args.out, '--out')
-    cfg = settle(open_config(args.config))
+    cfg = open_config(args.config)
+    check_swap(cfg, args.config)
+    cfg = settle(cfg)
     import_quietly(cfg.get('default_scope'))
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)
     MMLogger.get_instance('export', log_level='ERROR')
-    checkpoint = safe_load(args.checkpoint)
+    checkpoint = safe_load(args.checkpoint, key='checkpoint')
     names = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
     if not names:
         fix = 'give the .pth of a phase, as a swap writes it'

@@ -67,26 +67,39 @@ def _allowed() -> list[Any]:
     return allowed + [type(np.dtype(code)) for code in '?bBhHiIlLqQefd']
 
 
-def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, Any]:
+def check_file(path: str | os.PathLike, key: str = 'load_from') -> None:
+    """Refuse what is no local file; ``key`` is the option or config key that named it.
+
+    Raises:
+        CheckpointError: If it is none.
+    """
+    if '://' in str(path):
+        raise CheckpointError(
+            f'{key} = {str(path)!r}: is an address, and nothing is downloaded. Fix: download '
+            'the file, compare its checksum with the one that its author gives, and name it here.'
+        )
+    if os.path.isfile(path):  # False for a name that is too long, too
+        return
+    problem, fix = 'no such file', 'give the path of a local checkpoint; nothing is downloaded'
+    if os.path.isdir(path):
+        problem = 'is no file but a folder'
+        inside = [p for kind in ('phase*.pth', 'model.pth') for p in sorted(Path(path).glob(kind))]
+        fix = f'give a file in it, {inside[-1]}' if inside else fix
+    raise CheckpointError(f'{key} = {str(path)!r}: {problem}. Fix: {fix}.')
+
+
+def safe_load(
+    path: str | os.PathLike, map_location: Any = 'cpu', key: str = 'load_from'
+) -> dict[str, Any]:
     """Read a ``.pth``, ``.safetensors`` or (detectron2's) ``.pkl`` file as data.
 
-    A safetensors file is given as ``dict(state_dict=...)``.
+    A safetensors file is given as ``dict(state_dict=...)``. For ``key`` see :func:`check_file`.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or would have to run code to be read.
     """
-    if '://' in str(path):
-        raise CheckpointError(
-            f'load_from = {str(path)!r}: is an address, and nothing is downloaded. Fix: download '
-            'the file, compare its checksum with the one that its author gives, and name it here.'
-        )
+    check_file(path, key)
     path = Path(path)
-    if not os.path.isfile(path):  # False for a name that is too long, too
-        problem = 'is no file but a folder' if os.path.isdir(path) else 'no such file'
-        raise CheckpointError(
-            f'load_from = {str(path)!r}: {problem}. Fix: give the path of a local checkpoint; '
-            'nothing is downloaded.'
-        )
     try:
         checkpoint = _read(path, map_location)
         if not isinstance(checkpoint, dict):
@@ -97,8 +110,8 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
-        if _NO_PICKLE.search(str(error)):
-            raise _damaged(path, error) from error
+        if _NO_PICKLE.search(str(error)):  # torch advises to read it as a program then
+            raise _damaged(path, 'it is not what torch.save writes') from error
         named = _UNKNOWN_NAME.search(str(error))
         reason = f'it names {named[1]}' if named else str(error).splitlines()[0]
         raise CheckpointError(
@@ -108,7 +121,7 @@ def safe_load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict[str, A
             'docs/hostile_files.md has the whole command.'
         ) from error
     except Exception as error:  # a damaged file may raise anything
-        raise _damaged(path, error) from error
+        raise _damaged(path, reason_of(error)) from error
     return checkpoint
 
 
@@ -137,10 +150,10 @@ def _check_archive(path: Path) -> None:
         raise ValueError(f'the checksum of {wrong} is wrong')
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
+def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
-        f'{path} is damaged and cannot be read, or is no checkpoint ({reason_of(error)}). Fix: '
-        'use an earlier checkpoint, or download it again.'
+        f'{path} is damaged and cannot be read, or is no checkpoint ({reason}). Fix: give a .pth '
+        'or .safetensors file; if it is one, use an earlier one, or download it again.'
     )
 
 

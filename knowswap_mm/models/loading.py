@@ -32,8 +32,26 @@ def load_weights(
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        more = f'. Fix: {fix}.' if fix else ''
-        raise CheckpointError(f'{source} does not fit the model: {error}{more}') from None
+        fix = fix or 'give the config and the checkpoint of one model'
+        more = '' if 'Fix: ' in str(error) else f' Fix: {fix}.'
+        reason = _shortened(str(error))
+        raise CheckpointError(f'{source} does not fit the model: {reason}.{more}') from None
+
+
+#: Lines of torch's list of differences, and names in a line, that a message has.
+_LINES, _NAMES = 3, 3
+
+
+def _shortened(text: str) -> str:
+    """What torch says of weights that do not fit, without most of the names."""
+    head, *lines = text.splitlines()
+    if len(lines) > _LINES:
+        lines[_LINES - 1 :] = [f'{lines[_LINES - 1]} And {len(lines) - _LINES} more.']
+    for place, line in enumerate(lines):
+        names = line.split('", "')
+        if len(names) > _NAMES:
+            lines[place] = '", "'.join(names[:_NAMES]) + f'" and {len(names) - _NAMES} more.'
+    return '\n'.join((head, *lines)).rstrip('. ')
 
 
 def load_file_into(model: nn.Module, path: str | Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets.host_config import inner_config, is_wrapper, type_of
-from knowswap_mm.engine.config import open_config
+from knowswap_mm.engine.config import WEIGHTS, open_config
 from knowswap_mm.errors import CheckpointError, ConfigError, SwapError, reason_of
 from knowswap_mm.io.checkpoints import safe_load, state_dict_of
 from knowswap_mm.models.foreign_code import no_foreign_code
@@ -86,6 +86,9 @@ def read_host(
     if not os.path.isfile(config):
         fix = 'give the path of its config file, or timm:NAME, hf:FOLDER or dinov2-small'
         raise ConfigError('--model', config, 'there is no such file', fix)
+    if Path(config).suffix in WEIGHTS:
+        fix = 'give the config file; the weights belong to --checkpoint'
+        raise ConfigError('--model', config, 'is a file of weights', fix)
     cfg = open_config(config)
     task = TASKS.get(cfg.get('default_scope'))
     model = cfg.get('model')
@@ -116,10 +119,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If it cannot be read.
     """
-    try:
-        return safe_load(path)
-    except CheckpointError as error:
-        raise CheckpointError(str(error).replace('load_from =', '--checkpoint =')) from None
+    return safe_load(path, key='--checkpoint')
 
 
 def _take_data(host: Host, cfg: Config) -> None:

@@ -23,7 +23,7 @@ from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets.classes import names_after
 from knowswap_mm.datasets.host_config import inner_config, type_of
 from knowswap_mm.datasets.images import ImageCheck, is_image_name
-from knowswap_mm.engine.config import open_config
+from knowswap_mm.engine.config import WEIGHTS, open_config
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, SampleError, reason_of
 from knowswap_mm.io.checkpoints import state_dict_of
@@ -34,7 +34,7 @@ from knowswap_mm.own.host import TASKS, device_of, read_checkpoint, read_host
 from knowswap_mm.own.task import OwnTask
 from knowswap_mm.registry import DRAWERS
 from knowswap_mm.runs.files import CHECKPOINTS, RECORD_FILE
-from knowswap_mm.visualization.images.drawer import resized
+from knowswap_mm.visualization.images.drawer import resized, with_legend
 from knowswap_mm.visualization.tables import markdown_table
 
 #: Longer side of a drawn image; that of an image in the contact sheet, and how many it has.
@@ -75,6 +75,11 @@ def load(source: str, checkpoint: str | None, class_names: list[str] | None) -> 
     folder = Path(source)
     if folder.is_dir():
         source, checkpoint = _of_folder(folder, checkpoint)
+    elif folder.suffix in WEIGHTS:
+        there = (folder.parent / RECORD_FILE).is_file()
+        more = f' --checkpoint {source}' if there else ''
+        fix = f'give its folder: knowswap predict {folder.parent} IMAGES{more}'
+        raise ConfigError('SOURCE', source, 'is a file of weights, and needs its config', fix)
     elif checkpoint is None:
         fix = 'add --checkpoint FILE, or give the folder of a run or of an export'
         raise ConfigError('SOURCE', source, 'is no folder, and a config needs its weights', fix)
@@ -232,20 +237,6 @@ def contact_sheet(shown: Sequence[tuple[np.ndarray, str, str]]) -> Image.Image:
         for number, text in enumerate((name, answer)):
             pen.text((x + 4, y + _SMALL + number * line), text[:30], fill='black', font=font)
     return sheet
-
-
-def with_legend(image: np.ndarray, legend: Sequence[tuple[str, str]]) -> Image.Image:
-    """An image with names and colours of classes beneath it."""
-    font, line = ImageFont.load_default(16), 22
-    height, width = image.shape[:2]
-    whole = Image.new('RGB', (width, height + line * len(legend)), 'white')
-    whole.paste(Image.fromarray(image), (0, 0))
-    pen = ImageDraw.Draw(whole)
-    for number, (name, colour) in enumerate(legend):
-        y = height + line * number
-        pen.rectangle((4, y + 4, 18, y + 18), fill=colour)
-        pen.text((26, y + 1), name, fill='black', font=font)
-    return whole
 
 
 def _save(path: Path, image: Image.Image, kind: str) -> None:

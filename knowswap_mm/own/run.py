@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import io
 import shutil
 import time
 from collections.abc import Mapping
@@ -56,8 +54,7 @@ def make(args: argparse.Namespace, command: str = SWAP) -> tuple[Path, list[str]
     folder, is_new = choose_folder(args.out, args.model)
     MMLogger.get_instance('own', log_level='ERROR')
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it does
-            return _make(args, folder, command)
+        return _make(args, folder, command)
     except BaseException as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)

@@ -174,7 +174,7 @@ class OwnTask(metaclass=ABCMeta):
             problem = f'looks like {found[0]}' if found else 'is no data that is known'
             fix = f'give a {self.noun} {self.learns_from}'
             raise ConfigError(option, str(path), problem, fix)
-        options = dict(images=images) if images and 'json' in chosen.name else {}
+        options = dict(images=images, option=option) if 'json' in chosen.name else {}
         reader = chosen.reader(path, val_share=0, **options)
         found = self.listed(reader)
         found, told = divide(found, only)

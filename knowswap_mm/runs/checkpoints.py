@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,19 @@ class ResumePoint:
                 swap = self._content.get('swap')
                 found = swap.get(name) if isinstance(swap, dict) else None
         return of_rank_0(found) if self.resumes else None
+
+    def name_first_weights(self, cfg: MutableMapping[str, Any]) -> None:
+        """Let the config of a run that goes on by ``resume = True`` say what the run began with.
+
+        mmengine's own options for resuming put the checkpoint, or nothing, into ``load_from``. To
+        be called in all processes.
+        """
+        if not self.resumes:
+            return
+        if first := self.stored('load_from'):
+            cfg['load_from'] = first
+        elif cfg.get('load_from'):  # by an earlier version, whose checkpoints do not tell it
+            cfg['resume'] = True
 
     def _look(self, own: bool = False) -> bool:
         found, problem = None, None

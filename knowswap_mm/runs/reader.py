@@ -244,7 +244,13 @@ class RunFolder:
 
     @cached_property
     def config(self) -> str | None:
-        """Text of the config, as it was when the run began last."""
+        """Text of the config, as it was when the run began last.
+
+        That is the file that the run names. Tests leave newer ones in folders of their own.
+        """
+        named = self.folder / Path(str(self.record.get('config'))).name
+        if named.suffix == '.py' and named.is_file():
+            return named.read_text(encoding='utf-8', errors='replace')
         for pattern in CONFIGS:
             if paths := sorted(self.folder.glob(pattern)):
                 return paths[-1].read_text(encoding='utf-8', errors='replace')

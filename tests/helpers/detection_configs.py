@@ -85,7 +85,7 @@ def detection_config(
         REPOSITORY / 'configs' / 'detection' / 'dino-mini_shapes_learn-forget.py'
     ).to_dict()
     cfg.update(
-        experiment_name=f'{Path(work_dir).name}_{next(_counter)}',
+        experiment_name=f'detection_{next(_counter)}_{Path(work_dir).name}',
         work_dir=str(work_dir),
         load_from=str(host),
         model=swapper_config(),

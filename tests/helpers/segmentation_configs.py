@@ -92,7 +92,7 @@ def segmentation_config(
     path = REPOSITORY / 'configs' / 'segmentation' / 'mask2former-mini_shapes_learn-forget.py'
     cfg = Config.fromfile(path).to_dict()
     cfg.update(
-        experiment_name=f'{Path(work_dir).name}_{next(_counter)}',
+        experiment_name=f'segmentation_{next(_counter)}_{Path(work_dir).name}',
         work_dir=str(work_dir),
         load_from=str(host),
         model=swapper_config(),

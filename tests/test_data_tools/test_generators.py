@@ -1,4 +1,5 @@
 import gzip
+import json
 import runpy
 import struct
 import sys
@@ -271,6 +272,13 @@ class TestImageFolder:
         assert self.write(root, seed=2)
         assert len(first_pixels(root / 'train')) == 10
         assert [path.name for path in tmp_path.iterdir()] == ['tree']
+
+    def test_so_does_one_after_another_tool(self, tmp_path):
+        """`knowswap data` counts otherwise."""
+        root = tmp_path / 'tree'
+        root.mkdir()
+        (root / 'manifest.json').write_text(json.dumps(dict(request={}, counts={'train/ant': 3})))
+        assert read_manifest(root) is None and self.write(root)
 
     def test_lost_picture_is_noticed(self, tmp_path):
         root = tmp_path / 'tree'

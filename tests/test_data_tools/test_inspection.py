@@ -10,7 +10,6 @@ from PIL import Image
 
 from knowswap_mm.data_tools import inspection
 from knowswap_mm.data_tools.images import BoxedImage, BoxedObject, SourceError, SourceImage
-from knowswap_mm.data_tools.inspection import write_contact_sheet
 from knowswap_mm.data_tools.label_trees import CocoTree
 from knowswap_mm.data_tools.trees import ImageTree
 
@@ -53,8 +52,11 @@ def test_a_turned_picture_of_a_class_stays_as_it_is(tmp_path):
 def test_sixteen_bits_are_scaled_on_the_contact_sheet(tmp_path):
     values = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / 'deep.png')
-    write_contact_sheet(tmp_path / 'sheet.jpg', [SourceImage('train', 'x', tmp_path / 'deep.png')])
-    small = np.asarray(Image.open(tmp_path / 'sheet.jpg').convert('L'))[:96, :96]
+    ImageTree(tmp_path / 'out', tmp_path).write(
+        [SourceImage('train', 'x', tmp_path / 'deep.png')], {}
+    )
+    sheet = np.asarray(Image.open(tmp_path / 'out' / 'contact_sheet.jpg').convert('L'))
+    small = sheet[-100:-4, :96]  # below the name of the class, above a gap
     assert small[:5].mean() < 40 and 100 < small[46:50].mean() < 150 and small[-5:].mean() > 215
 
 

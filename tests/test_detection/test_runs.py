@@ -1,7 +1,10 @@
 """A whole swap of a detector: results, resuming, the host's own tools, two processes."""
 
 import json
+import subprocess
+import sys
 
+import mmdet.datasets.api_wrappers as mmdet_api
 import pytest
 
 from knowswap_mm.errors import ConfigError
@@ -14,6 +17,7 @@ from tests.helpers.runs import (
     results_of,
     train,
 )
+from tests.helpers.swap_configs import write_config
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +57,22 @@ def test_the_hosts_own_tool_gives_the_same_numbers(run, tmp_path):
     """mmdet's test.py with our config and a checkpoint of a phase."""
     runner, folder = run
     check_hosts_own_tool('mmdet', runner, folder, 'coco/bbox_mAP', tmp_path)
+
+
+@pytest.mark.parametrize('level', ['INFO', 'DEBUG'])
+def test_what_pycocotools_prints_is_for_debugging(level, run, scenes, host, tmp_path):
+    """By the command, in a process of its own: reading data, and measuring. Errors still show."""
+    _, folder = run
+    config = detection_config(scenes, tmp_path / 'run', host, PHASES, log_level=level)
+    path = write_config(config, tmp_path / 'swap.py')
+    command = [sys.executable, '-m', 'knowswap_mm', 'test', path, folder / 'phase1_learn.pth']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    for words in ('loading annotations', 'creating index', 'Average Precision'):
+        assert (words in done.stdout) == (words in log.read_text()) == (level == 'DEBUG')
+    assert 'coco/bbox_mAP' in done.stdout and not done.stderr
+    with pytest.raises(FileNotFoundError):
+        mmdet_api.COCO(str(tmp_path / 'nothing.json'))
 
 
 @pytest.mark.distributed

@@ -1,10 +1,12 @@
 """Mistakes of the commands without a config: five lines at most, with the fix; nothing is left."""
 
+import json
 import re
 import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 from knowswap_mm.cli.main import main
@@ -36,10 +38,32 @@ def places(told, picture_tree, host, swapped, tmp_path_factory):
     torch.save(dict(state_dict=wider), root / 'seven.pth')
     from mmengine.registry import MODELS
 
-    torch.save(dict(state_dict=MODELS.build(swin_host(5)).state_dict()), root / 'swin.pth')
+    swin = dict(state_dict=MODELS.build(swin_host(5)).state_dict())
+    torch.save(swin, root / 'swin.pth')
+    torch.save(dict(swin, meta=dict(dataset_meta=dict(classes=[*'abcde']))), root / 'other.pth')
     moved = given['model'].read_text().replace(str(given['model'].parent), '/nowhere')
     (root / 'moved.py').write_text(moved)
     swap = write_config(swap_config(picture_tree, root / 'w', host=host), root / 'swap.py')
+    export = dict(default_scope='mmpretrain', model=swin_host(5))
+    write_config(Config(export), root / 'exported' / 'config.py')
+    shutil.copy(root / 'swin.pth', root / 'exported' / 'model.pth')
+    for name, box in dict(shares=(0.1, 0.2, 0.5, 0.6), beside=(1, 1, 8, 8)).items():
+        (root / name).mkdir()
+        shutil.copy(root / 'bare' / '0.png', root / name / 'a.png')
+        (root / name / 'a.xml').write_text(XML.format(*box))
+    for name in ('images', 'masks'):
+        shutil.copytree(root / 'beside', root / 'coloured' / name)
+    (root / 'coloured' / 'classes.txt').write_text('sky')
+    shutil.copytree(root / 'bare', root / 'own' / 'photos' / 'a')
+    (root / 'corners.json').write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=1, file_name='0.png', width=16, height=16)],
+                annotations=[dict(id=1, image_id=1, category_id=1, bbox=[8, 8, 15, 15])],
+                categories=[dict(id=1, name='cat')],
+            )
+        )
+    )
     return dict(
         model=given['model'],
         checkpoint=host,
@@ -51,6 +75,8 @@ def places(told, picture_tree, host, swapped, tmp_path_factory):
     )
 
 
+XML = """<annotation><filename>a.png</filename><object><name>cat</name><bndbox><xmin>{}</xmin>
+<ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object></annotation>"""
 #: Options that are changed (``-`` leaves one out), and words of the message.
 ROWS = [
     ('--forget bb', "did you mean one of ['b'"),
@@ -58,6 +84,9 @@ ROWS = [
     ('--forget b,b', "'b' is listed twice"),
     ('--model {root}', 'is a folder. Fix: give the config file'),
     ('--model {root}/nothing.py', 'there is no such file'),
+    ('--model {root}/swin.pth', 'is a file of weights. Fix: give the config file'),
+    ('--checkpoint {model}', 'is not what torch.save writes). Fix: give a .pth'),
+    ('--checkpoint {root}/exported', 'give a file in it, .*model.pth'),
     ('--model {root}/file', 'is no config'),
     ('--model {swap}', 'is the config of a swap. Fix: give the config.py of an export'),
     ('--model {root}/moved.py', 'the data that its config names is not there: /nowhere'),
@@ -97,6 +126,9 @@ ROWS = [
 PREDICT = [
     ('{root}/empty {pictures}', 'holds neither a run nor an export'),
     ('{model} {pictures}', 'add --checkpoint FILE'),
+    ('{run}/phase2_forget.pth {pictures}', 'predict {run} IMAGES --checkpoint {run}/phase2'),
+    ('{root}/exported/model.pth {pictures}', 'predict {root}/exported IMAGES.'),
+    ('{run} {pictures} --checkpoint {run}/nothing.pth', '--checkpoint = .* no such file'),
     ('{run} {root}/nothing.png', 'there is no such file'),
     ('{run} {root}/empty', 'the folder has no images'),
     ('{run} {root}/broken/zz/0.png', 'the image cannot be read'),
@@ -105,6 +137,37 @@ PREDICT = [
     ('{run} {pictures} --score 2', 'not in [0, 1]'),
     ('{run} {pictures} --checkpoint {checkpoint}', 'does not name its classes'),
 ]
+RUN = '{run}/config.py {run}/phase2_forget.pth'
+#: Of other commands, from data to an export.
+OTHERS = [
+    ('export {run} {run}/phase2_forget.pth --out {out}', 'the one in this folder, .*config'),
+    ('export {run}/phase2_forget.pth {run}/config.py --out {out}', 'but a file of weights'),
+    ('export {run}/config.py {run} --out {out}', 'checkpoint = .*a file in it, .*phase2_forget'),
+    ('export {run}/config.py {other} --out {out}', 'does not fit the model.* and \\d+ more'),
+    ('export {root}/exported/config.py {other} --out {out}', 'describes no swap'),
+    ('test {run}/config.py {run} --work-dir {out}', 'checkpoint = .*give a file in it'),
+    ('test {run}/config.py {other} --work-dir {work}', 'does not fit the model.* Fix: give the co'),
+    ('test {root}/exported/config.py {other} --work-dir {out}', 'no test either'),
+    ('audit {run}/config.py {run} --out {out}', 'CHECKPOINT = .*give a file in it'),
+    ('audit {root}/exported/config.py {other} --out {out}', 'describes no swap'),
+    (f'audit {RUN} --reference {{run}}/phase2_forget.pth --out {{out}}', 'that is audited'),
+    (f'audit {RUN} --reference {{root}}/no.pth --out {{out}}', '--reference = .*no such file'),
+    (f'audit {RUN} --original {{root}}/empty --out {{out}}', '--original = .*but a folder'),
+    ('data detection voc --source {root}/shares --out {out}', 'shares of the image. Fix: mult'),
+    ('data detection voc --source {root}/nothing --out {out}', '--source = .*is not there'),
+    ('data detection coco-json --source {root}/corners.json --images {root}/bare --out {out}',
+     '--source = .*two corners'),
+    ('data detection voc --source {root}/beside --fraction 20 --out {out}', '--fraction = 20.0'),
+    ('data detection voc --source {root}/beside --per-class 0 --out {out}', '--per-class = 0'),
+    ('data detection voc --source {root}/beside --forget Cat --out {out}', "mean one of ['cat']"),
+    ('data segmentation masks --source {root}/coloured --out {out}', 'has colours. Fix: save'),
+    ('data classification class-folders --source {root}/own/photos --out {root}/own/photos',
+     '--out = .*holds the source. Fix: give a new folder'),
+    ('data classification class-folders --source {root}/own/photos --out {root}/own',
+     'holds the source'),
+    ('init --model {detector} --checkpoint {weights} --learn {root}/corners.json --images '
+     '{root}/bare --out {out}', '--learn = .*two corners'),
+]  # fmt: skip
 
 
 def check(arguments, words, capsys):
@@ -115,7 +178,7 @@ def check(arguments, words, capsys):
     code = caught.value.code
     message = code if isinstance(code, str) else said
     assert code not in (0, None)
-    found = words in message or re.search(words.replace('(', r'\('), message)
+    found = words in message or re.search(words.replace('(', r'\('), message, re.DOTALL)
     assert found, message
     assert len(message.strip().splitlines()) <= 5, message
     assert 'Fix:' in message or 'error:' in message
@@ -141,5 +204,17 @@ def test_a_mistake_is_answered_with_its_fix(changes, words, places, told, tmp_pa
 @pytest.mark.parametrize(('words', 'message'), PREDICT, ids=[row[0] for row in PREDICT])
 def test_a_mistake_of_predict(words, message, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    check(['predict', *(word.format(**places) for word in words.split(' '))], message, capsys)
+    arguments = ['predict', *(word.format(**places) for word in words.split(' '))]
+    check(arguments, message.format(**places), capsys)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('words', 'message'), OTHERS, ids=[row[0] for row in OTHERS])
+def test_a_mistake_of_another_command(words, message, places, told, tmp_path, capsys):
+    more = dict(out=tmp_path / 'out', work=tmp_path / 'work', other=places['root'] / 'other.pth')
+    if '{detector}' in words:
+        given = told('mmdet')
+        more.update(detector=given['model'], weights=given['checkpoint'])
+    before = sorted(places['root'].rglob('*'))
+    check([word.format(**places, **more) for word in words.split()], message, capsys)
+    assert not (tmp_path / 'out').exists() and sorted(places['root'].rglob('*')) == before

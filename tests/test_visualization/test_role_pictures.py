@@ -14,10 +14,10 @@ from knowswap_mm.engine import RoleImagesHook
 from knowswap_mm.visualization.images import (
     DetectionDrawer,
     Drawer,
-    SampleImages,
     SegmentationDrawer,
 )
 from knowswap_mm.visualization.images.drawer import SIZE, class_colour
+from knowswap_mm.visualization.images.samples import SampleImages
 from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.swap_configs import train
 

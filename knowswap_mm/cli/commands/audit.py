@@ -9,6 +9,7 @@ from pathlib import Path
 
 from knowswap_mm.cli.main import Command
 from knowswap_mm.cli.options import add_config_options
+from knowswap_mm.errors import ConfigError
 
 TEXT = """
 A checkpoint is a merged export, or a state of the swap (several may be given: they share what is
@@ -17,13 +18,15 @@ on. References were trained without the forget set: two or more, to the end. The
 `audit/<name>/audit.md` beside the checkpoint; `audit.json` there has all numbers.
 """
 
+REFERENCE = '--reference'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add('config', help='config of the swap')
     add('checkpoints', nargs='+', metavar='CHECKPOINT', help='.pth or .safetensors')
-    add('--reference', nargs='+', default=[], help='models trained without the forget set')
+    add(REFERENCE, nargs='+', default=[], help='models trained without the forget set')
     add('--original', help='the model before the swap, if the config does not say')
     add('--merged', action='store_true', help='audit the checkpoint as its export would be')
     add('--out', type=Path, help='folder instead of `audit` beside the checkpoint')
@@ -37,13 +40,22 @@ def run(args: argparse.Namespace) -> None:
 
     from knowswap_mm.audit.auditor import build_auditor
     from knowswap_mm.console import import_quietly
-    from knowswap_mm.engine.config import check_place, open_config
+    from knowswap_mm.engine.config import check_place, check_swap, open_config
     from knowswap_mm.engine.recipe import settle
+    from knowswap_mm.io.checkpoints import check_file
     from knowswap_mm.runs.files import AUDIT_FOLDER
 
     if args.out:
         check_place('--out', args.out, folder=True)
-    cfg = settle(open_config(args.config, args.cfg_options))
+    given = dict.fromkeys(args.checkpoints, 'CHECKPOINT') | dict.fromkeys(args.reference, REFERENCE)
+    for path, key in (given | ({args.original: '--original'} if args.original else {})).items():
+        check_file(path, key)
+    if same := set(args.checkpoints) & set(args.reference):
+        fix = 'give models that were trained without the forget set, and never saw it'
+        raise ConfigError(REFERENCE, sorted(same)[0], 'is the model that is audited', fix)
+    cfg = open_config(args.config, args.cfg_options)
+    check_swap(cfg, args.config)
+    cfg = settle(cfg)
     import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))

@@ -95,9 +95,10 @@ manifest and a contact sheet. `--layout official` calls val `test`; with --forge
         """
 Lists are names or a file with one a line. COCO's categories keep their ids, others are numbered
 from 1 in the order of `--learn` or `--classes`. `<out>` has images by split,
-`annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet. `--layout
-official` calls the splits `train2017` and `val2017`; with --forget it writes `<out>/forget` (the
-images with a class to forget, and its boxes alone) and `<out>/retain` (the images without).
+`annotations/instances_<split>.json`, `roles/`, checksums, a manifest and a contact sheet, on which
+boxes are drawn. `--layout official` calls the splits `train2017` and `val2017`; with --forget it
+writes `<out>/forget` (the images with a class to forget, and its boxes alone) and `<out>/retain`
+(the images without).
 `coco-json` reads any COCO json with images wherever they lie, and its siblings of val and test;
 without one, a fifth of the images becomes val.
 `voc` reads Pascal VOC xml: `Annotations`, `JPEGImages` and `ImageSets/Main`, or xml beside images.
@@ -113,7 +114,8 @@ without one, a fifth of the images becomes val.
         """
 Ids in the maps follow the order of `--learn` or `--classes` (names, or a file with one a line),
 else that of the publisher, from `--first-id` on. `<out>` has `<split>/{images,annotations}`,
-`classes.txt` in the order of the ids, `roles/`, checksums, a manifest and a contact sheet.
+`classes.txt` in the order of the ids, `roles/`, checksums, a manifest and a contact sheet, on which
+the masks are drawn.
 `--layout official` numbers classes to learn from 150 on and calls val `test`; with --forget it
 writes `<out>/forget` and `<out>/retain` with
 `{images,annotations_detectron2}/{training,validation}`, where the classes of the other role are

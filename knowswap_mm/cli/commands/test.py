@@ -26,11 +26,20 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import RUNNERS
 
     from knowswap_mm.engine.config import check_place, open_config, override
+    from knowswap_mm.errors import ConfigError
+    from knowswap_mm.io.checkpoints import check_file
     from knowswap_mm.io.files import write_json
 
     if args.out:
         check_place('--out', args.out)
+    if args.launcher == 'none':  # several processes compare what each of them sees
+        check_file(args.checkpoint, 'checkpoint')
     cfg = open_config(args.config)
+    lost = [key for key in ('dataloader', 'cfg', 'evaluator') if not cfg.get(f'test_{key}')]
+    if lost and 'swap' not in cfg:
+        problem = f'describes no swap, and no test either: it has no test_{lost[0]}'
+        fix = 'give the config of the swap; for an export, what --test-data writes beside it'
+        raise ConfigError('config', args.config, problem, fix)
     cfg.launcher, cfg.load_from = args.launcher, args.checkpoint
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     override(cfg, args.cfg_options or {})

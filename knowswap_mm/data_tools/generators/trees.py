@@ -44,7 +44,7 @@ def read_whole(root: str | Path, expect: Callable[[dict], Expected]) -> dict | N
         whole = all((root / file).stat() for file in files) and all(
             sum(1 for _ in (root / folder).iterdir()) == count for folder, count in folders.items()
         )
-    except OSError:
+    except (OSError, AttributeError, TypeError):  # gone, or the counts of a tree of another kind
         return None
     return manifest if whole else None
 

@@ -34,6 +34,7 @@ class CocoFile(Publisher):
         val_share (float): Share of the images in ``val``, where there is one json.
         seed (int): Seed of that draw.
         images (str | Path | None): Folder of the images.
+        option (str): What named the json, for messages.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class CocoFile(Publisher):
         val_share: float = 0.2,
         seed: int = 0,
         images: str | Path | None = None,
+        option: str = '--source',
     ) -> None:
         super().__init__(root, val_share, seed)
         self.given = None if images is None else Path(images)
-        self.files = coco_files(self.root)
+        self.option, self.files = option, coco_files(self.root)
         #: Category ids by name, in the order of the file.
         self.ids: dict[str, int] = {}
         if not self.files:
@@ -55,7 +57,7 @@ class CocoFile(Publisher):
     def _images(self, refuse: Callable[[str], object]) -> Iterator[BoxedImage]:
         found, folders = [], []
         for split, path in self.files.items():
-            content = CocoJson(path, '--source')
+            content = CocoJson(path, self.option)
             folder = self._folder(path, split, [each['file_name'] for each in content.images])
             folders.append(folder)
             if not self.ids:

@@ -106,7 +106,7 @@ def _largest(path: Path) -> int | str:
     except Exception as error:  # a damaged file may raise anything
         return f'cannot be read ({error})'
     if values.ndim != 2:
-        return 'has colours, and a mask has a number a pixel (grey or palette)'
+        return 'has colours. Fix: save the number of its class a pixel instead (grey or palette)'
     inside = values[values != _BORDER]
     return int(inside.max()) if inside.size else 0
 

@@ -144,6 +144,10 @@ def _objects(tree: ElementTree.Element) -> Iterator[BoxedObject]:
             left, top, right, bottom = (float(text) for text in texts)
         except (TypeError, ValueError):
             raise ValueError(f'the box of a {name} is {texts}, no four numbers') from None
+        corners = (left, top, right, bottom)
+        if 0 <= min(corners) and max(corners) <= 1 and any(each % 1 for each in corners):
+            fix = 'multiply them by width and height'
+            raise ValueError(f'the box of a {name} is {texts}: shares of the image. Fix: {fix}')
         box = (left - 1, top - 1, right - left + 1, bottom - top + 1)
         if not all(abs(value) < 2**53 for value in box) or min(box[2:]) < 1:
             raise ValueError(f'the box of a {name} is {texts}: it has no extent')

@@ -183,6 +183,7 @@ class PhaseHook(Hook):
         if runner.swap_schedule is not None:
             checkpoint['swap'] = dict(
                 run=runner.run_id,
+                load_from=runner.cfg.get('load_from'),
                 schedule=runner.swap_schedule.base.to_dict(),
                 decisions=[each.to_dict() for each in runner.swap_schedule.decisions],
                 plan=runner.plan.to_list(),

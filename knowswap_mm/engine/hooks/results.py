@@ -105,7 +105,7 @@ class RoleImagesHook(Hook):
             self._give_up(runner, f'{type(error).__name__}: {error}')
 
     def _draw(self, runner: Any, state: str) -> None:
-        from knowswap_mm.visualization.images import SampleImages
+        from knowswap_mm.visualization.images.samples import SampleImages
 
         images = SampleImages(runner.val_dataloader, runner.work_dir, self.samples)
         training = runner.swapper.training

@@ -38,7 +38,7 @@ class DetectionDrawer(Drawer):
         """The annotated objects of the role."""
         objects = [each for each in record['instances'] if not each.get('ignore_flag')]
         boxes = [(each['bbox'], each['bbox_label']) for each in objects]
-        return _draw(image, boxes, classes, self.size)
+        return draw_boxes(image, boxes, classes, self.size)
 
     def prediction(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
@@ -47,15 +47,23 @@ class DetectionDrawer(Drawer):
         found = sample.pred_instances
         found = found[found.scores >= self.score]
         boxes = zip(found.bboxes.tolist(), found.labels.tolist(), strict=True)
-        return _draw(image, list(boxes), classes, self.size)
+        return draw_boxes(image, list(boxes), classes, self.size)
 
 
-def _draw(
+def draw_boxes(
     image: np.ndarray,
     boxes: Sequence[tuple[Sequence[float], int]],
     classes: Sequence[str],
-    size: int,
+    size: int = SIZE,
 ) -> Drawing:
+    """Draw boxes and their names.
+
+    Args:
+        image (np.ndarray): RGB, ``(H, W, 3)``, uint8.
+        boxes (Sequence): Of each its corners (x, y, x, y) in pixels of the image, and its class.
+        classes (Sequence[str]): Names of the classes.
+        size (int): Longer side of what is drawn, in pixels.
+    """
     drawn, factor = resized(image, size)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(18)
     for box, label in boxes:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import mmcv
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ class Drawer(metaclass=ABCMeta):
         """
         path = sample.metainfo.get('img_path')
         if path:
+            import mmcv  # only now: it imports torch
+
             return mmcv.imread(str(path), channel_order='rgb')
         # Hosts read images as BGR; an image without a file (CIFAR) is taken to be so as well.
         pixels = np.asarray(batch['inputs'][0]).transpose(1, 2, 0)[..., ::-1]
@@ -96,3 +97,19 @@ def class_colour(label: int) -> str:
         (0.06 + 0.381966 * label) % 1, (0.5, 0.66, 0.36)[label % 3], 0.85
     )
     return '#' + ''.join(f'{round(255 * part):02x}' for part in (red, green, blue))
+
+
+def with_legend(
+    image: np.ndarray, legend: Sequence[tuple[str, str]], letters: int = 16
+) -> Image.Image:
+    """An image with names and colours of classes beneath it, in letters of so many pixels."""
+    font, line = ImageFont.load_default(letters), round(1.375 * letters)
+    height, width = image.shape[:2]
+    whole = Image.new('RGB', (width, height + line * len(legend)), 'white')
+    whole.paste(Image.fromarray(image), (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for number, (name, colour) in enumerate(legend):
+        y, side = height + line * number, line - 8
+        pen.rectangle((4, y + 4, 4 + side, y + 4 + side), fill=colour)
+        pen.text((12 + side, y + 1), name, fill='black', font=font)
+    return whole

@@ -36,32 +36,50 @@ class SegmentationDrawer(Drawer):
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
     ) -> Drawing:
         """The annotated map; what is not annotated is left as it is."""
-        return self._draw(image, _labels(sample.gt_sem_seg), classes)
+        return self._draw(image, sample.gt_sem_seg, classes)
 
     def prediction(
         self, image: np.ndarray, sample: Any, record: Mapping[str, Any], classes: Sequence[str]
     ) -> Drawing:
         """The predicted map."""
-        return self._draw(image, _labels(sample.pred_sem_seg), classes)
+        return self._draw(image, sample.pred_sem_seg, classes)
 
-    def _draw(self, image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Drawing:
-        small, _ = resized(image, self.size)
-        map_of_labels = Image.fromarray(labels.astype(np.int32))
-        labels = np.asarray(map_of_labels.resize(small.size, Image.Resampling.NEAREST))
-        drawn = np.asarray(small).astype(np.float32)
-        legend = []
-        for label in np.unique(labels):
-            if not 0 <= label < len(classes):  # not annotated
-                continue
-            where = labels == label
-            colour = class_colour(int(label))
-            paint = np.array(ImageColor.getrgb(colour), np.float32)
-            drawn[where] = (1 - self.opacity) * drawn[where] + self.opacity * paint
-            if where.mean() >= self.share:
-                legend.append((class_name(int(label), classes), colour))
-        caption = ', '.join(name for name, _ in legend) or 'nothing'
-        return Drawing(caption, drawn.round().astype(np.uint8), legend=legend)
+    def _draw(self, image: np.ndarray, pixels: Any, classes: Sequence[str]) -> Drawing:
+        labels = pixels.data.squeeze(0).cpu().numpy()
+        return draw_map(image, labels, classes, self.size, self.opacity, self.share)
 
 
-def _labels(pixels: Any) -> np.ndarray:
-    return pixels.data.squeeze(0).cpu().numpy()
+def draw_map(
+    image: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    size: int = SIZE,
+    opacity: float = 0.6,
+    share: float = 0.0,
+) -> Drawing:
+    """Draw the colour of each pixel's class over an image.
+
+    Args:
+        image (np.ndarray): RGB, ``(H, W, 3)``, uint8.
+        labels (np.ndarray): Classes, ``(H, W)``; what is no class is left as it is.
+        classes (Sequence[str]): Names of the classes.
+        size (int): Longer side of what is drawn, in pixels.
+        opacity (float): Of the colours.
+        share (float): Classes on fewer pixels than this share of the image are not named.
+    """
+    small, _ = resized(image, size)
+    map_of_labels = Image.fromarray(labels.astype(np.int32))
+    labels = np.asarray(map_of_labels.resize(small.size, Image.Resampling.NEAREST))
+    drawn = np.asarray(small).astype(np.float32)
+    legend = []
+    for label in np.unique(labels):
+        if not 0 <= label < len(classes):  # not annotated
+            continue
+        where = labels == label
+        colour = class_colour(int(label))
+        paint = np.array(ImageColor.getrgb(colour), np.float32)
+        drawn[where] = (1 - opacity) * drawn[where] + opacity * paint
+        if where.mean() >= share:
+            legend.append((class_name(int(label), classes), colour))
+    caption = ', '.join(name for name, _ in legend) or 'nothing'
+    return Drawing(caption, drawn.round().astype(np.uint8), legend=legend)
