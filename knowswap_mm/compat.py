@@ -246,29 +246,6 @@ def allow_recompilations(limit: int) -> None:
     setattr(config, name, max(getattr(config, name), limit))
 
 
-def scaled_product(
-    left: Tensor,
-    left_scale: Tensor,
-    right: Tensor,
-    right_scale: Tensor,
-    bias: Tensor | None,
-    dtype: torch.dtype,
-) -> Tensor:
-    """Multiply matrices of eight bits on a GPU.
-
-    Args:
-        left (Tensor): ``(N, M)``, rows in memory; ``left_scale`` is ``(N, 1)``.
-        left_scale (Tensor): In fp32.
-        right (Tensor): ``(M, K)``, columns in memory; ``right_scale`` is ``(1, K)``.
-        right_scale (Tensor): In fp32.
-        bias (Tensor | None): ``(K,)``, in the type of the result.
-        dtype (torch.dtype): That of the result.
-    """
-    return torch._scaled_mm(
-        left, right, left_scale, right_scale, bias=bias, out_dtype=dtype, use_fast_accum=True
-    )
-
-
 def same_records(dataset: BaseDataset) -> BaseDataset:
     """A data set with the records of another, which are only read, and all else of its own."""
     found = copy.copy(dataset)

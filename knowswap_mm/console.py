@@ -7,8 +7,6 @@ whoever looks for the reason of something; ``log_level = 'DEBUG'`` brings all ba
 from __future__ import annotations
 
 import contextlib
-import functools
-import gc
 import importlib
 import inspect
 import io
@@ -232,18 +230,6 @@ def import_quietly(scope: Any) -> None:
     for name in _PRINTING:
         if name in sys.modules:
             sys.modules[name].print = _print_for_debugging
-    _keep_libraries()
-
-
-@functools.cache
-def _keep_libraries() -> None:
-    """Take what is imported by now, and never garbage, out of all later searches for garbage.
-
-    mmengine searches each time that it opens a data set. Of the time of a short run a quarter went
-    there.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 #: What mmpretrain registers in mmdet, where that can be imported.

@@ -269,17 +269,6 @@ def test_functions_of_torch():
     assert y.grad.tolist() == [1.0] * 6
 
 
-def test_matrices_of_eight_bits_have_a_product():
-    def eight(*shape):
-        return torch.empty(shape, device='meta', dtype=torch.float8_e4m3fn)
-
-    scales = [torch.empty(shape, device='meta') for shape in ((32, 1), (1, 48))]
-    bias = torch.empty(48, device='meta', dtype=torch.bfloat16)
-    arguments = eight(32, 16), scales[0], eight(48, 16).t(), scales[1], bias, torch.bfloat16
-    found = compat.scaled_product(*arguments)
-    assert found.shape == (32, 48) and found.dtype == torch.bfloat16
-
-
 def test_a_data_set_shares_its_records():
     dataset = BaseDataset(lazy_init=True, pipeline=[lambda record: record['x']])
     dataset.load_data_list = lambda: [dict(x=1), dict(x=2)]

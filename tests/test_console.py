@@ -1,6 +1,5 @@
 """What the console shows, and what only the log file has."""
 
-import gc
 import io
 import json
 import logging
@@ -167,20 +166,3 @@ def test_torchrun_is_told_the_reason(variables, quiet, tmp_path, monkeypatch):
 def test_alone_it_says_it_itself(monkeypatch):
     monkeypatch.delenv('TORCHELASTIC_ERROR_FILE', raising=False)
     assert not tell_launcher('ConfigError: no')
-
-
-def test_libraries_are_searched_once_for_garbage():
-    """mmengine searches whenever it opens a data set; what is made later is still found."""
-    gc.unfreeze()
-    console._keep_libraries.cache_clear()
-    try:
-        console.import_quietly('mmpretrain')
-        kept, loop = gc.get_freeze_count(), []
-        assert kept > 100_000
-        loop.append(loop)
-        number = id(loop)
-        console.import_quietly('mmpretrain')
-        assert gc.get_freeze_count() <= kept
-        assert any(id(each) == number for each in gc.get_objects())
-    finally:
-        gc.unfreeze()

@@ -65,6 +65,13 @@ ACTIONS = {
         'assert MODELS.get("ResLayerExtraNorm"), "what mmpretrain has for mmdet"',
         ('mmseg', 'yapf'),
     ),
+    'a segmentor, which later collections leave out': (
+        'import gc; from knowswap_mm.engine.config import open_config; '
+        'from knowswap_mm.console import import_quietly; '
+        'open_config("configs/demo/mask2former-demo_shape-scenes_learn-forget.py"); '
+        'import_quietly("mmseg"); left = len(gc.get_objects()); assert left < 50_000, left',
+        ('yapf',),
+    ),
     'report': (
         'import sys, pathlib; from knowswap_mm.visualization.report import Report; '
         'Report.of_run(pathlib.Path(sys.argv[1])).write(pathlib.Path(sys.argv[2]))',

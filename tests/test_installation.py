@@ -25,6 +25,7 @@ from tests.test_setup.test_packages import CONFIG
 
 def test_needless_packages_seem_to_be_absent_for_a_while(monkeypatch):
     monkeypatch.delitem(sys.modules, 'wave', raising=False)
+    kept = gc.get_freeze_count()
     with pytest.raises(KeyError), quick_imports('wave', 'json'):
         assert not gc.isenabled()
         assert importlib.util.find_spec('wave') is None
@@ -33,6 +34,7 @@ def test_needless_packages_seem_to_be_absent_for_a_while(monkeypatch):
         assert importlib.import_module('json').loads('1') == 1, 'what is loaded stays'
         raise KeyError
     assert gc.isenabled() and importlib.import_module('wave') and 'json' in sys.modules
+    assert gc.get_freeze_count() <= kept, 'what lives beside few modules may become garbage'
     gc.disable()
     try:
         with quick_imports():

@@ -5,7 +5,6 @@ from knowswap_mm.acceleration.batched_losses import BatchedDINOLosses, BatchedMa
 from knowswap_mm.acceleration.class_token_only import ClassTokenOnly
 from knowswap_mm.acceleration.compiled_blocks import CompiledBlocks
 from knowswap_mm.acceleration.dropouts import HashedDropout, PackedDropout
-from knowswap_mm.acceleration.fp8_products import Fp8Products
 from knowswap_mm.acceleration.fused_window_attention import FusedWindowAttention
 from knowswap_mm.acceleration.graphed_backbone import GraphedBackbone
 from knowswap_mm.acceleration.half_residuals import HalfResiduals
@@ -18,7 +17,6 @@ __all__ = [
     'Acceleration',
     'ClassTokenOnly',
     'CompiledBlocks',
-    'Fp8Products',
     'FusedWindowAttention',
     'GraphedBackbone',
     'HalfResiduals',

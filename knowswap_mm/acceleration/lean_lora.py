@@ -154,7 +154,7 @@ class LeanLoRALinear(lora.Linear):
         ]
         steady = [name for name in names if name not in dropping]
         if steady:
-            out = self.product(rows, weight, bias, *self._matrices(steady, dtype))
+            out = low_rank_linear(rows, weight, bias, *self._matrices(steady, dtype))[0]
         else:
             out = F.linear(rows, weight, bias)
         for name in dropping:
@@ -163,12 +163,6 @@ class LeanLoRALinear(lora.Linear):
         # Not `view`: an activation that acts in place on a view makes autograd copy the whole
         # gradient three times (mmcv's FFN has such a ReLU).
         return reshaped(out, [*x.shape[:-1], out.shape[-1]])
-
-    def product(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor
-    ) -> Tensor:
-        """Multiply rows with the base and the adapters; all tensors have one type."""
-        return low_rank_linear(x, weight, bias, a, b)[0]
 
     def _is_ordinary(self, x: Tensor, names: list[str]) -> bool:
         """Whether the output is that of a frozen linear layer plus products with A and B."""

@@ -20,7 +20,13 @@ from knowswap_mm.engine.guard.options import GuardOptions
 from knowswap_mm.engine.hooks.nonfinite import nonfinite_settings
 from knowswap_mm.engine.recipe import settle
 from knowswap_mm.errors import ConfigError, SwapError, reason_of
-from knowswap_mm.installation import PREFIX, base_config, check_scope, leave_out_multimodal
+from knowswap_mm.installation import (
+    PREFIX,
+    base_config,
+    check_scope,
+    leave_out_multimodal,
+    quick_imports,
+)
 from knowswap_mm.io.checkpoints import use_data_only_loader
 from knowswap_mm.io.config_text import value_text
 from knowswap_mm.registry import MODELS as OWN_MODELS
@@ -153,7 +159,8 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         config = Config.fromfile(str(path), import_custom_modules=False)
         check_scope(config.get('default_scope'))
         if imports := config.get('custom_imports'):
-            import_modules_from_strings(**imports)
+            with quick_imports():
+                import_modules_from_strings(**imports)
     except SwapError:
         raise
     except Exception as error:  # a config is a program, which may fail in any way

@@ -126,7 +126,6 @@ MATRIX = {
     ('BlockProfileHook', 'parts'): (NO_COUNT, 'custom_hooks.BlockProfileHook.parts'),
     ('RoleImagesHook', 'samples'): (NO_COUNT, 'custom_hooks.RoleImagesHook.samples'),
     ('RoleImagesHook', 'every_evaluation'): (NO_FLAG, 'custom_hooks.RoleImagesHook.every'),
-    ('Fp8Products', 'emulate'): (NO_FLAG, 'model.accelerations.Fp8Products.emulate'),
     ('GraphedBackbone', 'limit'): (NO_COUNT, f'{GRAPHED}.limit'),
     ('GraphedBackbone', 'after'): (NO_COUNT, f'{GRAPHED}.after'),
     ('PreemptionHook', 'signals'): ([*NO_TEXTS, ['SIGNONE']], 'custom_hooks.PreemptionHook.sig'),
