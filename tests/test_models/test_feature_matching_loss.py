@@ -206,6 +206,18 @@ def test_steering_goes_both_ways_within_limits_at_each_place():
     assert loss.weights == pytest.approx([100.0, 0.1]) and loss.back == pytest.approx([0.0, 10.0])
 
 
+def test_what_is_kept_goes_before_the_target():
+    """A probe far above its target grows no weight while more is lost than may be."""
+    loss = FeatureMatchingLoss(strength=10.0)
+    loss.steer([0.9, 0.2], [0.5, 0.5], spare=0.01)
+    e = 2.718281828
+    assert loss.weights == pytest.approx([10 * e, 10 / e])  # a step is by e at most
+    loss.steer([0.9, 0.2], [0.5, 0.5], spare=-0.5)
+    assert loss.weights == pytest.approx([10 * e * e**-0.5, 10 / e / e])
+    loss.steer([0.5, 0.5], [0.5, 0.5], spare=-7.0)
+    assert loss.weights == pytest.approx([10 * e**-0.5, 10 / e**3])
+
+
 def test_the_weights_of_the_places_count():
     swapper, data = ready('vit', forgotten=(1, 3), strength=2.0)
     swapper.eval()

@@ -30,8 +30,8 @@ from knowswap_mm.schedule import SwapPhase
 
 #: Limits of the weight that is steered, as factors on the given one.
 LEAST, MOST = 0.01, 10.0
-#: A probe that is so far above its target, as a share, changes the weight by the factor e; one that
-#: is so far below it draws the features back with the weight 1.
+#: A probe that is so far above its target, as a share, or farther, changes the weight by the factor
+#: e; one that is so far below it draws the features back with the weight 1.
 STEP = 0.1
 
 
@@ -126,14 +126,22 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self._read: list[Tensor] = []
         self._taught: dict[str, SampleLosses] = {}
 
-    def steer(self, found: Sequence[float], target: Sequence[float]) -> None:
-        """Change the weights after a probe found shares at all places and not the targets."""
+    def steer(self, found: Sequence[float], target: Sequence[float], spare: float = 1.0) -> None:
+        """Change the weights after a probe found shares at all places and not the targets.
+
+        Args:
+            found (Sequence[float]): Shares that few examples brought back, by place.
+            target (Sequence[float]): Those that they should.
+            spare (float): What may still be lost of what is kept, as a share of what may be lost in
+                all; below 0 too much is lost already, and the weights shrink whatever was found.
+        """
         low, high = LEAST * self.strength, MOST * self.strength
         before = self.weights or [self.strength] * len(found)
         over = [each - wanted for each, wanted in zip(found, target, strict=True)]
+        powers = [each / STEP if spare > 0 else min(each / STEP, spare) for each in over]
         self.weights = [
-            min(max(weight * math.exp(each / STEP), low), high)
-            for weight, each in zip(before, over, strict=True)
+            min(max(weight * math.exp(min(max(power, -1.0), 1.0)), low), high)
+            for weight, power in zip(before, powers, strict=True)
         ]
         self.back = [max(-each, 0.0) / STEP for each in over]
 
