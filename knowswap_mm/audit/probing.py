@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import nn
 
 from knowswap_mm.audit.case import Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.findings import HEAD
-from knowswap_mm.audit.models import Subject
+from knowswap_mm.audit.models import Subject, read_units
 from knowswap_mm.audit.statistics import Estimate
-from knowswap_mm.roles import FORGET
+from knowswap_mm.roles import FORGET, RETAIN
 
 #: Fewest draws of examples over which a probe is averaged.
 DRAWS = 20
@@ -25,6 +26,27 @@ def labels_of(subject: Subject, case: Case, split: str) -> np.ndarray:
 def features_of(subject: Subject, case: Case, split: str, place: str = HEAD) -> np.ndarray:
     """Features of the same units at a place, ``(units, channels)``."""
     return np.concatenate([subject.units(split, role).at(place) for role in case.data.roles(split)])
+
+
+def named_beyond_chance(host: nn.Module, case: Case, samples: int) -> float:
+    """Share of forgotten test units that are named, less that of retained ones called like them.
+
+    A model that calls everything by a forgotten class has not got the class back. Less than nothing
+    is nothing.
+
+    Args:
+        host (nn.Module): The model, in evaluation mode.
+        case (Case): The case.
+        samples (int): At most so many test samples of a role are asked.
+    """
+    given = (host, case.data, case.reader, TEST)
+    roles = [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
+    found = {role: read_units(*given, role, at_most=samples, losses=False) for role in roles}
+    named = float(found[FORGET].right.mean())
+    if RETAIN not in found:
+        return named
+    forgotten = sorted(case.data.labels(FORGET))
+    return max(named - float(np.isin(found[RETAIN].predicted, forgotten).mean()), 0.0)
 
 
 def draw_examples(labels: np.ndarray, shots: int, draws: int, seed: int) -> list[np.ndarray]:

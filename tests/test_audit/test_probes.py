@@ -17,7 +17,7 @@ from knowswap_mm.audit.attacks.prototype_probe import NearestMean, PrototypeProb
 from knowswap_mm.audit.attacks.prototype_relearning import set_rows
 from knowswap_mm.audit.attacks.relearning import Relearning
 from knowswap_mm.audit.case import Case
-from knowswap_mm.audit.probing import draw_examples
+from knowswap_mm.audit.probing import draw_examples, named_beyond_chance
 from knowswap_mm.audit.readers.reader import Units
 from knowswap_mm.audit.statistics import Verdict
 
@@ -187,15 +187,19 @@ class Counter(nn.Module):
 
 
 class CounterReader:
-    """Reads whether the weight is above one."""
+    """Reads whether the weight is above one; above five, everything is called the forgotten class.
+
+    Samples from the tenth on are retained ones.
+    """
 
     unit, batch_size = 'image', None
 
     def read(self, host, batch, own):
-        known = float(host.weight) > 1 - 1e-6
-        count = len(batch['inputs'])
-        labels, predicted = np.zeros(count, int), np.full(count, 0 if known else 1)
-        return Units(np.zeros((count, 1)), labels, predicted, np.zeros(count))
+        labels = (np.array(batch['inputs']) >= 10).astype(int)
+        weight = float(host.weight)
+        named = (labels == 0) & (weight > 1 - 1e-6) | (weight >= 5)
+        predicted = np.where(named, 0, 1)
+        return Units(np.zeros((len(labels), 1)), labels, predicted, np.zeros(len(labels)))
 
     answers = read
 
@@ -210,10 +214,16 @@ class CounterData:
         return {0}
 
     def positions(self, split, role):
-        return list(range(10))
+        return list(range(10)) if role == FORGET else list(range(10, 20))
 
     def batches(self, split, positions, batch_size=None):
         yield dict(inputs=positions, data_samples=positions)
+
+
+def test_a_name_for_everything_is_no_knowledge():
+    case = Case(None, None, [], CounterData(), CounterReader())
+    named = [named_beyond_chance(Counter(w), case, 300) for w in (0, 2, 9)]
+    assert named == [0.0, 1.0, 0.0]
 
 
 def test_steps_to_relearn_by_hand():

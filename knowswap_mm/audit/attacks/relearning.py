@@ -14,7 +14,8 @@ from torch import nn
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.findings import Finding, Table
-from knowswap_mm.audit.models import Subject, read_units
+from knowswap_mm.audit.models import Subject
+from knowswap_mm.audit.probing import named_beyond_chance
 from knowswap_mm.audit.statistics import Estimate, Verdict
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.registry import AUDITS
@@ -29,11 +30,13 @@ class Relearning(AuditPart):
     """Is relearning the forgotten classes quicker than learning them anew?
 
     All weights of a copy of the model are trained (AdamW) on equal shares of forget and retain data
-    until 90 % of the accuracy before the swap is regained. The reference, which never saw the
-    classes, learns them anew in the same way. The statistic is minus the binary logarithm of the
-    steps: one more means half as many steps. A run that does not get there counts with the largest
-    number of steps, and the interval is open below: it may have needed any number of further steps.
-    If neither the audited model nor the reference gets there, the attack has no power.
+    until 90 % of the accuracy before the swap is regained, less the share of retained units that
+    are called by a forgotten class, see :func:`named_beyond_chance`. The reference, which never saw
+    the classes, learns them anew in the same way. The statistic is minus the binary logarithm of
+    the steps: one more means half as many steps. A run that does not get there counts with the
+    largest number of steps, and the interval is open below: it may have needed any number of
+    further steps. If neither the audited model nor the reference gets there, the attack has no
+    power.
 
     Attributes:
         name (str): Name of the attack.
@@ -46,7 +49,7 @@ class Relearning(AuditPart):
         batch_size (int): Samples a step, half of them to forget.
         repeats (int): Runs with other orders of the data, for the interval; one alone has none.
         regained (float): Share of the accuracy before the swap.
-        samples (int): Test samples by which the accuracy is watched.
+        samples (int): Test samples of a role by which the accuracy is watched.
 
     Raises:
         ConfigError: If a number cannot be used.
@@ -83,7 +86,8 @@ class Relearning(AuditPart):
     def run(self, case: Case) -> list[Finding | Table]:
         """Let all models relearn."""
         known = case.before.remembered(
-            f'named of {self.samples}', lambda: self._named(case.before.host, case)
+            f'named of {self.samples}',
+            lambda: named_beyond_chance(case.before.host, case, self.samples),
         )
         target = self.regained * known
         settings = (vars(self), case.seed, target)
@@ -146,6 +150,7 @@ class Relearning(AuditPart):
         return Table(
             f'Steps to relearn{self.name.removeprefix("relearning")}',
             f'Steps until {100 * target:.1f} % of the forgotten test {case.reader.unit}s are named '
+            'beyond the share of retained ones that are called like them '
             f'(checked after 1, 2, 3, 4, 6, 8, 12, ... steps of {self.batch_size} samples), and '
             'different samples of the forget set seen by the median run.',
             ['model', 'steps of each run', 'samples'],
@@ -156,7 +161,7 @@ class Relearning(AuditPart):
         """Steps until the target is reached; None if it is not."""
 
         def reached(host: nn.Module) -> bool:
-            return self._named(host, case) >= target
+            return named_beyond_chance(host, case, self.samples) >= target
 
         host = self._prepared(subject, case, repeat)
         if reached(host):
@@ -192,13 +197,8 @@ class Relearning(AuditPart):
         return len(case.subjects) * self.repeats * run
 
     def _watched(self, case: Case) -> int:
-        return min(self.samples, len(case.data.positions(TEST, FORGET)))
-
-    def _named(self, host: nn.Module, case: Case) -> float:
-        """Share of the watched test units that a model names."""
-        given = (host, case.data, case.reader, TEST, FORGET)
-        units = read_units(*given, at_most=self.samples, losses=False)
-        return float(units.right.mean())
+        roles = [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
+        return sum(min(self.samples, len(case.data.positions(TEST, role))) for role in roles)
 
     @staticmethod
     def _draws(case: Case, role: str, repeat: int) -> Iterator[int]:

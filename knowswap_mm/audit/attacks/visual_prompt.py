@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate
 from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.findings import Finding, Table
-from knowswap_mm.audit.models import Subject, read_units
-from knowswap_mm.audit.probing import draw_examples
+from knowswap_mm.audit.models import Subject
+from knowswap_mm.audit.probing import draw_examples, named_beyond_chance
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.models.samples.reader import as_in_training
@@ -108,7 +108,7 @@ class VisualPrompt(AuditPart):
         try:
             with frame.around(host):
                 self._train(frame, host, case, repeat)
-                return self._named(host, case)
+                return named_beyond_chance(host, case, self.samples)
         finally:
             for parameter in trainable:
                 parameter.requires_grad_(True)
@@ -142,18 +142,6 @@ class VisualPrompt(AuditPart):
             return positions[chosen]
         count = self.shots * len(case.data.labels(FORGET))
         return np.random.default_rng([case.seed, repeat]).permutation(positions)[:count]
-
-    def _named(self, host: nn.Module, case: Case) -> float:
-        given = (host, case.data, case.reader, TEST)
-        found = {
-            role: read_units(*given, role, at_most=self.samples, losses=False)
-            for role in self._roles(case)
-        }
-        named = float(found[FORGET].right.mean())
-        if RETAIN not in found:
-            return named
-        forgotten = sorted(case.data.labels(FORGET))
-        return max(named - float(np.isin(found[RETAIN].predicted, forgotten).mean()), 0.0)
 
 
 class Frame:

@@ -35,6 +35,9 @@ PROBES, FEWEST = 12, 32
 #: What the loss of kept held-out samples may rise by, as a share of chance. The small DINO lost 17
 #: points of AP where strength alone counted, and its losses rose by 14 % of chance.
 ALLOWED = 0.02
+#: By how much the biases of forgotten classes are lowered in a head that can say that there is
+#: nothing, in nats.
+MARGIN = 3.0
 
 
 class Look(NamedTuple):
@@ -282,10 +285,12 @@ class FeatureMatchingHook(Hook):
         forgotten = self._labels(runner, FORGET)
         seed = derive_seed('rows', runner.seed, phase.index)
         classes = swapper.class_rows.total
-        reset_head(swapper.head_rows, layouts, classes, forgotten, seed)
+        # Without competition a class that says little of everything would still be an answer.
+        margin = MARGIN if swapper.swapping_loss.nothing else 0.0
+        reset_head(swapper.head_rows, layouts, classes, forgotten, seed, margin)
         for average in averages_of(runner.hooks):
             copies = {f'host.{name}': name for name in swapper.head_rows}
             named = dict(average.module.named_parameters())
             rows = {name: named[full] for full, name in copies.items() if full in named}
-            reset_head(rows, layouts, classes, forgotten, seed)
+            reset_head(rows, layouts, classes, forgotten, seed, margin)
         runner.logger.info(f'The rows of {len(forgotten)} forgotten classes were reset.')

@@ -18,13 +18,14 @@ def reset_rows(
     forgotten: Sequence[int],
     seed: int,
     noise: float = 0.02,
-    margin: float = 3.0,
+    margin: float = 0.0,
 ) -> None:
     """Write, in place, rows of forgotten classes that hold nothing about them.
 
-    A row is the mean of those of all other classes, with a little noise; a bias is lower by a
-    margin. Such a class answers alike on everything and is never the best answer. What the row was
-    is gone: it neither names the class any more nor points to where it was (issue 27).
+    A row is the mean of those of all other classes, with a little noise, and so is a bias. What it
+    says of anything is the mean of what the others say, so that it is never the best answer. What
+    the row was is gone: it neither names the class any more nor points to where it was (issue 27).
+    Where classes do not compete with one another, a bias may be lower by a margin.
 
     Args:
         tensor (Tensor): A class-indexed tensor of ``classes`` classes.
@@ -54,7 +55,9 @@ def reset_head(
     classes: int,
     forgotten: Sequence[int],
     seed: int,
+    margin: float = 0.0,
 ) -> None:
     """Reset the rows of forgotten classes in all trained tensors of a head, by name."""
     for number, name in enumerate(sorted(rows)):
-        reset_rows(rows[name], layouts[name], classes, forgotten, seed + number)
+        layout = layouts[name]
+        reset_rows(rows[name], layout, classes, forgotten, seed + number, margin=margin)

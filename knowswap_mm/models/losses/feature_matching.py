@@ -91,7 +91,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         target: float | None = None,
         keep: float = 1.0,
         temperature: float = 2.0,
-        blocks: int = 4,
+        blocks: int = 12,
         queue: int = 768,
         every: int = 10,
         group_by: str = 'block',
@@ -105,7 +105,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         check_number(f'{key}.keep', keep, '>= 0', 1.0)
         check_number(f'{key}.temperature', temperature, '> 0', 2.0)
         for name, value, least in (('blocks', blocks, 0), ('queue', queue, 1), ('every', every, 1)):
-            check_whole(f'{key}.{name}', value, least, dict(blocks=4, queue=768, every=10)[name])
+            check_whole(f'{key}.{name}', value, least, dict(blocks=12, queue=768, every=10)[name])
         self.strength, self.target = float(strength), target
         self.keep, self.temperature = keep, temperature
         self.blocks, self.queue, self.every = blocks, queue, every
@@ -122,7 +122,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
         self.means: list[ClassMeans] = []
-        #: What the class layers read of features, of a head that can say that there is nothing.
+        #: Whether the head can say that there is nothing, and what its class layers then read.
+        self.nothing = False
         self._read: list[Tensor] = []
         self._taught: dict[str, SampleLosses] = {}
 
@@ -190,7 +191,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         if self.teacher is None:
             self.teacher = FrozenState.of(swapper)
         self._taught = self.teacher.samples(swapper, inputs, samples, self.blocks)
-        if not self._read and says_nothing(swapper, taught := next(iter(self._taught.values()))):
+        taught = next(iter(self._taught.values()))
+        self.nothing = says_nothing(swapper, taught)
+        if self.nothing and not self._read:
             kept = [c for c in range(swapper.class_rows.total) if c not in self.forgotten]
             self._read = [orthonormal(weight[kept]) for weight in taught.weights]
         fresh, classes = not self.queues, swapper.class_rows.total
@@ -218,10 +221,10 @@ class FeatureMatchingLoss(WeightedSumLoss):
                 each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
                 self._remember(found)
                 return dict(answers=each.sum() / max(len(found), 1))
-            return self._forget(taught, found, sigmoid, says_nothing(swapper, found))
+            return self._forget(taught, found, sigmoid)
 
     def _forget(
-        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool, nothing: bool
+        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool
     ) -> dict[str, Tensor]:
         classes = torch.tensor(self.forgotten, device=found.labels.device)
         members = (found.labels[:, None] == classes).float()
@@ -238,7 +241,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
             each = discrepancy(features, shares, queue.features, weights)
             distances.append((each * there).sum() / there.sum().clamp(min=1))
         target = masked(taught.logits, classes)
-        if not nothing:
+        if not self.nothing:
             shares = members / members.sum(0).clamp(min=1)
             both = (nearest + members @ (shares.T @ nearest)) / 2
             target = both.clamp(min=1e-6).log().index_fill(1, classes, float('-inf'))

@@ -44,3 +44,15 @@ def test_noise_follows_from_the_seed_and_what_was_there_is_gone():
     assert torch.equal(*rows)
     noise = rows[0][2] - rows[0][[0, 1, 3]].mean(0)
     assert 0.01 < float(noise.std()) < 0.03
+
+
+def test_a_reset_class_is_never_the_best_answer():
+    """What it says is the mean of what the others say."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(6, 9, generator=generator), torch.randn(6, generator=generator)
+    for tensor in (weight, bias):
+        reset_rows(tensor, RowLayout(), 6, [2, 5], seed=0, noise=0.0)
+    logits = 10 * torch.randn(500, 9, generator=generator) @ weight.T + bias
+    others = logits[:, [0, 1, 3, 4]]
+    assert torch.allclose(logits[:, 2], others.mean(1), atol=1e-4)
+    assert (logits[:, 5] < others.max(1).values).all()
