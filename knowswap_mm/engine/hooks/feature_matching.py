@@ -32,9 +32,10 @@ COST = 0.3
 #: Probes in a phase that are worth fewer samples in each, and how many of a role are the fewest.
 PROBES, FEWEST = 12, 32
 
-#: What the loss of kept held-out samples may rise by, as a share of chance: where classes compete, and
-#: in a head that can say that there is nothing. Detectors rank boxes by what small rises change: the
-#: small DINO lost 17 points of AP with 14 %; on Fashion-MNIST 2 % kept the strength from its target.
+#: What the loss of kept held-out samples may rise by, as a share of chance: where classes compete,
+#: and in a head that can say that there is nothing. Detectors rank boxes by what small rises
+#: change: the small DINO lost 17 points of AP with 14 %; on Fashion-MNIST 2 % held the features off
+#: their target.
 ALLOWED, ALLOWED_RANKED = 0.05, 0.02
 #: By how much the biases of forgotten classes are lowered in a head that can say that there is
 #: nothing, in nats.
