@@ -83,7 +83,7 @@ def check_file(path: str | os.PathLike, key: str = 'load_from') -> None:
     problem, fix = 'no such file', 'give the path of a local checkpoint; nothing is downloaded'
     if os.path.isdir(path):
         problem = 'is no file but a folder'
-        inside = [p for kind in ('phase*.pth', 'model.pth') for p in sorted(Path(path).glob(kind))]
+        inside = sorted(Path(path).glob('*.pth'))  # of a run, its last phase comes last
         fix = f'give a file in it, {inside[-1]}' if inside else fix
     raise CheckpointError(f'{key} = {str(path)!r}: {problem}. Fix: {fix}.')
 
