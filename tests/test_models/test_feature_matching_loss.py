@@ -206,12 +206,6 @@ def test_steering_goes_both_ways_within_limits_at_each_place():
     assert loss.weights == pytest.approx([100.0, 0.1]) and loss.back == pytest.approx([0.0, 10.0])
 
 
-def test_a_place_with_nothing_to_take_starts_at_the_least_weight():
-    loss = FeatureMatchingLoss(strength=10.0)
-    loss.start([0.9, 0.5, 0.4], [0.5, 0.5, 0.5])
-    assert loss.weights == pytest.approx([10.0, 0.1, 0.1])
-
-
 def test_what_is_kept_goes_before_the_target():
     """A probe far above its target grows no weight while more is lost than may be."""
     loss = FeatureMatchingLoss(strength=10.0)

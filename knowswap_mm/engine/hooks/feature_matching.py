@@ -215,9 +215,7 @@ class FeatureMatchingHook(Hook):
 
     def _find_target(self, runner: Any, phase: SwapPhase) -> None:
         """The target of a phase that begins: given, or what the held-out samples tell."""
-        objective = runner.swapper.swapping_loss
-        objective.begin(phase)
-        seen, given = self._look(runner, self.samples), objective.target
+        seen, given = self._look(runner, self.samples), runner.swapper.swapping_loss.target
         now, told = self._probe(runner, FORGET, seen), 'is given'
         _, most = self._pace(runner, phase)
         self.kept = self._look(runner, most).nats  # of the samples that later looks see
@@ -235,7 +233,6 @@ class FeatureMatchingHook(Hook):
                     f', less where {100 * first[-1]:.0f} % of the forget samples before it are '
                     f'less than {100 * taught[-1]:.0f} % of what was learned'
                 )
-        objective.start(now, self.target)
         shots = ', '.join(map(str, self.shots))
         beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
         runner.logger.info(

@@ -127,13 +127,6 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self._read: list[Tensor] = []
         self._taught: dict[str, SampleLosses] = {}
 
-    def start(self, found: Sequence[float], target: Sequence[float]) -> None:
-        """Set the weights where a phase begins: at their least where nothing is to be taken."""
-        self.weights = [
-            self.strength * (1.0 if each > wanted else LEAST)
-            for each, wanted in zip(found, target, strict=True)
-        ]
-
     def steer(self, found: Sequence[float], target: Sequence[float], spare: float = 1.0) -> None:
         """Change the weights after a probe found shares at all places and not the targets.
 
