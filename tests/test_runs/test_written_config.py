@@ -4,6 +4,7 @@ import importlib.util
 import runpy
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ from tests.helpers.swap_configs import assert_same_weights, swap_config, weights
 FIRST, END = 'iter_2.pth', 'phase2_forget.pth'
 
 
+def run(arguments):
+    """Run a command in a second of its own.
+
+    mmengine names logs by the second, and of two runs of a process in one the second writes into
+    the folder of the first.
+    """
+    time.sleep(1.01)
+    main(arguments)
+
+
 @pytest.fixture(scope='module')
 def whole(picture_tree, host, tmp_path_factory):
     """The file of a config, and what it was trained to without interruption."""
@@ -26,7 +37,7 @@ def whole(picture_tree, host, tmp_path_factory):
     config = swap_config(picture_tree, root / 'unused', host=host)
     config.default_hooks.checkpoint.interval = 2
     file = write_config(config, root / 'swap.py')
-    main(['train', str(file), '--work-dir', str(root / 'run')])
+    run(['train', str(file), '--work-dir', str(root / 'run')])
     return file, root / 'run'
 
 
@@ -54,7 +65,6 @@ def of_options(cut):
 
 def texts(folder):
     """The config as a run writes it: in its folder, beside its log, in its checkpoints."""
-    # Of two runs of a process in one second, mmengine writes that of the first alone.
     found = [path.read_text() for path in (folder / 'swap.py', *folder.glob('*/vis_data/*.py'))]
     found.append(safe_load(folder / END)['meta']['cfg'])
     return {text.replace(str(folder), 'FOLDER') for text in found}
@@ -69,7 +79,7 @@ def check(folder, whole):
 @pytest.mark.parametrize('options', [of_train, of_train_by_file, of_options])
 def test_a_resumed_run_writes_the_config_of_the_run(options, whole, cut):
     file, _ = whole
-    main(['train', str(file), '--work-dir', str(cut), *map(str, options(cut))])
+    run(['train', str(file), '--work-dir', str(cut), *map(str, options(cut))])
     check(cut, whole)
     config = Config.fromfile(cut / 'swap.py')
     assert not config.get('resume') and 'launcher' not in config
@@ -93,8 +103,8 @@ def test_so_does_one_that_the_tool_of_the_host_resumes(options, whole, cut, monk
 
 
 def test_the_config_of_a_resumed_run_begins_anew_elsewhere(whole, cut, tmp_path):
-    main(['train', str(whole[0]), '--work-dir', str(cut), '--resume', str(cut / FIRST)])
-    main(['train', str(cut / 'swap.py'), '--work-dir', str(tmp_path / 'again')])
+    run(['train', str(whole[0]), '--work-dir', str(cut), '--resume', str(cut / FIRST)])
+    run(['train', str(cut / 'swap.py'), '--work-dir', str(tmp_path / 'again')])
     assert RunFolder(tmp_path / 'again').record['resumed_at'] is None
     check(tmp_path / 'again', whole)
 
@@ -104,20 +114,19 @@ def test_a_checkpoint_of_an_earlier_version_does_not_tell_the_first_weights(whol
     state = safe_load(cut / FIRST)
     del state['swap']['load_from']
     torch.save(state, cut / FIRST)
-    main(['train', str(whole[0]), '--work-dir', str(cut), *map(str, of_options(cut))])
+    run(['train', str(whole[0]), '--work-dir', str(cut), *map(str, of_options(cut))])
     config = Config.fromfile(cut / 'swap.py')
     assert (config.resume, config.load_from) == (True, str(cut / FIRST))
-    main(['train', str(whole[0]), '--work-dir', str(tmp_path / 'b'), '--resume', str(cut / FIRST)])
+    run(['train', str(whole[0]), '--work-dir', str(tmp_path / 'b'), '--resume', str(cut / FIRST)])
     assert texts(tmp_path / 'b') == texts(whole[1])
 
 
 def test_a_test_leaves_the_config_of_the_run_alone(whole, tmp_path):
-    file, run = whole
-    folder = shutil.copytree(run, tmp_path / 'run')
+    file, trained = whole
+    folder = shutil.copytree(trained, tmp_path / 'run')
     before = (folder / 'swap.py').read_text()
     words = [file, folder / 'phase1_learn.pth', '--work-dir', folder]
-    # mmengine takes what two runs of a process in one second are called for one experiment.
-    main(['test', *map(str, words), '--cfg-options', f'experiment_name={tmp_path.name}'])
+    run(['test', *map(str, words)])
     assert len(list(folder.glob('*/*.log'))) == 2
     assert (folder / 'swap.py').read_text() == before == RunFolder(folder).config
     assert '/phase1_learn.pth' not in before
@@ -128,7 +137,7 @@ def test_a_training_that_does_not_begin_leaves_it_alone(whole, tmp_path):
     before = (folder / 'swap.py').read_text()
     wrong = ['--cfg-options', 'train_dataloader.batch_size=0']
     with pytest.raises(SystemExit):
-        main(['train', str(whole[0]), '--work-dir', str(folder), *wrong])
+        run(['train', str(whole[0]), '--work-dir', str(folder), *wrong])
     assert (folder / 'swap.py').read_text() == before
 
 
