@@ -28,6 +28,16 @@ def features_of(subject: Subject, case: Case, split: str, place: str = HEAD) -> 
     return np.concatenate([subject.units(split, role).at(place) for role in case.data.roles(split)])
 
 
+def asked_roles(case: Case) -> list[str]:
+    """Roles whose test samples are asked for their names: those to forget, and retained ones."""
+    return [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
+
+
+def count_asked(case: Case, samples: int) -> int:
+    """How many samples :func:`named_beyond_chance` asks."""
+    return sum(min(samples, len(case.data.positions(TEST, role))) for role in asked_roles(case))
+
+
 def named_beyond_chance(host: nn.Module, case: Case, samples: int) -> float:
     """Share of forgotten test units that are named, less that of retained ones called like them.
 
@@ -40,8 +50,9 @@ def named_beyond_chance(host: nn.Module, case: Case, samples: int) -> float:
         samples (int): At most so many test samples of a role are asked.
     """
     given = (host, case.data, case.reader, TEST)
-    roles = [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
-    found = {role: read_units(*given, role, at_most=samples, losses=False) for role in roles}
+    found = {
+        role: read_units(*given, role, at_most=samples, losses=False) for role in asked_roles(case)
+    }
     named = float(found[FORGET].right.mean())
     if RETAIN not in found:
         return named

@@ -171,15 +171,17 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     return name_types(config)
 
 
-def check_swap(config: Config, path: str | Path) -> None:
-    """Refuse the config of a plain model, of an export for instance.
+def open_swap(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Open the config of a swap and settle it, where nothing is trained.
 
     Raises:
-        ConfigError: If it describes no swap.
+        ConfigError: If it describes no swap, as that of an export, and as :func:`open_config`.
     """
+    config = open_config(path, options)
     if 'swap' not in config:
         fix = 'give the config of the swap, which is in the folder of its run'
         raise ConfigError('config', str(path), 'describes no swap', fix)
+    return settle(config)
 
 
 def check_place(key: str, path: str | Path, folder: bool = False) -> None:

@@ -20,8 +20,7 @@ import knowswap_mm
 from knowswap_mm.console import import_quietly
 from knowswap_mm.datasets import RoleDataset
 from knowswap_mm.datasets.classes import read_class_names
-from knowswap_mm.engine.config import check_swap, open_config
-from knowswap_mm.engine.recipe import settle
+from knowswap_mm.engine.config import open_swap
 from knowswap_mm.errors import CheckpointError, ConfigError
 from knowswap_mm.exporting.card import CARD_FILE, ModelCard, check_license, read_results
 from knowswap_mm.exporting.check import ExportCheck
@@ -72,9 +71,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError('--check', args.check, 'no number of images', 'e.g. 8, or 0')
     check_license(args.license)
     refuse_existing(args.out, '--out')
-    cfg = open_config(args.config)
-    check_swap(cfg, args.config)
-    cfg = settle(cfg)
+    cfg = open_swap(args.config)
     import_quietly(cfg.get('default_scope'))
     for name in cfg.get('custom_imports', {}).get('imports', []):
         __import__(name)

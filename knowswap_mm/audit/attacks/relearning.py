@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from knowswap_mm.audit.case import AuditPart, Case
-from knowswap_mm.audit.data import TEST, TRAIN
+from knowswap_mm.audit.data import TRAIN
 from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.audit.models import Subject
-from knowswap_mm.audit.probing import named_beyond_chance
+from knowswap_mm.audit.probing import count_asked, named_beyond_chance
 from knowswap_mm.audit.statistics import Estimate, Verdict
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.registry import AUDITS
@@ -193,12 +193,8 @@ class Relearning(AuditPart):
     def images(self, case: Case) -> int:
         """All steps of all runs, and the looks."""
         looks = 1 + len(watch_points(self.steps))
-        run = self.steps * self.batch_size + looks * self._watched(case)
+        run = self.steps * self.batch_size + looks * count_asked(case, self.samples)
         return len(case.subjects) * self.repeats * run
-
-    def _watched(self, case: Case) -> int:
-        roles = [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
-        return sum(min(self.samples, len(case.data.positions(TEST, role))) for role in roles)
 
     @staticmethod
     def _draws(case: Case, role: str, repeat: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ from knowswap_mm.audit.case import AuditPart, Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.findings import Finding, Table
 from knowswap_mm.audit.models import Subject
-from knowswap_mm.audit.probing import draw_examples, named_beyond_chance
+from knowswap_mm.audit.probing import count_asked, draw_examples, named_beyond_chance
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.checks import check_number, check_whole
 from knowswap_mm.models.samples.reader import as_in_training
@@ -86,8 +86,7 @@ class VisualPrompt(AuditPart):
 
     def images(self, case: Case) -> int:
         """All steps of all runs, and the questions."""
-        asked = sum(min(self.samples, len(case.data.positions(TEST, r))) for r in self._roles(case))
-        run = self.steps * self.batch_size + asked
+        run = self.steps * self.batch_size + count_asked(case, self.samples)
         return len(case.subjects) * self.repeats * run
 
     def measure(self, subject: Subject, case: Case) -> Estimate:
@@ -95,10 +94,6 @@ class VisualPrompt(AuditPart):
         shares = [self._share(subject, case, repeat) for repeat in range(self.repeats)]
         asked = min(self.samples, len(case.data.positions(TEST, FORGET)))
         return Estimate.of_draws(shares, max(asked, 1))
-
-    @staticmethod
-    def _roles(case: Case) -> list[str]:
-        return [role for role in (FORGET, RETAIN) if role in case.data.roles(TEST)]
 
     def _share(self, subject: Subject, case: Case, repeat: int) -> float:
         host = subject.host

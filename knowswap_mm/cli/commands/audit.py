@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
     from knowswap_mm.audit.auditor import build_auditor
     from knowswap_mm.console import import_quietly
-    from knowswap_mm.engine.config import check_place, check_swap, open_config
-    from knowswap_mm.engine.recipe import settle
+    from knowswap_mm.engine.config import check_place, open_swap
     from knowswap_mm.io.checkpoints import check_file
     from knowswap_mm.runs.files import AUDIT_FOLDER
 
@@ -53,9 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if same := set(args.checkpoints) & set(args.reference):
         fix = 'give models that were trained without the forget set, and never saw it'
         raise ConfigError(REFERENCE, sorted(same)[0], 'is the model that is audited', fix)
-    cfg = open_config(args.config, args.cfg_options)
-    check_swap(cfg, args.config)
-    cfg = settle(cfg)
+    cfg = open_swap(args.config, args.cfg_options)
     import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))

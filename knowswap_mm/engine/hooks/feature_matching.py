@@ -42,7 +42,7 @@ ALLOWED, ALLOWED_RANKED = 0.05, 0.02
 MARGIN = 3.0
 
 
-class Look(NamedTuple):
+class Seen(NamedTuple):
     """What a look at held-out samples saw.
 
     Attributes:
@@ -241,7 +241,7 @@ class FeatureMatchingHook(Hook):
             + (f'. Beneath the last features: {beneath} %.' if beneath else '.')
         )
 
-    def _spare(self, runner: Any, phase: SwapPhase, look: Look) -> float:
+    def _spare(self, runner: Any, phase: SwapPhase, look: Seen) -> float:
         """What may still be lost of what is kept, as a share of all that may be lost."""
         roles = [role for role in self.kept if role in look.nats]
         roles = [role for role in roles if role == RETAIN or phase.merge_learned]
@@ -250,13 +250,13 @@ class FeatureMatchingHook(Hook):
         spare = 1 - max(rises, default=0.0) / (allowed * runner.swapper.samples.chance)
         return of_rank_0(spare)
 
-    def _probe(self, runner: Any, role: str, look: Look) -> list[float] | None:
+    def _probe(self, runner: Any, role: str, look: Seen) -> list[float] | None:
         """Few-shot accuracy on the classes of a role at each place, of what a look has seen."""
         asked, seed = self._labels(runner, role), derive_seed('few shots', runner.seed)
         found = [few_shot_accuracy(*each, asked, self.shots, seed=seed) for each in look.places]
         return of_rank_0(found if found and None not in found else None)
 
-    def _look(self, runner: Any, most: int) -> Look:
+    def _look(self, runner: Any, most: int) -> Seen:
         """Look at the held-out samples of all roles, those of all processes."""
         sizes, objective = self._held.dataset.held_out_sizes, runner.swapper.swapping_loss
         found: list[tuple[str, int, list[tuple[Tensor, Tensor]], Tensor]] = []
@@ -281,7 +281,7 @@ class FeatureMatchingHook(Hook):
         by_place = [
             tuple(map(torch.cat, zip(*place, strict=True))) for place in zip(*parts, strict=True)
         ]
-        return Look(by_place, nats)
+        return Seen(by_place, nats)
 
     def _reset(self, runner: Any, phase: SwapPhase) -> None:
         swapper = runner.swapper

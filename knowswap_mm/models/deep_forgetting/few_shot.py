@@ -46,7 +46,7 @@ def few_shot_accuracy(
     if len(classes) < 2 or any(size.get(c, 0) < 2 for c in asked) or not asked:
         return None
     own = F.one_hot(member, len(classes)).float()
-    wanted = own[:, [sorted(size).index(c) for c in asked]]
+    wanted = own[:, [classes.tolist().index(c) for c in asked]]
     ranks = _ranks(member, sizes, draws, seed)
     shares = []
     for count in shots:

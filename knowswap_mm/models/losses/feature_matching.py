@@ -137,14 +137,17 @@ class FeatureMatchingLoss(WeightedSumLoss):
                 all; below 0 too much is lost already, and the weights shrink whatever was found.
         """
         low, high = LEAST * self.strength, MOST * self.strength
-        before = self.weights or [self.strength] * len(found)
         over = [each - wanted for each, wanted in zip(found, target, strict=True)]
         powers = [each / STEP if spare > 0 else min(each / STEP, spare) for each in over]
         self.weights = [
             min(max(weight * math.exp(min(max(power, -1.0), 1.0)), low), high)
-            for weight, power in zip(before, powers, strict=True)
+            for weight, power in zip(self._weights(len(found)), powers, strict=True)
         ]
         self.back = [max(-each, 0.0) / STEP for each in over]
+
+    def _weights(self, count: int) -> list[float]:
+        """Weights of so many places; the given one before the first probe."""
+        return self.weights or [self.strength] * count
 
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run must know, for a checkpoint."""
@@ -248,10 +251,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         elif not sigmoid:  # softening yes and no would raise all small probabilities
             target = target / self.temperature
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
-        weights = self.weights or [self.strength] * len(distances)
-        measured = dict(
-            answers=answers, features=_mean(distances), matched=_mean(distances, weights)
-        )
+        matched = _mean(distances, self._weights(len(distances)))
+        measured = dict(answers=answers, features=_mean(distances), matched=matched)
         if any(self.back):
             measured['moved'] = _mean(_moved(seen, shown), self.back)
         return measured
@@ -300,7 +301,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         if 'moved' in measured:
             terms['loss_forget_moved'] = weight * measured['moved']
         terms['forget/features'] = measured['features'].detach()
-        strengths = self.weights or [self.strength]
+        strengths = self._weights(1)
         terms['forget/strength'] = answers.new_tensor(sum(strengths) / len(strengths)).detach()
         return terms
 
