@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +41,18 @@ def fast_files():
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
         patch.setattr('os.fsync', lambda handle: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def free_lock():
+    """No test inherits a lock of mmengine.
+
+    ``ManagerMixin.get_instance`` holds one while it makes an object. Where that raises, it stays
+    held: nothing in the same thread notices, and a run in any other thread waits for ever.
+    """
+    yield
+    if manager := sys.modules.get('mmengine.utils.manager'):
+        manager._lock = threading.RLock()
 
 
 @pytest.fixture(scope='session')
