@@ -130,6 +130,7 @@ def test_the_target_is_lower_where_the_forget_classes_are_harder():
     assert target_of(0.8, 0.6, 0.9) == pytest.approx(0.6 * 0.8 / 0.9)
     assert target_of(0.99, 0.6, 0.7) == 0.6  # trained for longer, not easier
     assert target_of(0.5, 0.6, 0.4) == 0.5
+    assert target_of(0.8, 0.6, 0.62) == 0.8  # learning changes nothing here
 
 
 @pytest.mark.parametrize('policy', ['frozen', 'new_rows'])
