@@ -47,6 +47,26 @@ def read_class_names(key: str, value: str | Sequence[str] | None) -> list[str] |
     return names
 
 
+def match_names(option: str, given: Sequence[str], known: Sequence[str], where: str) -> list[str]:
+    """Full names of classes: as they are, joined by commas, or what stands before their comma.
+
+    Raises:
+        ConfigError: If one is unknown, or named twice.
+    """
+    short: dict[str, list[str]] = {}
+    for name in known:
+        short.setdefault(name.split(',')[0].strip(), []).append(name)
+    found = []
+    for word in map(composed, given):
+        for name in [word] if word in known or word in short else word.split(','):
+            full = short.get(name.strip(), [])
+            found.append(full[0] if name not in known and len(full) == 1 else name.strip())
+    check_known(option, found, known, where)
+    if twice := next((name for name in found if found.count(name) > 1), None):
+        raise ConfigError(option, list(given), f'class {twice!r} is listed twice', 'list it once')
+    return found
+
+
 def names_after(option: str, given: list[str] | None) -> list[str] | None:
     """Names that follow an option: the words themselves, or the lines of a file.
 

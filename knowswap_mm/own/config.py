@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from knowswap_mm.datasets.classes import check_known, composed
+from knowswap_mm.datasets.classes import composed, match_names
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.installation import shipped
 from knowswap_mm.io.config_text import Name, config_text
@@ -22,6 +22,8 @@ from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 
 #: Part of a config of ours that a made one has as it is.
 BASE = 'configs/_base_/swap_auto.py'
+#: What it has besides for deep forgetting.
+DEEP = 'configs/_base_/forget_deep.py'
 
 
 def made_by(command: str) -> str:
@@ -36,6 +38,7 @@ class Wishes:
     Attributes:
         learn (Path | None): Data with classes to learn.
         forget (list[str]): Classes to forget.
+        deep (bool): Whether their features are emptied, too.
         new (list[str] | None): Classes of the learn data to learn; None: all that are not known.
         data (Path | None): Data of the old classes, in place of that of the host's config.
         retain (Path | None): Data of the classes to retain, in place of that.
@@ -47,6 +50,7 @@ class Wishes:
 
     learn: Path | None = None
     forget: list[str] = field(default_factory=list)
+    deep: bool = False
     new: list[str] | None = None
     data: Path | None = None
     retain: Path | None = None
@@ -86,6 +90,9 @@ class OwnConfig:
         if not wishes.learn and not self.forget:
             fix = 'give --learn DATA, --forget CLASSES, or both'
             raise ConfigError('--learn', None, 'nothing is to be learned or forgotten', fix)
+        if wishes.deep and not self.forget:
+            fix = 'give --forget CLASSES, or leave --deep out'
+            raise ConfigError('--deep', True, 'nothing is to be forgotten', fix)
         if set(self.forget) >= {composed(name) for name in host.classes}:
             fix = 'leave some to retain'
             raise ConfigError('--forget', self.forget, 'these are all classes of the host', fix)
@@ -233,6 +240,8 @@ class OwnConfig:
         change_values(model, longer)
         replace_counts(model, COUNT_KEYS, old, old + new)
         options = self.task.model_options(model)
+        if self.wishes.deep:
+            options['loss'] = shipped_config(DEEP)['model']['loss']
         return dict(
             type='knowswap_mm.KnowledgeSwapper',
             host=model,
@@ -261,10 +270,10 @@ class OwnConfig:
     def sections(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Parts of the config: comment and variables."""
         host, task = self.host, self.task
-        phases = {}
-        if self.wishes.iters:
-            settings = {kind: dict(iters=self.wishes.iters) for kind in self.order.split('-')}
-            phases = dict(phase_settings=settings)
+        settings = shipped_config(DEEP)['swap']['phase_settings'] if self.wishes.deep else {}
+        for kind in self.order.split('-') if self.wishes.iters else ():
+            settings.setdefault(kind, {})['iters'] = self.wishes.iters
+        phases = dict(phase_settings=settings) if settings else {}
         classes = dict(old=host.classes, learn=self.new, forget=self.forget)
         if len(self.retain) + len(self.forget) < len(host.classes):
             classes['retain'] = self.retain
@@ -356,28 +365,16 @@ def base_config() -> dict[str, Any]:
     Raises:
         FileError: If our configs are not installed.
     """
-    found = Config.fromfile(str(shipped(BASE))).to_dict()
-    return {k: v for k, v in found.items() if k not in ('model', 'swap', 'custom_imports')}
+    return {
+        k: v
+        for k, v in shipped_config(BASE).items()
+        if k not in ('model', 'swap', 'custom_imports')
+    }
 
 
-def match_names(option: str, given: Sequence[str], known: Sequence[str], where: str) -> list[str]:
-    """Full names of classes: as they are, joined by commas, or what stands before their comma.
-
-    Raises:
-        ConfigError: If one is unknown, or named twice.
-    """
-    short: dict[str, list[str]] = {}
-    for name in known:
-        short.setdefault(name.split(',')[0].strip(), []).append(name)
-    found = []
-    for word in map(composed, given):
-        for name in [word] if word in known or word in short else word.split(','):
-            full = short.get(name.strip(), [])
-            found.append(full[0] if name not in known and len(full) == 1 else name.strip())
-    check_known(option, found, known, where)
-    if twice := next((name for name in found if found.count(name) > 1), None):
-        raise ConfigError(option, list(given), f'class {twice!r} is listed twice', 'list it once')
-    return found
+def shipped_config(name: str) -> dict[str, Any]:
+    """One of our configs, with what it inherits."""
+    return Config.fromfile(str(shipped(name))).to_dict()
 
 
 def role_line(names: Sequence[str], counts: Mapping[str, int], most: int = 8) -> str:

@@ -78,6 +78,7 @@ def _make(args: argparse.Namespace, folder: Path, command: str) -> tuple[Path, l
     wishes = Wishes(
         **{key: getattr(args, key) for key in ('learn', 'data', 'retain', 'test', 'images')},
         forget=names_after('--forget', args.forget) or [],
+        deep=args.deep,
         new=names_after('--new', args.new),
         iters=args.iters,
         batch_size=args.batch_size,

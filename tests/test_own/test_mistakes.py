@@ -110,6 +110,7 @@ ROWS = [
     ('--learn {detector}', 'looks like COCO json, for a detector. Fix: give a classifier'),
     ('--learn {segmentor}', 'looks like masks, for a segmentor'),
     ('--learn - --forget -', 'nothing is to be learned or forgotten'),
+    ('--deep --forget -', '--deep = True: nothing is to be forgotten'),
     ('--new X', "did you mean one of ['x'"),
     ('--new x --test {root}/bare', 'has images without classes'),
     ('--test {root}/half_test', 'it has images of some classes, and none of'),

@@ -7,8 +7,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from knowswap_mm.cli.main import main
+from knowswap_mm.datasets.classes import match_names
 from knowswap_mm.errors import ConfigError
-from knowswap_mm.own.config import match_names
 from tests.helpers import own_data
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -85,6 +85,19 @@ def test_what_is_said(told, tmp_path, monkeypatch, capfd):
     assert 'forgets' not in said
     assert 'rank=3' in (out / 'config.py').read_text()
     assert json.loads((out / 'run.json').read_text())['seed'] == 5
+
+
+def test_deep(told, tmp_path):
+    """The features of forgotten classes are matched with those of others, too."""
+    out = tmp_path / 'run'
+    main(['swap', *own_data.words(told('mmpretrain'), out=out, iters=30, device='cpu'), '--deep'])
+    config = Config.fromfile(out / 'config.py')
+    assert config.model.loss == dict(type='knowswap_mm.FeatureMatchingLoss')
+    forget = config.swap.phase_settings.forget
+    assert (forget.iters, forget.weights) == (30, dict(forget=1.0))
+    (log,) = out.glob('*/*.log')
+    assert 'The rows of 1 forgotten classes were reset' in log.read_text()
+    assert results_of(out)['states']['phase2_forget']['metrics']['forget/accuracy/top1'] < 20
 
 
 def test_init_writes_the_config_alone(told, tmp_path, capsys):

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--checkpoint', help='its weights')
     add('--learn', type=Path, metavar='DATA', help='data with classes to learn')
     add('--forget', nargs='+', metavar='CLASS', help='classes to forget: names or a file of names')
+    add('--deep', action='store_true', help='take them out of the features, too (deep forgetting)')
     add('--new', nargs='+', metavar='CLASS', help='classes to learn; all unknown ones by default')
     add('--data', type=Path, help='data of the old classes, in place of what the config names')
     add('--retain', type=Path, metavar='DATA', help='data of the classes to retain, in place of it')
