@@ -85,6 +85,12 @@ class ContinualTable:
                 found[rest.removeprefix(f'{self.prefix}/')] = float(value)
         return found
 
+    @property
+    def not_held(self) -> list[str]:
+        """Classes that were forgotten, and play no role in the last swap."""
+        groups = self.states[-1]['groups']
+        return [name for name in groups if groups[name] == EARLIER]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a json file."""
         return dict(states=self.states)
@@ -144,6 +150,18 @@ def roles_of(cfg: Config, before: list[ClassRoles]) -> ClassRoles:
     return roles
 
 
+def hold(cfg: Config, before: list[ClassRoles]) -> None:
+    """Let a swap forget once more what those before it forgot.
+
+    Later training moves the features of all classes, also towards what was forgotten (issue 27).
+    What the swap itself gives a role keeps it.
+    """
+    roles = roles_of(cfg, before)
+    taken = {name for role in ROLES for name in roles.of(role)}
+    again = dict.fromkeys(name for each in before for name in each.forget if name not in taken)
+    cfg.swap.classes.forget = [*roles.forget, *again]
+
+
 def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: str) -> Path:
     """Write the config of a swap beside its folder; that of another chain is refused."""
     cfg.work_dir = str(folder)
@@ -154,7 +172,7 @@ def prepare(cfg: Config, folder: Path, base: str, earlier: list[Path], through: 
         cfg.model.adapters = [str(each / ADAPTER_FOLDER) for each in earlier]
     path = folder.with_suffix('.py')  # the runner writes into the folder what it makes of it
     if path.is_file() and open_config(path).to_dict() != cfg.to_dict():
-        fix = 'give another folder, or the configs and --through with which it was begun'
+        fix = 'give another folder, or the configs and options with which it was begun'
         raise ConfigError('--work-dir', str(folder.parent), 'holds another swap', fix)
     write_text(path, cfg.pretty_text)
     return path
@@ -217,6 +235,8 @@ def chain(args: argparse.Namespace) -> ContinualTable:
             fix = 'give configs of swaps'
             raise ConfigError('configs', path, 'the config describes no swap', fix)
     for cfg in configs:
+        if args.hold:
+            hold(cfg, roles)
         roles.append(roles_of(cfg, roles))
     base = configs[0].load_from
     for number, (cfg, classes) in enumerate(zip(configs, roles, strict=True), 1):

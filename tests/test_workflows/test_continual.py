@@ -65,13 +65,26 @@ def test_each_swap_learns_forgets_and_retains(chain):
         assert state['means']['retain'] > 60, state
 
 
-def test_a_finished_chain_is_not_run_again(chain):
+def test_what_an_earlier_swap_forgot_is_held(material, tmp_path, capsys):
+    configs, _ = material
+    continual(*configs[:2], '--work-dir', tmp_path, '--hold')
+    groups = states_of(tmp_path)[-1]['groups']
+    assert [name for name in groups if groups[name] == 'forget'] == ['b', 'x']
+    config = Config.fromfile(tmp_path / 'swap2.py')
+    assert config.swap.classes.forget == ['x', 'b']
+    assert 'held down' not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='--work-dir.*holds another swap.* options'):
+        continual(*configs[:2], '--work-dir', tmp_path)
+
+
+def test_a_finished_chain_is_not_run_again(chain, capsys):
     arguments, work, commands = chain
     exports = 2 if 'export' in arguments else 0
     assert len(commands) == 1 + 3 * 2 + exports
     before = states_of(work)
     assert continual(*arguments) == []
     assert states_of(work) == before
+    assert 'Forgotten earlier, and held down by nothing since: b, x.' in capsys.readouterr().out
 
 
 def test_an_interrupted_chain_goes_on(chain):

@@ -11,7 +11,9 @@ TEXT = """
 `--through export` (the default) merges the model after each swap and loads it into the next;
 `--through adapters` loads the base each time and puts the adapters of all earlier swaps beneath the
 new one. A swap that is finished is not run again. After each swap all classes are tested, those
-that an earlier one forgot as well; `continual.json` and a table show the accuracies.
+that an earlier one forgot as well; `continual.json` and a table show the accuracies. `--hold` lists
+what earlier swaps forgot under `swap.classes.forget` of each later one: training moves the features
+of all classes, and brings forgotten ones back otherwise.
 """
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='export',
         help='how a swap reaches the next one',
     )
+    add('--hold', action='store_true', help='forget in each swap what earlier ones forgot, too')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,8 +37,14 @@ def run(args: argparse.Namespace) -> None:
     from knowswap_mm.workflows.continual import chain
 
     table = chain(args)
-    write_json(args.work_dir / 'continual.json', dict(through=args.through, **table.to_dict()))
+    told = dict(through=args.through, hold=args.hold, **table.to_dict())
+    write_json(args.work_dir / 'continual.json', told)
     print(f'\nAccuracy in percent, through {args.through}:\n\n{table.markdown()}\n')
+    if table.not_held:
+        print(
+            f'Forgotten earlier, and held down by nothing since: {", ".join(table.not_held)}. '
+            'Answers do not show what came back; see `--hold`.\n'
+        )
     print(f'{args.work_dir / "continual.json"}')
 
 
