@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.checks import check_number, check_whole
+from knowswap_mm.data_tools.generators.trees import load_manifest
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.label_trees import CocoTree, MapTree
 from knowswap_mm.data_tools.publishers import SOURCES
@@ -40,14 +42,27 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
             raise ConfigError('--out', str(args.out), 'holds the source', 'give a new folder')
         args.way = 'copy' if args.copy else 'link'
         args.request = dict(dataset=args.dataset, seed=args.seed, command=args.words)
+        before = _made_by(args.out, task)
         written, summary = _CONVERSIONS[task](args)
     except (SwapError, ValueError, OSError) as error:
         sys.exit(str(error))
     state = 'written' if written else 'is there already'
     print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')
+    if written and before:
+        print(f'It took the place of what `{before}` had made there.')
     if written and task != 'classification':
         sheets = sorted(args.out.glob('contact_sheet.jpg')) + sorted(args.out.glob('*/contact_*'))
         print(f'Do labels lie on their objects? Look at {", ".join(map(str, sheets))}')
+
+
+def _made_by(out: Path, task: str) -> str | None:
+    """The command that made a data set, or a part of it for each role."""
+    for folder in (out, *sorted(out.glob('*/'))):
+        if (manifest := load_manifest(folder)) is not None:
+            words = manifest['request'].get('command')
+            known = isinstance(words, list) and all(isinstance(each, str) for each in words)
+            return f'knowswap data {task} {shlex.join(words)}' if known else 'another command'
+    return None
 
 
 def _names(option: str, given: list[str] | None) -> list[str] | None:

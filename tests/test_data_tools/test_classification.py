@@ -194,13 +194,15 @@ def test_tool(tmp_path, monkeypatch, capsys):
     (tmp_path / 'forget.txt').write_text('wood\n')
     common = ['class-folders', '--source', source, '--out', tmp_path / 'out']
     run_tool(monkeypatch, *common, '--forget', tmp_path / 'forget.txt')
-    assert 'written, 60 images, 3 classes' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'written, 60 images, 3 classes' in said and 'place' not in said
     roles = {p.stem: p.read_text().split() for p in (tmp_path / 'out' / 'roles').iterdir()}
     assert roles == dict(forget=['wood'], retain=['café', 'n01537544'])
     manifest = json.loads((tmp_path / 'out' / 'manifest.json').read_text())
     assert manifest['counts']['train/wood'] == 10 and '--forget' in manifest['request']['command']
     run_tool(monkeypatch, *common, '--forget', tmp_path / 'forget.txt')
-    assert 'is there already' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'is there already' in said and 'place' not in said
     for options, problem in (
         (['--forget', 'nothing'], "no class 'nothing'"),
         (['--learn', 'wood', '--forget', 'wood'], 'leave out --classes and --forget'),
@@ -209,7 +211,9 @@ def test_tool(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit, match=problem):
             run_tool(monkeypatch, *common, *options)
     run_tool(monkeypatch, *common, '--learn', 'wood', 'café', '--per-class', '3')
-    assert 'written, 26 images, 2 classes' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'written, 26 images, 2 classes' in said
+    assert 'took the place of what `knowswap data classification class-folders --source ' in said
 
 
 class TestNamesOfClassesAndFiles:

@@ -26,8 +26,9 @@ def load_manifest(root: Path) -> dict | None:
         manifest = json.loads((root / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    known = isinstance(manifest, dict) and {'request', 'counts'} <= set(manifest)
-    return manifest if known and isinstance(manifest['counts'], dict) else None
+    keys = ('request', 'counts')
+    known = isinstance(manifest, dict) and all(isinstance(manifest.get(k), dict) for k in keys)
+    return manifest if known else None
 
 
 def read_whole(root: str | Path, expect: Callable[[dict], Expected]) -> dict | None:
