@@ -27,10 +27,9 @@ from knowswap_mm.own.foreign import is_foreign, read_foreign
 from knowswap_mm.own.host import device_of, read_host
 from knowswap_mm.own.task import short
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
-from knowswap_mm.runs.files import ADAPTER_FOLDER, REPORT_PAGE, phase_file
+from knowswap_mm.runs.files import ADAPTER_FOLDER, phase_file
 from knowswap_mm.runs.lock import kept_nothing
 from knowswap_mm.runs.reader import RunFolder
-from knowswap_mm.runs.story import Story
 from knowswap_mm.visualization.tables import markdown_table
 
 CONFIG, SWAP = 'config.py', 'knowswap swap'
@@ -217,15 +216,9 @@ def train(path: Path) -> None:
 
 
 def tell(folder: Path) -> list[str]:
-    """What became of a run: its table, its verdict, and where its files are."""
-    record = RunFolder(folder)
-    last = folder / phase_file(record.phases[-1]['name'])
+    """Where the files of a run are, and what to do with them; its verdict was shown before."""
+    last = folder / phase_file(RunFolder(folder).phases[-1]['name'])
     return [
-        record.results.table(),
-        '',
-        *Story.of(record).lines(),
-        '',
-        f'report     {folder / REPORT_PAGE}',
         f'state      {last}',
         f'adapter    {folder / ADAPTER_FOLDER}',
         f'try it     knowswap predict {folder} IMAGES',
