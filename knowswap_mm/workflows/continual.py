@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from knowswap_mm.cli.options import command_of
 from knowswap_mm.datasets.classes import ClassRoles
-from knowswap_mm.engine.config import check_place, open_config
+from knowswap_mm.engine.config import check_place, open_config, override
 from knowswap_mm.errors import ConfigError, FileError, SwapError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
@@ -235,6 +235,7 @@ def chain(args: argparse.Namespace) -> ContinualTable:
             fix = 'give configs of swaps'
             raise ConfigError('configs', path, 'the config describes no swap', fix)
     for cfg in configs:
+        override(cfg, args.cfg_options or {})
         if args.hold:
             hold(cfg, roles)
         roles.append(roles_of(cfg, roles))

@@ -67,11 +67,12 @@ def test_each_swap_learns_forgets_and_retains(chain):
 
 def test_what_an_earlier_swap_forgot_is_held(material, tmp_path, capsys):
     configs, _ = material
-    continual(*configs[:2], '--work-dir', tmp_path, '--hold')
+    options = ['--cfg-options', 'model.lora.rank=3']
+    continual(*configs[:2], '--work-dir', tmp_path, '--hold', *options)
     groups = states_of(tmp_path)[-1]['groups']
     assert [name for name in groups if groups[name] == 'forget'] == ['b', 'x']
     config = Config.fromfile(tmp_path / 'swap2.py')
-    assert config.swap.classes.forget == ['x', 'b']
+    assert config.swap.classes.forget == ['x', 'b'] and config.model.lora.rank == 3
     assert 'held down' not in capsys.readouterr().out
     with pytest.raises(SystemExit, match='--work-dir.*holds another swap.* options'):
         continual(*configs[:2], '--work-dir', tmp_path)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from knowswap_mm.cli.main import Command
+from knowswap_mm.cli.options import add_config_options
 
 TEXT = """
 `--through export` (the default) merges the model after each swap and loads it into the next;
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='how a swap reaches the next one',
     )
     add('--hold', action='store_true', help='forget in each swap what earlier ones forgot, too')
+    add_config_options(parser, 'changes of all configs, e.g. model.lora.rank=4')
 
 
 def run(args: argparse.Namespace) -> None:
