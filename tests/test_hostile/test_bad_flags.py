@@ -96,6 +96,8 @@ ROWS = [
     ('continual.py {out} --work-dir {out}', 'no config file'),
     ('continual.py {config} --work-dir {out} --through merging', 'invalid choice'),
     ('continual.py {config} --work-dir {file}', '--work-dir'),
+    ('continual.py {config} --work-dir {out} --hold a', 'unrecognized'),
+    ('continual.py {config} --work-dir {out} --cfg-options work_dir.a.b=1', 'leads to no place'),
     ('demo.py --task pose', 'invalid choice'),
     ('demo.py --data cifar', 'invalid choice'),
     ('demo.py --source {empty}', 'Fashion-MNIST'),
