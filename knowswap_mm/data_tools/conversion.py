@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from knowswap_mm.checks import check_number, check_whole
-from knowswap_mm.data_tools.generators.trees import load_manifest
+from knowswap_mm.data_tools.generators.trees import load_manifest, read_whole
 from knowswap_mm.data_tools.images import SourceError
 from knowswap_mm.data_tools.label_trees import CocoTree, MapTree
 from knowswap_mm.data_tools.publishers import SOURCES
@@ -49,19 +49,21 @@ def run_conversion(args: argparse.Namespace, task: str) -> None:
     state = 'written' if written else 'is there already'
     print(f'{args.out}: {state}, {summary} ({time.perf_counter() - started:.1f} s)')
     if written and before:
-        print(f'It took the place of what `{before}` had made there.')
+        print(f'It took the place of what {before} had made there.')
     if written and task != 'classification':
         sheets = sorted(args.out.glob('contact_sheet.jpg')) + sorted(args.out.glob('*/contact_*'))
         print(f'Do labels lie on their objects? Look at {", ".join(map(str, sheets))}')
 
 
 def _made_by(out: Path, task: str) -> str | None:
-    """The command that made a data set, or a part of it for each role."""
+    """What made the data set in a folder, or a part of it for each role; None if there is none."""
     for folder in (out, *sorted(out.glob('*/'))):
-        if (manifest := load_manifest(folder)) is not None:
-            words = manifest['request'].get('command')
+        if load_manifest(folder) is not None:
+            # A manifest does not name the task, but the data of another one is no whole tree of it.
+            found = read_whole(folder, _TREES[task].expect) or dict(request={})
+            words = found['request'].get('command')
             known = isinstance(words, list) and all(isinstance(each, str) for each in words)
-            return f'knowswap data {task} {shlex.join(words)}' if known else 'another command'
+            return f'`knowswap data {task} {shlex.join(words)}`' if known else 'an earlier command'
     return None
 
 
@@ -199,6 +201,7 @@ def _segmentation(args: argparse.Namespace) -> tuple[bool, str]:
     return any(written), f'{len(classes)} classes'
 
 
+_TREES = dict(classification=ImageTree, detection=CocoTree, segmentation=MapTree)
 _CONVERSIONS = dict(
     classification=_classification, detection=_detection, segmentation=_segmentation
 )

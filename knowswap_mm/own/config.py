@@ -20,10 +20,10 @@ from knowswap_mm.own.host import COUNT_KEYS, TASKS, Host, place_of
 from knowswap_mm.own.task import OwnData
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
 
-#: Part of a config of ours that a made one has as it is.
-BASE = 'configs/_base_/swap_auto.py'
-#: What it has besides for deep forgetting.
-DEEP = 'configs/_base_/forget_deep.py'
+#: Configs of ours of which a made one has a part as it is: the usual one, and for deep forgetting.
+BASE, DEEP = 'configs/_base_/swap_auto.py', 'configs/_base_/forget_deep.py'
+#: What a made config says itself.
+_OWN_KEYS = ('model', 'swap', 'custom_imports')
 
 
 def made_by(command: str) -> str:
@@ -77,6 +77,7 @@ class OwnConfig:
     Raises:
         ConfigError: If classes or data do not fit the host or one another.
         SourceError: If data is damaged.
+        FileError: If our configs are not installed.
     """
 
     def __init__(self, host: Host, wishes: Wishes, folder: Path) -> None:
@@ -96,6 +97,7 @@ class OwnConfig:
         if set(self.forget) >= {composed(name) for name in host.classes}:
             fix = 'leave some to retain'
             raise ConfigError('--forget', self.forget, 'these are all classes of the host', fix)
+        self._preset = Config.fromfile(str(shipped(DEEP if wishes.deep else BASE))).to_dict()
         test = self._read('--test', wishes.test, only='test')
         learn = self._read_learn(test)
         self.new = self._choose_new(learn)
@@ -240,8 +242,8 @@ class OwnConfig:
         change_values(model, longer)
         replace_counts(model, COUNT_KEYS, old, old + new)
         options = self.task.model_options(model)
-        if self.wishes.deep:
-            options['loss'] = shipped_config(DEEP)['model']['loss']
+        if loss := self._preset['model'].get('loss'):
+            options['loss'] = loss
         return dict(
             type='knowswap_mm.KnowledgeSwapper',
             host=model,
@@ -270,7 +272,7 @@ class OwnConfig:
     def sections(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Parts of the config: comment and variables."""
         host, task = self.host, self.task
-        settings = shipped_config(DEEP)['swap']['phase_settings'] if self.wishes.deep else {}
+        settings = copy.deepcopy(self._preset['swap'].get('phase_settings', {}))
         for kind in self.order.split('-') if self.wishes.iters else ():
             settings.setdefault(kind, {})['iters'] = self.wishes.iters
         phases = dict(phase_settings=settings) if settings else {}
@@ -299,6 +301,8 @@ class OwnConfig:
         train = dict(
             batch_size=self.batch_size, **loader, dataset=dict(data, roles=self.roles('train'))
         )
+        # The runner, the loops and the hooks.
+        shared = {k: v for k, v in self._preset.items() if k not in _OWN_KEYS}
         return [
             ('', dict(
                 default_scope=task.scope,
@@ -323,7 +327,7 @@ class OwnConfig:
                 val_evaluator=task.evaluator(),
                 test_evaluator=Name('val_evaluator'),
             )),
-            ('What all swaps share.', base_config()),
+            ('What all swaps share.', shared),
         ]  # fmt: skip
 
     def text(self, command: str, options: Mapping[str, Any]) -> str:
@@ -357,24 +361,6 @@ def _with_pipeline(dataset: dict[str, Any], steps: Name) -> dict[str, Any]:
     if isinstance(inner, (list, tuple)):
         return dict(dataset, datasets=[_with_pipeline(dict(each), steps) for each in inner])
     return {k: v for k, v in dataset.items() if k != 'pipeline'} | dict(pipeline=steps)
-
-
-def base_config() -> dict[str, Any]:
-    """What a made config has of :data:`BASE`: the runner, the loops and the hooks.
-
-    Raises:
-        FileError: If our configs are not installed.
-    """
-    return {
-        k: v
-        for k, v in shipped_config(BASE).items()
-        if k not in ('model', 'swap', 'custom_imports')
-    }
-
-
-def shipped_config(name: str) -> dict[str, Any]:
-    """One of our configs, with what it inherits."""
-    return Config.fromfile(str(shipped(name))).to_dict()
 
 
 def role_line(names: Sequence[str], counts: Mapping[str, int], most: int = 8) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from knowswap_mm.data_tools.conversion import _made_by
 from knowswap_mm.data_tools.images import SourceError, SourceImage
 from knowswap_mm.data_tools.publishers import ClassFolders, Cub, OxfordPet
 from knowswap_mm.data_tools.selection import select_images
@@ -214,6 +215,7 @@ def test_tool(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert 'written, 26 images, 2 classes' in said
     assert 'took the place of what `knowswap data classification class-folders --source ' in said
+    assert _made_by(tmp_path / 'out', 'detection') == 'an earlier command'
 
 
 class TestNamesOfClassesAndFiles:

@@ -234,7 +234,9 @@ class FeatureMatchingHook(Hook):
             known = zip(first, unseen, taught or [None] * len(now), strict=True)
             self.target = [target_of(*each) for each in known]
             told = f'is what the learn classes had before the swap, {100 * unseen[-1]:.0f} %'
-            if taught is not None:
+            if taught is not None and taught[-1] - unseen[-1] <= NOISE:
+                told = 'is what they brought before the swap: learning changes nothing of it'
+            elif taught is not None:
                 told += (
                     f', less where {100 * first[-1]:.0f} % of the forget samples before it are '
                     f'less than {100 * taught[-1]:.0f} % of what was learned'
