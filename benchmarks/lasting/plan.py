@@ -26,10 +26,13 @@ class Benchmark:
         unseen (Host | None): Instead: a host that never sees it; from there the reference is
             trained like the swap, without the forget set and as long. So it is where a pretrained
             backbone gets better by the swap's own training.
+        begins (tuple[str, str] | None): Instead of random weights it begins like the host: with
+            those of this config, but with the backbone of the reference of this benchmark.
     """
 
     reference: str = ''
     unseen: Host | None = None
+    begins: tuple[str, str] | None = None
 
     @property
     def path(self) -> Path:
@@ -41,7 +44,8 @@ class Benchmark:
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark('detection/baselines/dino-mini_shapes_retrain.py'),
     'shapes-mask2former-mini': Benchmark(
-        'segmentation/baselines/mask2former-mini_shapes_retrain.py'
+        'segmentation/baselines/mask2former-mini_shapes_retrain.py',
+        begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
     'fashion-mnist': Benchmark('classification/baselines/vit-fashion_10cls_retrain.py'),

@@ -14,7 +14,7 @@ from audit_table import read_as_host
 from mmengine.config import Config
 from real.hosts import convergence, train_host, weights_of
 from real.jobs import Job
-from real.plan import SWAPS, WITHOUT, Host, make_reference
+from real.plan import ROOT, SWAPS, WITHOUT, Host, make_reference
 from real.runs import finished, run_name
 
 from knowswap_mm.engine.config import open_config, override
@@ -28,12 +28,12 @@ from knowswap_mm.workflows.compare import CONFIGS, TRAINED, Run, measure, train
 from knowswap_mm.workflows.processes import call
 from lasting.plan import (
     BENCHMARKS,
-    OBJECTIVES,
     RECIPE,
     swap_config,
     unseen_name,
     watch,
 )
+from lasting.starts import write_start
 
 REFERENCE = 'reference'
 #: In the folder of a finished reference.
@@ -78,6 +78,8 @@ class Runs:
                 self.host(unseen_name(benchmark, seed), replace(plan.unseen, seed=seed)),
                 self.swap(benchmark, RECIPE, seed),
             )
+        elif plan.begins:
+            needs = (self.reference(plan.begins[1], seed),)
         return Job(
             f'{benchmark}, {REFERENCE}, seed {seed}',
             partial(self._reference, benchmark, seed),
@@ -149,6 +151,11 @@ class Runs:
             watch(cfg, swapped['iterations'])
             return cfg
         cfg = open_config(plan.path, changes)
+        if plan.begins:
+            config, donor = plan.begins
+            cfg.load_from = str(self.folder(benchmark, 'begin', seed).with_suffix('.pth'))
+            write_start(ROOT / 'configs' / config, self._reference_state(donor, seed), seed,
+                        Path(cfg.load_from))  # fmt: skip
         if 'swap' in cfg:
             watch(cfg, cfg.swap.phase_settings.learn.iters)
         return cfg
@@ -181,11 +188,11 @@ class Runs:
             audit = cfg.setdefault('audit', {})
             audit['skip'] = ['DroppedAdapter', *audit.get('skip', ())]
             write_text(config, cfg.pretty_text)
-        references = [
-            self.folder(benchmark, REFERENCE, each) / self.card(benchmark, each)['checkpoint']
-            for each in self.args.reference_seeds
-        ]
+        references = [self._reference_state(benchmark, e) for e in self.args.reference_seeds]
         call(folder, 'audit', config, checkpoint, '--merged', '--reference', *references)
+
+    def _reference_state(self, benchmark: str, seed: int) -> Path:
+        return self.folder(benchmark, REFERENCE, seed) / self.card(benchmark, seed)['checkpoint']
 
     def _written(self, benchmark: str, kind: str, cfg: Config, seed: int) -> Run:
         """A run whose config may be read and run by itself."""
@@ -194,8 +201,3 @@ class Runs:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, cfg.pretty_text)
         return Run(name, str(path), (), seed)
-
-
-def fits(benchmark: str, objective: str) -> bool:
-    """Whether an objective can be used on a benchmark."""
-    return benchmark in OBJECTIVES[objective].benchmarks

@@ -5,8 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.registry import MODELS
 
 from knowswap_mm.engine.checks import check_config
+from knowswap_mm.engine.config import open_config
+from knowswap_mm.errors import SwapError
 from knowswap_mm.registry import name_types
 from knowswap_mm.runs.reader import ScalarLog
 from tests.helpers.swap_configs import schedule_of
@@ -21,7 +25,7 @@ def parts():
     """The benchmark's modules, importable as the script imports them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        names = ('gaps', 'bars', 'plan', 'runs')
+        names = ('gaps', 'bars', 'plan', 'runs', 'starts')
         yield SimpleNamespace(**{n: __import__(f'lasting.{n}', fromlist=['x']) for n in names})
     for name in [n for n in sys.modules if n.split('.')[0] in ('lasting', 'real', 'audit_table')]:
         del sys.modules[name]
@@ -252,3 +256,32 @@ def test_the_host_of_groceries_that_sees_less(parts):
         assert dict(mine.roles) == dict(retain=dict(dataset=other))
     assert unseen.model == seen.model
     assert unseen.train_cfg == seen.train_cfg and unseen.optim_wrapper == seen.optim_wrapper
+
+
+def swin_of(config):
+    cfg = open_config(config).model.backbone
+    return MODELS.build(dict(cfg, type=f'mmseg.{cfg.type}', init_cfg=None))
+
+
+def test_the_reference_of_the_segmentor_begins_like_its_host(parts, tmp_path):
+    config, donor = parts.plan.BENCHMARKS['shapes-mask2former-mini'].begins
+    assert donor in parts.plan.BENCHMARKS
+    config, out = parts.plan.ROOT / 'configs' / config, tmp_path / 'new' / 'start.pth'
+    backbone = {k: torch.full_like(v, 0.5) if v.is_floating_point() else v
+                for k, v in swin_of(config).state_dict().items()
+                if not k.startswith('norm')}  # fmt: skip
+    detector = {f'host.backbone.{key}': value for key, value in backbone.items()}
+    torch.save(dict(state_dict={**detector, 'host.level_embed': torch.ones(1)}), tmp_path / 'd.pth')
+    parts.starts.write_start(config, tmp_path / 'd.pth', 0, out)
+    written = torch.load(out, weights_only=True)['state_dict']
+    assert all(torch.equal(written[f'backbone.{key}'], value) for key, value in backbone.items())
+    rows = written['decode_head.cls_embed.weight']
+    assert rows.shape[0] == 17 and rows.std() > 0  # sixteen old classes and none of them
+    parts.starts.write_start(config, tmp_path / 'd.pth', 1, tmp_path / 'other.pth')
+    other = torch.load(tmp_path / 'other.pth', weights_only=True)['state_dict']
+    assert not torch.equal(other['decode_head.cls_embed.weight'], rows)
+
+    del detector['host.backbone.patch_embed.projection.bias']
+    torch.save(dict(state_dict=detector), tmp_path / 'd.pth')
+    with pytest.raises(SwapError, match='another backbone.*patch_embed.projection.bias'):
+        parts.starts.write_start(config, tmp_path / 'd.pth', 0, out)
