@@ -6,6 +6,7 @@ import copy
 import inspect
 import tempfile
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -264,28 +265,44 @@ def _check_train_loop(loop: Mapping[str, Any]) -> None:
 
 
 def check_modules(cfg: Config, model: nn.Module) -> None:
-    """Check the names of modules that mmengine is asked to change.
+    """Check the names of modules that mmengine is asked to change; write out patterns, in place.
 
     Raises:
         ConfigError: If there is no module of such a name.
     """
-    known = {name for name, _ in model.named_modules()}
     key = 'efficient_conv_bn_eval'
     if cfg.get(key):
         fix = 'leave it out: batch norms of a swap are in evaluation mode anyway'
         raise ConfigError(key, cfg[key], 'it rewrites the code of a plain host', fix)
-    key = 'activation_checkpointing'
+    key, found = 'activation_checkpointing', {}
     for name in checkpointed(cfg):
-        if name not in known:
+        found.update(dict.fromkeys(modules_like(name, model)))
+        if not modules_like(name, model):
             near = f'host.{name}'
-            fix = f'write {near!r}' if near in known else 'take a name of named_modules()'
+            fix = (
+                f'write {near!r}' if modules_like(near, model) else 'take names of named_modules()'
+            )
             raise ConfigError(key, cfg[key], f'the model has no module {name!r}', fix)
+    if found:
+        cfg[key] = list(found)
 
 
 def checkpointed(cfg: Config) -> list[str]:
-    """Names of the modules whose activations are computed again instead of kept."""
+    """Names, or patterns, of the modules whose activations are computed again instead of kept."""
     given = cfg.get('activation_checkpointing') or []
     return [given] if isinstance(given, str) else list(given)
+
+
+def modules_like(pattern: str, model: nn.Module) -> list[str]:
+    """Names of modules that fit a pattern, in which a ``*`` is any one step of a name."""
+    steps = pattern.split('.')
+    return [
+        name
+        for name, _ in model.named_modules()
+        if name
+        and len(found := name.split('.')) == len(steps)
+        and all(map(fnmatchcase, found, steps))
+    ]
 
 
 def _check_schedulers(given: Any) -> None:

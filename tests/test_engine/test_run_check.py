@@ -80,6 +80,7 @@ WRONG = [
     ('custom_hooks', [dict(typ='EMAHook')], 'custom_hooks'),
     ('custom_hooks', [dict(type='VisualizationHook', enable=True, interval=1)], 'custom_hooks'),
     ('activation_checkpointing', ['backbone'], 'activation_checkpointing'),
+    ('activation_checkpointing', 'host.backbone.blocks.*', 'activation_checkpointing'),
     ('efficient_conv_bn_eval', 'backbone', 'efficient_conv_bn_eval'),
     ('model_wrapper_cfg', dict(type='MMFullyShardedDataParallel'), 'model_wrapper_cfg.type'),
     ('optim_wrapper.optimizer', dict(type='LBFGS'), 'optim_wrapper.optimizer.type'),
@@ -230,11 +231,14 @@ def test_the_metric_that_auto_means_is_said(picture_tree, host, tmp_path):
 
 def test_activations_that_are_computed_again_change_nothing(picture_tree, host, tmp_path):
     """mmengine's way gave the adapters of a frozen host no gradients at all."""
-    for folder, modules in (('a', None), ('b', ['host.backbone']), ('c', 'host.backbone.layers.1')):
+    asked = (None, ['host.backbone'], 'host.backbone.layers.1', ['host.backbone.layers.*'])
+    for folder, modules in zip('abcd', asked, strict=True):
         config = swap_config(picture_tree, tmp_path / folder, host=host, dropout=0.1)
         config.activation_checkpointing = modules
-        train(config)
-    first, *others = (weights_of(tmp_path / f / 'phase2_forget.pth') for f in 'abc')
+        runner, _ = train(config)
+    first, *others = (weights_of(tmp_path / f / 'phase2_forget.pth') for f in 'abcd')
+    layers = [f'host.backbone.layers.{i}' for i in range(len(runner.swapper.host.backbone.layers))]
+    assert runner.cfg.activation_checkpointing == layers
     for other in others:
         assert_same_weights(first, other)
 
