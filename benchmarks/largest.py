@@ -14,13 +14,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from scale import architectures
-from torch.utils.checkpoint import checkpoint
 from training_steps.loop import PRECISIONS, use_precision
 from training_steps.measure import held, measure, peak_memory
 from training_steps.step_task import StepTask, task_class
@@ -28,6 +26,7 @@ from training_steps.swapper_loop import SwapperLoop
 
 import knowswap_mm  # noqa: F401  (registers the modules)
 from knowswap_mm.acceleration import DEFAULTS
+from knowswap_mm.engine.checked_runner import compute_again
 from knowswap_mm.engine.checks import modules_like
 
 #: GiB of a card that a process cannot have: its context, and what libraries allocate by themselves.
@@ -65,9 +64,8 @@ def hosts(task: str) -> dict[str, dict[str, Any]]:
 def built(task: StepTask, args: argparse.Namespace, again: bool) -> SwapperLoop:
     """A loop, after the step in which its optimizer allocates its state."""
     loop = SwapperLoop(task, args.precision, args.accelerations)
-    for name in modules_like(BLOCKS[args.task], loop.model) if again else ():
-        module = loop.model.get_submodule(name)
-        module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+    if again:
+        compute_again(loop.model, modules_like(BLOCKS[args.task], loop.model))
     loop.step()
     return loop
 

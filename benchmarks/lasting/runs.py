@@ -26,13 +26,7 @@ from knowswap_mm.runs.reader import ScalarLog
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.workflows.compare import CONFIGS, TRAINED, Run, measure, train
 from knowswap_mm.workflows.processes import call
-from lasting.plan import (
-    BENCHMARKS,
-    RECIPE,
-    swap_config,
-    unseen_name,
-    watch,
-)
+from lasting.plan import BENCHMARKS, RECIPE, swap_config, unseen_name, watch
 from lasting.starts import write_start
 
 REFERENCE = 'reference'

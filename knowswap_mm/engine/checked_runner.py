@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
-from torch.utils.checkpoint import checkpoint as compute_again
+from torch.utils.checkpoint import checkpoint
 
 from knowswap_mm.console import use_console
 from knowswap_mm.distributed.cluster_runner import ClusterRunner
@@ -95,10 +95,8 @@ class CheckedRunner(ClusterRunner):
         mmengine computes activations again by a function that gives no gradients to a module whose
         inputs need none, and inputs of a frozen host do not: no adapter in it would ever train.
         """
-        for name in checkpointed(self.cfg) if self.swap_schedule is not None else ():
-            module = self.bare_model.get_submodule(name)
-            own = getattr(module.forward, '__wrapped__', module.forward)
-            module.forward = partial(compute_again, own, use_reentrant=False)
+        if self.swap_schedule is not None:
+            compute_again(self.bare_model, checkpointed(self.cfg))
         super().load_or_resume()
 
     def _keep(self) -> None:
@@ -198,6 +196,14 @@ class CheckedRunner(ClusterRunner):
         check_step(built)
         check_clipping(built)
         return built
+
+
+def compute_again(model: nn.Module, names: Iterable[str]) -> None:
+    """Have activations of these modules computed again in the backward pass, not kept."""
+    for name in names:
+        module = model.get_submodule(name)
+        own = getattr(module.forward, '__wrapped__', module.forward)
+        module.forward = partial(checkpoint, own, use_reentrant=False)
 
 
 class _LoaderError(Exception):

@@ -274,17 +274,17 @@ def check_modules(cfg: Config, model: nn.Module) -> None:
     if cfg.get(key):
         fix = 'leave it out: batch norms of a swap are in evaluation mode anyway'
         raise ConfigError(key, cfg[key], 'it rewrites the code of a plain host', fix)
-    key, found = 'activation_checkpointing', {}
+    key, chosen = 'activation_checkpointing', {}
     for name in checkpointed(cfg):
-        found.update(dict.fromkeys(modules_like(name, model)))
-        if not modules_like(name, model):
+        found = modules_like(name, model)
+        if not found:
             near = f'host.{name}'
-            fix = (
-                f'write {near!r}' if modules_like(near, model) else 'take names of named_modules()'
-            )
+            known = bool(modules_like(near, model))
+            fix = f'write {near!r}' if known else 'take names of named_modules()'
             raise ConfigError(key, cfg[key], f'the model has no module {name!r}', fix)
-    if found:
-        cfg[key] = list(found)
+        chosen.update(dict.fromkeys(found))
+    if chosen:
+        cfg[key] = list(chosen)
 
 
 def checkpointed(cfg: Config) -> list[str]:
