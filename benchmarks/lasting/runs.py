@@ -26,7 +26,14 @@ from knowswap_mm.runs.reader import ScalarLog
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.workflows.compare import CONFIGS, TRAINED, Run, measure, train
 from knowswap_mm.workflows.processes import call
-from lasting.plan import BENCHMARKS, RECIPE, swap_config, unseen_name, watch
+from lasting.plan import (
+    BENCHMARKS,
+    RECIPE,
+    reference_config,
+    swap_config,
+    unseen_name,
+    watch,
+)
 from lasting.starts import write_start
 
 REFERENCE = 'reference'
@@ -144,7 +151,7 @@ class Runs:
             make_reference(cfg, WITHOUT, swapped['iterations'])
             watch(cfg, swapped['iterations'])
             return cfg
-        cfg = open_config(plan.path, changes)
+        cfg = reference_config(benchmark, changes)
         if plan.begins:
             config, donor = plan.begins
             cfg.load_from = str(self.folder(benchmark, 'begin', seed).with_suffix('.pth'))

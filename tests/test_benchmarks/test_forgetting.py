@@ -221,7 +221,7 @@ def test_deep_is_what_the_preset_says(parts):
 @pytest.mark.parametrize('name', ['shapes-dino-mini', 'shapes-mask2former-mini'])
 def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
     swap = parts.plan.swap_config(name, 'recipe', {})
-    reference = parts.plan.open_config(parts.plan.BENCHMARKS[name].path)
+    reference = parts.plan.reference_config(name, {})
     assert reference.swap.classes == swap.swap.classes
     assert reference.model.host == swap.model.host
     for split in ('val', 'test'):

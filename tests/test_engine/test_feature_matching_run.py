@@ -211,6 +211,9 @@ def test_detectors_and_segmentors_forget_deeply_too(task, tmp_path):
     folder = Path(config.work_dir)
     state = stored(folder / 'iter_4.pth')
     assert len(state['objective']['queues']) > 1
+    unseen = state['objective']['unseen']  # how sure it was of the classes that it may learn later
+    assert len(unseen) == len(state['objective']['queues'])
+    assert all(len(each) and torch.equal(each, each.sort().values) for each in unseen)
     assert all((queue['labels'] >= 0).any() for queue in state['objective']['queues'])
     before, after = (weights_of(folder / f'iter_{n}.pth') for n in (3, 4))
     classes, names = runner.train_dataloader.dataset.classes, list(runner.swapper.head_rows)

@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy, kl_div, normalize
 
 from knowswap_mm.compat import has_hooks
 from knowswap_mm.models import FeatureMatchingLoss, WeightedSumLoss
-from knowswap_mm.models.deep_forgetting.distances import SHARPNESS
-from knowswap_mm.models.losses.feature_matching import places
+from knowswap_mm.models.deep_forgetting.distances import SHARPNESS, surest
+from knowswap_mm.models.losses.feature_matching import UNKNOWN, places
 from tests.helpers.sample_hosts import batch_for, build
 from tests.helpers.tiny_hosts import snapshot
 
@@ -175,6 +175,23 @@ def test_in_bfloat16(name):
         terms = terms_of(swapper, data)
     assert terms['forget/features'].dtype == torch.float32
     assert all(torch.as_tensor(value).isfinite().all() for value in terms.values())
+
+
+@pytest.mark.parametrize('name', ['dino', 'mask2former'])
+def test_a_forgotten_object_is_answered_as_surely_as_one_never_seen(name):
+    """Those nearest to what is kept the most surely; without unseen classes half as the teacher."""
+    swapper, data = ready(name)
+    terms_of(swapper, data)
+    loss, sigmoid = swapper.swapping_loss, swapper.samples.sigmoid
+    logits = torch.randn(3, len(loss.means[0].counts) + (not sigmoid))
+    known = surest(logits, len(loss.means[0].counts), sigmoid)
+    closeness = torch.tensor([0.3, 0.9, 0.6])
+    assert torch.equal(loss._sureness(0, closeness, logits, sigmoid), UNKNOWN * known)
+    loss.unseen = [torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])] * len(loss.means)
+    found = loss._sureness(0, closeness, logits, sigmoid)
+    assert found.tolist() == pytest.approx([0.2, 0.6, 0.4])
+    terms = terms_of(swapper, data)
+    assert terms['forget/answers'].isfinite() and loss.to_dict()['unseen'] == loss.unseen
 
 
 def test_a_stored_state_goes_on_alike():

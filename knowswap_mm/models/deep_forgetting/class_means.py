@@ -36,7 +36,7 @@ class ClassMeans:
             all_reduce(counts)
         self.sums, self.counts = self.sums + sums, self.counts + counts
 
-    def nearest(self, features: Tensor, excluded: Tensor) -> Tensor:
+    def nearest(self, features: Tensor, excluded: Tensor) -> tuple[Tensor, Tensor]:
         """Which class has the mean of the nearest direction, among those that were seen.
 
         Args:
@@ -44,12 +44,13 @@ class ClassMeans:
             excluded (Tensor): Classes that do not count, int64.
 
         Returns:
-            Tensor: Shares of classes, ``(N, classes)``: 1 for one of them; zeros if none was seen.
+            tuple[Tensor, Tensor]: Shares of classes, ``(N, classes)``: 1 for one of them, zeros if
+            none was seen; and the cosine to its mean, ``(N,)``.
         """
         cosines = F.normalize(features.float(), dim=1) @ F.normalize(self.sums, dim=1).T
         seen = (self.counts > 0).index_fill(0, excluded, False)
-        best = cosines.masked_fill(~seen, float('-inf')).argmax(1)
-        return F.one_hot(best, len(seen)).float() * seen.any()
+        closeness, best = cosines.masked_fill(~seen, float('-inf')).max(1)
+        return F.one_hot(best, len(seen)).float() * seen.any(), closeness
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""

@@ -8,6 +8,9 @@ from torch import Tensor
 
 #: Kernels of the distance between features: ``exp(-g |u - v|^2 / 2)``, summed over ``g``.
 SHARPNESS = (2.0, 8.0, 32.0)
+#: Probability up to which a sigmoid says no: twice what it gives each class before it has seen
+#: anything (Lin et al., "Focal Loss for Dense Object Detection", 2017, section 4.1).
+QUIET = 0.02
 
 
 def masked(logits: Tensor, columns: Tensor) -> Tensor:
@@ -21,6 +24,52 @@ def masked(logits: Tensor, columns: Tensor) -> Tensor:
         Tensor: ``(N, K)``, float32, with minus infinity in them.
     """
     return logits.float().index_fill(1, columns, float('-inf'))
+
+
+def surest(logits: Tensor, classes: int, sigmoid: bool) -> Tensor:
+    """Probability of the class that each answer gives most, ``(N,)``, float32, from 0 to 1.
+
+    Args:
+        logits (Tensor): Answers, ``(N, K)``; columns behind those of the classes stand for no
+            object.
+        classes (int): Number of classes.
+        sigmoid (bool): Whether each column is a yes or no of its own.
+    """
+    said = logits.float()
+    return (said.sigmoid() if sigmoid else said.softmax(1))[:, :classes].amax(1)
+
+
+def taken_for(
+    shares: Tensor, logits: Tensor, forgotten: Tensor, sigmoid: bool, sure: Tensor | None
+) -> Tensor:
+    """Answers that name what samples would be taken for.
+
+    Args:
+        shares (Tensor): What each would be taken for, ``(N, C)``; rows sum to 1.
+        logits (Tensor): What a teacher says, ``(N, K)``; columns behind those of the classes stand
+            for no object.
+        forgotten (Tensor): Classes that are not to be named, int64.
+        sigmoid (bool): Whether each column is a yes or no of its own.
+        sure (Tensor | None): Probability that it is anything of the kind, ``(N,)``; None for heads
+            that cannot say that there is nothing.
+
+    Returns:
+        Tensor: Logits, ``(N, K)``, float32; minus infinity in those of forgotten classes.
+    """
+    count = shares.shape[1]
+    named = F.pad(shares.float(), (0, logits.shape[1] - count))
+    if sure is not None:
+        named = named * sure[:, None]
+    if sigmoid:
+        # What is said of all other classes stays: no answer is certain that one is not there.
+        quiet = masked(logits, forgotten).sigmoid().clamp(max=QUIET)
+        named = named.maximum(quiet).clamp(1e-6, 1 - 1e-6).logit()
+    else:
+        if sure is not None:
+            blank = logits[:, count:].float().softmax(1) * (1 - sure[:, None])
+            named = torch.cat([named[:, :count], blank], dim=1)
+        named = named.clamp(min=1e-6).log()
+    return named.index_fill(1, forgotten, float('-inf'))
 
 
 def divergence(teacher: Tensor, student: Tensor, sigmoid: bool, temperature: float = 1.0) -> Tensor:
@@ -95,12 +144,3 @@ def mixture(labels: Tensor, wanted: Tensor) -> Tensor:
     # A trace of all classes: the mixture is defined whatever the shares are.
     weights = (wanted + 1e-6)[:, index] * there / counts[index].clamp(min=1)
     return (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).T
-
-
-def orthonormal(rows: Tensor) -> Tensor:
-    """An orthonormal basis of the span of rows ``(K, D)``: ``(D, r)``, with ``r <= K`` columns.
-
-    Directions that the rows hardly have, by less than a thousandth of the largest, are left out.
-    """
-    _, sizes, directions = torch.linalg.svd(rows.float(), full_matrices=False)
-    return directions[sizes > 1e-3 * sizes.max()].T

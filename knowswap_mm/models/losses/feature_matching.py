@@ -16,9 +16,9 @@ from knowswap_mm.models.deep_forgetting.class_means import ClassMeans
 from knowswap_mm.models.deep_forgetting.distances import (
     discrepancy,
     divergence,
-    masked,
     mixture,
-    orthonormal,
+    surest,
+    taken_for,
 )
 from knowswap_mm.models.deep_forgetting.queue import FeatureQueue, gathered
 from knowswap_mm.models.frozen_state import FrozenState
@@ -34,6 +34,9 @@ LEAST, MOST = 0.01, 10.0
 #: e; one that is so far below it draws the features back with the weight 1.
 STEP = 0.1
 
+
+#: How sure to be, as a share of how sure the teacher is, where no class was unseen before.
+UNKNOWN = 0.5
 
 #: At each place which samples have features there, and these.
 Places = list[tuple[Tensor, Tensor]]
@@ -56,9 +59,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
     :math:`Q_l` for each place :math:`l` (see :func:`discrepancy`): of a classifier the last
     ``blocks`` blocks and what the class layer sees, of a transformer's decoder each layer. The
     answers :math:`\tilde p_t` are half :math:`\pi_c` and half what the sample itself lies nearest
-    to; of a head that can say that there is nothing (a row of no object, or sigmoids), they are the
-    teacher's when it cannot choose a forgotten class, and features are compared without what the
-    class layer reads of them for kept classes.
+    to. A head that can say that there is nothing (a row of no object, or sigmoids) gives them as
+    surely as the host, before the swap, took objects of the learn classes for something, which it
+    had never seen: samples that lie nearest to what is kept the most surely.
 
     :math:`\lambda_l` is steered in both directions by :class:`FeatureMatchingHook`: a model that
     never saw a class tells its images apart, too, and features that say less give the class away.
@@ -111,6 +114,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.blocks, self.queue, self.every = blocks, queue, every
         #: Labels of the forgotten classes; the hook tells them.
         self.forgotten: tuple[int, ...] | None = None
+        #: How sure the host was of taking objects that it never saw for something, in order, by
+        #: place; the hook tells it, too. None of them where nobody can know.
+        self.unseen: list[Tensor] = []
         self.begin(None)
 
     def begin(self, phase: SwapPhase | None) -> None:
@@ -122,9 +128,8 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.teacher: FrozenState | None = None
         self.queues: list[FeatureQueue] = []
         self.means: list[ClassMeans] = []
-        #: Whether the head can say that there is nothing, and what its class layers then read.
+        #: Whether the head can say that there is nothing.
         self.nothing = False
-        self._read: list[Tensor] = []
         self._taught: dict[str, SampleLosses] = {}
 
     def steer(self, found: Sequence[float], target: Sequence[float], spare: float = 1.0) -> None:
@@ -153,7 +158,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         """What a resumed run must know, for a checkpoint."""
         teacher = None if self.teacher is None else self.teacher.to_dict()
         queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
-        kept = dict(teacher=teacher, queues=queues, means=means)
+        kept = dict(teacher=teacher, queues=queues, means=means, unseen=self.unseen)
         return dict(phase=self.phase, weights=self.weights, back=self.back, **kept)
 
     def take_over(self, data: Mapping[str, Any], device: torch.device) -> None:
@@ -163,6 +168,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
         self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
         self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
+        self.unseen = list(data['unseen'])
 
     def wants(self, phase: SwapPhase) -> Collection[str]:
         """All samples of a phase that forgets."""
@@ -196,9 +202,6 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self._taught = self.teacher.samples(swapper, inputs, samples, self.blocks)
         taught = next(iter(self._taught.values()))
         self.nothing = says_nothing(swapper, taught)
-        if self.nothing and not self._read:
-            kept = [c for c in range(swapper.class_rows.total) if c not in self.forgotten]
-            self._read = [orthonormal(weight[kept]) for weight in taught.weights]
         fresh, classes = not self.queues, swapper.class_rows.total
         for role in self._taught:
             if role != FORGET:
@@ -224,38 +227,49 @@ class FeatureMatchingLoss(WeightedSumLoss):
                 each = divergence(taught.logits, found.logits, sigmoid, self.temperature)
                 self._remember(found)
                 return dict(answers=each.sum() / max(len(found), 1))
-            return self._forget(taught, found, sigmoid)
+            return self._forget(taught, found, swapper.class_rows.total, sigmoid)
 
     def _forget(
-        self, taught: SampleLosses, found: SampleLosses, sigmoid: bool
+        self, taught: SampleLosses, found: SampleLosses, count: int, sigmoid: bool
     ) -> dict[str, Tensor]:
         classes = torch.tensor(self.forgotten, device=found.labels.device)
         members = (found.labels[:, None] == classes).float()
-        distances, nearest = [], torch.zeros_like(found.logits, dtype=torch.float32)
         seen, shown = (places(each, len(self.queues)) for each in (taught, found))
-        for means, (rows, features) in zip(self.means, seen, strict=True):
-            nearest[rows, : len(means.counts)] += means.nearest(features, classes)
+        nearest = members.new_zeros(len(found), count)
+        sure = members.new_zeros(len(found)) if self.nothing else None
+        for place, (means, (rows, features)) in enumerate(zip(self.means, seen, strict=True)):
+            votes, closeness = means.nearest(features, classes)
+            nearest[rows] += votes
+            if sure is not None:
+                sure[rows] = self._sureness(place, closeness, taught.logits[rows], sigmoid)
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
-        seen, shown = self._unread(seen), self._unread(shown)
+        distances = []
         for queue, (rows, features) in zip(self.queues, shown, strict=True):
             shares = members[rows] / members[rows].sum(0).clamp(min=1)
             weights = mixture(queue.labels, shares.T @ nearest[rows])
             there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
             each = discrepancy(features, shares, queue.features, weights)
             distances.append((each * there).sum() / there.sum().clamp(min=1))
-        target = masked(taught.logits, classes)
-        if not self.nothing:
-            shares = members / members.sum(0).clamp(min=1)
-            both = (nearest + members @ (shares.T @ nearest)) / 2
-            target = both.clamp(min=1e-6).log().index_fill(1, classes, float('-inf'))
-        elif not sigmoid:  # softening yes and no would raise all small probabilities
-            target = target / self.temperature
+        shares = members / members.sum(0).clamp(min=1)
+        both = (nearest + members @ (shares.T @ nearest)) / 2
+        target = taken_for(both, taught.logits, classes, sigmoid, sure)
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
         matched = _mean(distances, self._weights(len(distances)))
         measured = dict(answers=answers, features=_mean(distances), matched=matched)
         if any(self.back):
             measured['moved'] = _mean(_moved(seen, shown), self.back)
         return measured
+
+    def _sureness(self, place: int, closeness: Tensor, logits: Tensor, sigmoid: bool) -> Tensor:
+        """How sure a model that never saw samples would be of taking them for something, ``(n,)``.
+
+        Those that lie nearer to what is kept are given the more of what :attr:`unseen` has.
+        """
+        if place >= len(self.unseen):
+            return UNKNOWN * surest(logits, len(self.means[place].counts), sigmoid)
+        known = self.unseen[place].to(closeness.device)
+        ranks = closeness.argsort().argsort()
+        return known[((ranks + 0.5) * len(known) / max(len(ranks), 1)).long()]
 
     def _learn_means(self, taught: SampleLosses, classes: int) -> None:
         for number, (rows, features) in enumerate(agreed_places(taught)):
@@ -264,24 +278,11 @@ class FeatureMatchingLoss(WeightedSumLoss):
             self.means[number].add(features, taught.labels[rows])
 
     def _remember(self, found: SampleLosses) -> None:
-        for number, (rows, features) in enumerate(self._unread(agreed_places(found))):
+        for number, (rows, features) in enumerate(agreed_places(found)):
             if number == len(self.queues):
                 width = features.shape[1]
                 self.queues.append(FeatureQueue(self.queue, width, features.device))
             self.queues[number].push(features, found.labels[rows])
-
-    def _unread(self, found: Places) -> Places:
-        """Features without what the class layers of a head read that can say nothing.
-
-        That part follows the answers: features that were like those of kept classes in it would
-        name these, and the answers, which name nothing, would have to be lost for them, too.
-        """
-        if not self._read:
-            return found
-        return [
-            (rows, features.float() - (features.float() @ read) @ read.T)
-            for (rows, features), read in zip(found, self._read, strict=False)
-        ]
 
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]

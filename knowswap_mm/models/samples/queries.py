@@ -123,11 +123,7 @@ class QueryReader(SampleReader):
             nats = nats_of(said, labels, self.sigmoid)
             layer = torch.full_like(image, number)
             found.append((nats, image, labels, layer, hidden[image, query], said))
-        # One call may be for all layers.
-        called = [m for m, i in zip(layers.callers, inputs, strict=True) for _ in _by_layer([i])]
-        weights = tuple(layer.weight.detach() for layer in called)
-        parts = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return SampleLosses(*parts, weights=weights)
+        return SampleLosses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _pairs(target: Tensor | tuple[Tensor, ...], images: int, classes: int) -> Pairs:

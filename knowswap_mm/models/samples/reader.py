@@ -49,8 +49,6 @@ class SampleLosses:
         logits (Tensor): What the class layer said of it, ``(N, K)``, with graph; likewise.
         depth (tuple[Tensor, ...]): Its features after blocks of the backbone, ``(N, D)`` each, with
             graph; none unless an objective asks, see :class:`Depth`.
-        weights (tuple[Tensor, ...]): What the class layer of each decoder layer multiplies features
-            with, ``(K, D)`` each, without graph; none of other hosts.
     """
 
     nats: Tensor
@@ -60,7 +58,6 @@ class SampleLosses:
     features: Tensor
     logits: Tensor
     depth: tuple[Tensor, ...] = ()
-    weights: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.nats)

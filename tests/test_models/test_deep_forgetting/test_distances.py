@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from knowswap_mm.models.deep_forgetting.distances import (
+    QUIET,
     discrepancy,
     divergence,
     kernel,
     masked,
     mixture,
+    surest,
+    taken_for,
 )
 
 INF = float('inf')
@@ -47,6 +50,31 @@ def test_a_divergence_is_zero_from_itself_and_else_positive(sigmoid):
     right.requires_grad_()
     divergence(masked(left, torch.tensor([1])), right, sigmoid).sum().backward()
     assert right.grad.isfinite().all()
+
+
+def test_answers_that_name_something_else_by_hand():
+    shares = torch.tensor([[0.75, 0.25, 0.0]])
+    forgotten, half = torch.tensor([2]), torch.tensor([0.5])
+    plain = taken_for(shares, torch.zeros(1, 3), forgotten, False, None).softmax(1)
+    assert plain.tolist() == [pytest.approx([0.75, 0.25, 0.0], abs=1e-5)]
+    # Two columns stand for no object, of which the second is three times as likely.
+    said = torch.tensor([[1.0, 2.0, 3.0, 0.0, math.log(3)]])
+    blank = taken_for(shares, said, forgotten, False, half).softmax(1)
+    assert blank.tolist() == [pytest.approx([0.375, 0.125, 0.0, 0.125, 0.375], abs=1e-5)]
+    # A class that it is not taken for is left as unlikely as it was, or made so.
+    said, shares = torch.tensor([[4.0, 4.0, -6.0, 4.0]]), torch.tensor([[0.75, 0.25, 0.0, 0.0]])
+    alone = taken_for(shares, said, torch.tensor([3]), True, half).sigmoid()
+    low = 1 / (1 + math.exp(6))
+    assert alone.tolist() == [pytest.approx([0.375, 0.125, low, 0.0], abs=1e-5)]
+    named = taken_for(shares, said, torch.tensor([3]), True, torch.zeros(1)).sigmoid()
+    assert named.tolist() == [pytest.approx([QUIET, QUIET, low, 0.0], abs=1e-5)]
+
+
+def test_the_surest_answer_by_hand():
+    said = torch.tensor([[0.0, math.log(3), 9.0], [math.log(4), 0.0, -9.0]])
+    assert surest(said, 2, True).tolist() == pytest.approx([0.75, 0.8])
+    said = torch.tensor([[0.0, math.log(3), math.log(4)]])
+    assert surest(said, 2, False).tolist() == pytest.approx([3 / 8])
 
 
 def test_the_kernel_by_hand():
