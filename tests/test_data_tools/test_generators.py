@@ -258,16 +258,6 @@ class TestImageFolder:
         assert manifest['counts'] == dict(train=dict(zebra=5, ant=5), test=dict(zebra=2, ant=2))
         assert manifest['request']['seed'] == 1
 
-    @pytest.mark.parametrize(('shape', 'mode'), [((28, 28), 'L'), ((5, 9, 3), 'RGB')])
-    def test_files_show_what_was_given(self, shape, mode, tmp_path):
-        images = np.random.default_rng(0).integers(0, 256, (4, *shape), np.uint8)
-        splits = dict(train=lambda: Split(images, np.array([0, 1, 1, 0])))
-        write_image_folder(tmp_path / 'tree', self.classes, splits, {})
-        for place, name in enumerate(('zebra', 'ant', 'ant', 'zebra')):
-            with Image.open(tmp_path / 'tree' / 'train' / name / f'{place:05d}.png') as opened:
-                assert (opened.format, opened.mode) == ('PNG', mode)
-                np.testing.assert_array_equal(np.asarray(opened), images[place])
-
     def test_second_run_does_nothing(self, tmp_path):
         calls = []
         assert self.write(tmp_path / 'tree', calls)
