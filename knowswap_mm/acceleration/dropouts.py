@@ -113,8 +113,11 @@ def drop_by_packed_draws(x: Tensor, p: float) -> Tensor:
     count = x.numel()
     draws = torch.empty(-(-count // _IN_A_DRAW), dtype=torch.int64).random_(-(2**63), None)
     numbers = draws.view(torch.int16)[:count].view(x.shape)
-    stays = numbers >= round(p * _PACKED_STEPS) - _PACKED_STEPS // 2
-    return x * stays.to(x.dtype).mul_(1 / (1 - p))
+    # In floats, which have all the numbers and are compared and stored faster than truth values are
+    # turned into floats.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    stays = numbers.to(wide).ge_(round(p * _PACKED_STEPS) - _PACKED_STEPS // 2)
+    return x * stays.mul_(1 / (1 - p)).to(x.dtype)
 
 
 class PackedDropoutModule(_Dropout):

@@ -42,7 +42,7 @@ def test_neighbours_know_nothing_of_each_other(seed, shift):
     assert abs(same - 0.5) < 6 * 0.5 / COUNT**0.5
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize('shape', [(), (3,), (0, 4), (7, 5, 3)])
 def test_gradients_have_the_mask_of_the_output(shape, dtype):
     x = (torch.rand(shape) + 1).to(dtype).requires_grad_()
@@ -51,6 +51,13 @@ def test_gradients_have_the_mask_of_the_output(shape, dtype):
     torch.testing.assert_close(out, torch.where(out == 0, 0, 2 * x))
     out.sum().backward()
     torch.testing.assert_close(x.grad, torch.where(out == 0, 0, torch.full_like(x, 2)))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_a_type_drops_what_others_drop(dtype):
+    torch.manual_seed(3)
+    mask = drop_by_packed_draws(torch.ones(SHAPE, dtype=dtype), 0.1) != 0
+    assert torch.equal(mask, stays(3, 0.1))
 
 
 def test_the_seed_of_torch_decides():

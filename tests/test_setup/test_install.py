@@ -44,17 +44,9 @@ def test_another_word_is_refused():
 @pytest.mark.parametrize('stamp', ['.setup-stamp', '.setup-stamp-light'])
 def test_a_light_set_up_is_part_of_a_full_one(stamp, tmp_path):
     """Either stamp is enough, and a tree that has one is left alone."""
-    for name in ('tools/setup', 'requirements'):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
-    package = [f'knowswap_mm/{name}.py' for name in ('version', 'torchvision_schema_shim')]
-    for name in ('setup.py', 'pyproject.toml', *package):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    (tmp_path / '.venv' / 'bin').mkdir(parents=True)
-    python = tmp_path / '.venv' / 'bin' / 'python'
+    python = copy_of_the_set_up(tmp_path)
     # As that of a virtual environment, it finds what the tests use.
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
     environment = [python, tmp_path / 'tools' / 'setup' / 'environment.py', 'fingerprint']
     done = subprocess.run(environment, capture_output=True, text=True, check=True)
     (tmp_path / '.venv' / stamp).write_text(done.stdout)
@@ -63,6 +55,46 @@ def test_a_light_set_up_is_part_of_a_full_one(stamp, tmp_path):
         capture_output=True, text=True, timeout=60, env=dict(os.environ, WHEELS=''),
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+#: Writes down what is asked of pip and checks nothing; what is installed is what the tests use.
+PYTHON = """#!/bin/sh
+case "$*" in
+*"-m pip install"*) echo "${{PYTHONDONTWRITEBYTECODE-kept}} $*" >>{log} ;;
+*"-m pip"* | *install_shim* | *" ops" | *" mmcv" | *" check_"*) ;;
+*) exec {python} "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize('mode', ['light', 'full'])
+def test_pip_compiles_everything_for_everything_only(mode, tmp_path):
+    """The bytecode that is written is there for the next start, whatever the user's shell says."""
+    python, log = copy_of_the_set_up(tmp_path), tmp_path / 'pip.log'
+    python.write_text(PYTHON.format(log=log, python=sys.executable))
+    (tmp_path / '.venv' / 'pyvenv.cfg').write_text('include-system-site-packages = true\n')
+    done = subprocess.run(
+        ['bash', tmp_path / 'tools' / 'setup' / 'install.sh', mode], capture_output=True, text=True,
+        timeout=60, env=dict(os.environ, WHEELS='', VENV_ARGS='', PYTHONDONTWRITEBYTECODE='1'),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ''), done.stderr
+    said = log.read_text().splitlines()
+    assert len(said) == 3 and all(line.startswith('kept -m pip install -qq') for line in said)
+    assert {'--no-compile' in line for line in said} == {mode == 'light'}
+
+
+def copy_of_the_set_up(folder):
+    """What install.sh reads, and the place of a Python; returns that."""
+    for name in ('tools/setup', 'requirements'):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    package = [f'knowswap_mm/{name}.py' for name in ('version', 'torchvision_schema_shim')]
+    for name in ('setup.py', 'pyproject.toml', *package):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    python = folder / '.venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.touch(0o755)
+    return python
 
 
 def test_the_fingerprint_tells_light_from_full(capsys):

@@ -106,8 +106,9 @@ def check_full() -> None:
 
 
 def check_light() -> None:
-    """Import what a classifier needs and print the versions."""
+    """Import what a classifier needs, training included, and print the versions."""
     check(LIGHT)
+    importlib.import_module('knowswap_mm.engine')
     if not compiled():
         print('[setup] ready for classifiers; detection, segmentation and tests: make setup')
 

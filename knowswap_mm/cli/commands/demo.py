@@ -71,12 +71,13 @@ def choose_data(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Make the data, swap, and show the results."""
-    from knowswap_mm.engine.config import open_config
+    from mmengine.config import Config
 
     started = time.time()
     data = choose_data(args)
     config = shipped(f'configs/demo/{HOSTS[args.task]}-demo_{data}_learn-forget.py')
-    weights = shipped(open_config(config).load_from)
+    # Not by open_config: it imports torch and the host, which the training does by itself.
+    weights = shipped(Config.fromfile(config, import_custom_modules=False).load_from)
     tool = shipped(f'tools/dataset_converters/{data.replace("-", "_")}.py')
     source = ['--source', args.source] if args.source and data == 'fashion-mnist' else []
     call([sys.executable, here(tool), *source])
