@@ -33,8 +33,6 @@ LEAST, MOST = 0.01, 10.0
 #: A probe that is so far above its target, as a share, or farther, changes the weight by the factor
 #: e; one that is so far below it draws the features back with the weight 1.
 STEP = 0.1
-
-
 #: How sure to be, as a share of how sure the teacher is, where no class was unseen before.
 UNKNOWN = 0.5
 
