@@ -44,7 +44,7 @@ class Benchmark:
 
 
 #: A model that never saw a class takes its objects for others, which are then found where they are
-#: not: a reference of the small DINO has 7 to 8 points less of retain AP on images that also hold
+#: not: a reference of the small DINO has 7 to 9 points less of retain AP on images that also hold
 #: forgotten objects. What is kept is read where there are none.
 _APART = {
     f'{split}_dataloader.dataset.roles.{RETAIN}.mixed': 'drop_image' for split in ('val', 'test')
