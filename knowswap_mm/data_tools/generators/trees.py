@@ -207,7 +207,7 @@ def _png(image: np.ndarray) -> bytes:
     channels = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
     done, data = cv2.imencode('.png', channels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise ValueError(f'An image of shape {image.shape} and {image.dtype} is no picture.')
+        raise ValueError(f'{image.dtype} of shape {image.shape} is no image.')
     return data.tobytes()
 
 

@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     Attributes:
         places (list[tuple[Tensor, Tensor]]): Features and classes of all roles, by place.
         nats (dict[str, float]): Mean loss of the kept roles.
-        sure (list[Tensor]): How sure the head was of objects to learn, in order, by place.
+        sure (list[Tensor]): How sure the head was of objects to learn, by place.
     """
 
     places: list[tuple[Tensor, Tensor]]
@@ -212,7 +212,7 @@ class FeatureMatchingHook(Hook):
         """Probes before the swap, when the host has not seen the classes that it is to learn."""
         given, seen = runner.swapper.swapping_loss.target, self._look(runner, self.samples)
         found = {role: self._probe(runner, role, seen) for role in (FORGET, LEARN)}
-        runner.swapper.swapping_loss.unseen = seen.sure
+        runner.swapper.swapping_loss.unseen = [each.sort().values for each in seen.sure]
         missing = FORGET if found[FORGET] is None else LEARN
         if found[missing] is not None or (missing == LEARN and given is not None):
             self.before = found
@@ -301,10 +301,7 @@ class FeatureMatchingHook(Hook):
             (torch.cat([part[0] for part in place]), torch.cat([part[1] for part in place]))
             for place in zip(*parts, strict=True)
         ]
-        sure = [
-            torch.cat([part[2] for part in place]).sort().values
-            for place in zip(*unseen, strict=True)
-        ]
+        sure = [torch.cat([part[2] for part in place]) for place in zip(*unseen, strict=True)]
         return Seen(by_place, nats, sure)
 
     def _reset(self, runner: Any, phase: SwapPhase) -> None:

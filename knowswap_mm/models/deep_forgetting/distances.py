@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from knowswap_mm.models.samples.queries import NOTHING
+
 #: Kernels of the distance between features: ``exp(-g |u - v|^2 / 2)``, summed over ``g``.
 SHARPNESS = (2.0, 8.0, 32.0)
 #: Probability up to which a sigmoid says no: twice what it gives each class before it has seen
-#: anything (Lin et al., "Focal Loss for Dense Object Detection", 2017, section 4.1).
-QUIET = 0.02
+#: anything.
+QUIET = 2 * NOTHING
 
 
 def masked(logits: Tensor, columns: Tensor) -> Tensor:
@@ -66,8 +68,7 @@ def taken_for(
         named = named.maximum(quiet).clamp(1e-6, 1 - 1e-6).logit()
     else:
         if sure is not None:
-            blank = logits[:, count:].float().softmax(1) * (1 - sure[:, None])
-            named = torch.cat([named[:, :count], blank], dim=1)
+            named[:, count:] = logits[:, count:].float().softmax(1) * (1 - sure[:, None])
         named = named.clamp(min=1e-6).log()
     return named.index_fill(1, forgotten, float('-inf'))
 

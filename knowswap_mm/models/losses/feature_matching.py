@@ -69,8 +69,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         target (float | None): Share of held-out forget samples that a few examples a class should
             bring back at each place; None takes what the hook finds, see :func:`target_of`.
         keep (float): :math:`\kappa`.
-        temperature (float): :math:`T`, for what is kept; the masked answers are softened by it,
-            too.
+        temperature (float): :math:`T`, for the answers on what is kept.
         blocks (int): Blocks of a classifier's backbone whose features are matched, at most.
         queue (int): Entries of a queue.
         every (int): Iterations between two probes.
