@@ -1,15 +1,38 @@
 """What tests of benchmarks share: commands in this process, and the training of a tiny host."""
 
 import contextlib
+import os
 import runpy
 import sys
 from pathlib import Path
+
+import pytest
 
 from knowswap_mm.workflows import processes
 from tests.helpers.continual_runs import run_command
 from tests.helpers.swap_configs import OLD, host_config, swap_config, write_config
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
+
+
+@contextlib.contextmanager
+def own_modules():
+    """Modules of benchmarks/ can be imported, and none is left to, or taken from, another test.
+
+    All of them go at once: one that stays keeps what it imported, which a later test that changes
+    the new module does not reach.
+    """
+
+    def forget():
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, '__file__', None)).startswith(f'{FOLDER}{os.sep}'):
+                del sys.modules[name]
+
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield
+    forget()
 
 
 def in_this_process(patch):
@@ -38,7 +61,6 @@ def in_this_process(patch):
 def benchmark(patch, script, folder):
     """A benchmark as a function of its arguments; returns the commands that each call ran."""
     commands = in_this_process(patch)
-    patch.syspath_prepend(str(FOLDER))
 
     def call(*arguments):
         commands.clear()

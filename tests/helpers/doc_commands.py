@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.benchmark_runs import own_modules
 from tests.helpers.doc_blocks import REPOSITORY, blocks_of
 
 PYTHON = ('python', 'python3', '.venv/bin/python')
@@ -114,7 +115,7 @@ def parser_of(tool: Path, module: str | None = None) -> argparse.ArgumentParser:
         found.append(parser)
         raise _Stop
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(_Stop):
+    with own_modules(), pytest.MonkeyPatch.context() as patch, pytest.raises(_Stop):
         patch.setattr('argparse.ArgumentParser.parse_args', parse)
         patch.setattr('argparse.ArgumentParser.parse_known_args', parse)
         patch.setattr('sys.argv', [str(tool)])

@@ -1,6 +1,6 @@
 """benchmarks/cycles.py: what earlier swaps of a chain forgot is audited at its end."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,12 +16,7 @@ SCRIPT = Path(__file__).parents[2] / 'benchmarks' / 'cycles.py'
 
 @pytest.fixture(scope='module')
 def module():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPT.parent))
-        spec = importlib.util.spec_from_file_location('tool_cycles', SCRIPT)
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-    return loaded
+    return importlib.import_module('cycles')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,6 @@
 """benchmarks/forgetting.py: gaps, intervals and bars by hand, and the configs of its plan."""
 
-import sys
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,13 +22,9 @@ SCORES = ('loss', 'entropy')
 
 @pytest.fixture(scope='module')
 def parts():
-    """The benchmark's modules, importable as the script imports them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        names = ('gaps', 'bars', 'plan', 'runs', 'starts')
-        yield SimpleNamespace(**{n: __import__(f'lasting.{n}', fromlist=['x']) for n in names})
-    for name in [n for n in sys.modules if n.split('.')[0] in ('lasting', 'real', 'audit_table')]:
-        del sys.modules[name]
+    """The benchmark's modules."""
+    names = ('gaps', 'bars', 'plan', 'runs', 'starts')
+    return SimpleNamespace(**{name: importlib.import_module(f'lasting.{name}') for name in names})
 
 
 def models(after, *references):

@@ -1,25 +1,19 @@
 """benchmarks/real/jobs.py: order, what fails with what, and several drivers at once."""
 
-import sys
+import importlib
 import threading
-from pathlib import Path
 
 import pytest
 
 from knowswap_mm.workflows.processes import RunFailed
 
-FOLDER = Path(__file__).parents[2] / 'benchmarks'
-
 
 @pytest.fixture(scope='module')
 def jobs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        module = __import__('real.jobs', fromlist=['x'])
+        module = importlib.import_module('real.jobs')
         patch.setattr(module, 'PAUSE', 0.01)
         yield module
-    for name in [name for name in sys.modules if name.split('.')[0] == 'lasting']:
-        del sys.modules[name]
 
 
 @pytest.fixture

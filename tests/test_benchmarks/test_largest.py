@@ -14,12 +14,9 @@ FOLDER = Path(__file__).parents[2] / 'benchmarks'
 
 
 @pytest.fixture
-def largest(monkeypatch):
+def largest():
     """The names of the script, whose main part does not run."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield runpy.run_path(str(FOLDER / 'largest.py'))
-    for name in [n for n in sys.modules if n.split('.')[0] in ('training_steps', 'scale')]:
-        del sys.modules[name]
+    return runpy.run_path(str(FOLDER / 'largest.py'))
 
 
 def test_what_fits_by_hand(largest):

@@ -1,7 +1,7 @@
 """benchmarks/forgetting.py: all stages on tiny swaps, what it repeats, and what it leaves."""
 
+import importlib
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +11,6 @@ from knowswap_mm.runs.reader import read_schedule
 from tests.helpers.benchmark_runs import benchmark, host_training
 from tests.helpers.swap_configs import FORGOTTEN, OLD, swap_config, write_config
 
-FOLDER = Path(__file__).parents[2] / 'benchmarks'
 AUDIT = ('audit.parts=[Answers,PrototypeProbe,AnswerDistance]', 'audit.samples=12')
 
 
@@ -19,9 +18,7 @@ AUDIT = ('audit.parts=[Answers,PrototypeProbe,AnswerDistance]', 'audit.samples=1
 def main(monkeypatch, tmp_path):
     """The command and those that it calls, all in this process: imports take long."""
     run = benchmark(monkeypatch, 'forgetting.py', tmp_path)
-    yield lambda *words: [c[3] if c[1] == '-m' else Path(c[1]).stem for c in run(*words)]
-    for name in [n for n in sys.modules if n.split('.')[0] in ('lasting', 'real', 'audit_table')]:
-        del sys.modules[name]
+    return lambda *words: [c[3] if c[1] == '-m' else Path(c[1]).stem for c in run(*words)]
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def tiny(main, picture_tree, tmp_path, monkeypatch):
     scratch = write_config(base, tmp_path / 'scratch.py')
 
     names = ('lasting.plan', 'lasting.runs', 'real.plan', 'real.hosts', 'real.runs', 'real.data')
-    modules = [__import__(name, fromlist=['x']) for name in names]
+    modules = [importlib.import_module(name) for name in names]
     plan, real = modules[0], modules[2]
     for kind in (real.Host, real.Swap):
         monkeypatch.setattr(kind, 'path', property(lambda self: tmp_path / f'{self.config}.py'))

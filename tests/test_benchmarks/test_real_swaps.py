@@ -1,9 +1,9 @@
 """benchmarks/real_swaps.py: its plan, its stages on tiny data, what it resumes, and its table."""
 
 import copy
+import importlib
 import itertools
 import json
-import sys
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,13 +34,9 @@ NAMES = [
 
 @pytest.fixture(scope='module')
 def parts():
-    """The benchmark's modules, importable as the script imports them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        names = ('data', 'hosts', 'plan', 'runs', 'table')
-        yield SimpleNamespace(**{n: __import__(f'real.{n}', fromlist=['x']) for n in names})
-    for name in [name for name in sys.modules if name.split('.')[0] == 'real']:
-        del sys.modules[name]
+    """The benchmark's modules."""
+    names = ('data', 'hosts', 'plan', 'runs', 'table')
+    return SimpleNamespace(**{name: importlib.import_module(f'real.{name}') for name in names})
 
 
 @pytest.fixture(scope='module')

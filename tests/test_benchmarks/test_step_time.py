@@ -1,5 +1,6 @@
 """The benchmarks of a training step: all loops train the same thing, and the tables say so."""
 
+import importlib
 import json
 import runpy
 import sys
@@ -14,17 +15,8 @@ FOLDER = Path(__file__).parents[2] / 'benchmarks'
 TASKS = ['classification', 'detection', 'segmentation']
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """The benchmark's parts, importable as the script imports them."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in [name for name in sys.modules if name.split('.')[0] == 'training_steps']:
-        del sys.modules[name]
-
-
 def task_of(name, batch=2):
-    module = __import__(f'training_steps.{name}', fromlist=['x'])
+    module = importlib.import_module(f'training_steps.{name}')
     return getattr(module, name.capitalize())('cpu', batch, 'cpu')
 
 
@@ -36,7 +28,7 @@ def still(model):
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_the_loops_compute_the_same(name, steps):
+def test_the_loops_compute_the_same(name):
     from training_steps.plain_loop import PlainLoop
     from training_steps.swapper_loop import SwapperLoop
 
@@ -76,7 +68,7 @@ def interpreted(monkeypatch):
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_peers_have_our_losses_and_gradients(name, steps, interpreted):
+def test_peers_have_our_losses_and_gradients(name, interpreted):
     from training_steps.compiled_peers import MissingPeer, peer_loops, timm_key
     from training_steps.swapper_loop import SwapperLoop
 
@@ -114,7 +106,7 @@ def test_peers_have_our_losses_and_gradients(name, steps, interpreted):
         assert any(not torch.equal(a, b) for a, b in zip(before, peer.parameters, strict=True))
 
 
-def test_without_timm_its_row_is_left_out(steps, monkeypatch):
+def test_without_timm_its_row_is_left_out(monkeypatch):
     from training_steps.compiled_peers import MissingPeer, TimmLoop
 
     monkeypatch.setitem(sys.modules, 'timm', None)
@@ -124,7 +116,7 @@ def test_without_timm_its_row_is_left_out(steps, monkeypatch):
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path, interpreted):
+def test_prints_a_row_a_loop(precision, monkeypatch, capsys, tmp_path, interpreted):
     monkeypatch.setitem(sys.modules, 'timm', None)
     out = tmp_path / 'steps.json'
     arguments = ['classification', '--precision', precision, '--batch', '2', '--steps', '2']
@@ -159,7 +151,7 @@ def test_prints_a_row_a_loop(precision, steps, monkeypatch, capsys, tmp_path, in
         runpy.run_path(str(FOLDER / 'step_time.py'), run_name='__main__')
 
 
-def test_scale(steps, monkeypatch, capsys, tmp_path):
+def test_scale(monkeypatch, capsys, tmp_path):
     out = tmp_path / 'scale.json'
     arguments = ['classification', '--steps', '2', '--ranks', '4', '8', '--batches', '0.02']
     arguments += ['--vary', 'rank', 'batch', 'roles', '--bandwidth', '10', '--latency', '5']
@@ -177,7 +169,7 @@ def test_scale(steps, monkeypatch, capsys, tmp_path):
     assert '| rank 8 |' in capsys.readouterr().out
 
 
-def test_large_hosts_need_the_large_preset(steps, monkeypatch):
+def test_large_hosts_need_the_large_preset(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['scale.py', 'detection', '--vary', 'arch'])
     with pytest.raises(SystemExit, match='--preset gpu'):
         runpy.run_path(str(FOLDER / 'scale.py'), run_name='__main__')
@@ -187,7 +179,7 @@ OWN = dict(classification='ViT-B', detection='Swin-large', segmentation='Swin-ba
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_architectures(name, steps):
+def test_architectures(name):
     """What the preset has is one of them, and all others fit the parts behind the backbone."""
     from mmengine.config import Config
     from training_steps.step_task import ROOT
@@ -205,7 +197,7 @@ def test_architectures(name, steps):
     assert len(found) == 3 and len(keys) == 1
 
 
-def test_training_curves(steps, monkeypatch, capsys, tmp_path):
+def test_training_curves(monkeypatch, capsys, tmp_path):
     out = tmp_path / 'curves.json'
     arguments = ['detection', '--steps', '2', '--alone', '--accelerations', 'BatchedDINOLosses']
     monkeypatch.setattr(sys, 'argv', ['training_curves.py', *arguments, '--out', str(out)])
