@@ -6,3 +6,6 @@ LEARN = 'learn'
 FORGET = 'forget'
 RETAIN = 'retain'
 ROLES = (LEARN, FORGET, RETAIN)
+#: Behind the name of a metric: the same where no forgotten class is. What was forgotten is called
+#: something else, which counts against the classes that it is called.
+APART = '_apart'

@@ -31,7 +31,7 @@ from knowswap_mm.datasets.role_view import RoleView
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.io.files import cache_folder, holds, write_cached, write_json
 from knowswap_mm.registry import DATASETS
-from knowswap_mm.roles import LEARN
+from knowswap_mm.roles import FORGET, LEARN
 
 MIXED = ('by_role', 'drop_image', 'drop_boxes', 'ignore_boxes', 'keep')
 WITHOUT_OBJECT = ('drop', 'keep')
@@ -145,8 +145,8 @@ class CocoRoleView(RoleView):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Where the metric finds the annotations of the role."""
-        return dict(ann_file=str(self.ann_file))
+        """Where the metric finds the annotations of the role, and its classes."""
+        return dict(ann_file=str(self.ann_file), role_classes=self._own_names)
 
     def bind(self, classes: ClassRoles) -> None:
         """Select the images, write their json and build the host data set from it."""
@@ -159,6 +159,8 @@ class CocoRoleView(RoleView):
         self._own = {number for number, name in pairs if name in chosen}
         known = set(classes.old) - set(classes.forget) if self.role == LEARN else set()
         self._retained = {number for number, name in pairs if name in known}
+        gone = set(classes.forget) if self.role != FORGET else set()
+        self._forgotten = {number for number, name in pairs if name in gone}
         self._name_of = dict(pairs)
         self.counts = self._count()
         super().bind(classes)
@@ -325,8 +327,11 @@ class CocoRoleView(RoleView):
         for position in self._served:
             image = self.source.images[int(position)]
             number = len(images) + 1
+            objects = self.source.objects[image['id']]
             images.append(dict(image, id=number, source_id=image['id']))
-            for item in self.source.objects[image['id']]:
+            if self._forgotten.intersection(item['category_id'] for item in objects):
+                images[-1]['forgotten'] = True  # what is found there may be what was forgotten
+            for item in objects:
                 category = item['category_id']
                 fate = _KEEP if category in self._own else self._fate(category)
                 if fate == _BOX:

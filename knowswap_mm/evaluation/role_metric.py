@@ -14,6 +14,7 @@ from mmengine.registry import METRICS as HOST_METRICS
 
 from knowswap_mm.checks import check_keys, check_mapping, check_number, check_text
 from knowswap_mm.errors import ConfigError, SampleError
+from knowswap_mm.evaluation.answers import told
 from knowswap_mm.registry import METRICS
 from knowswap_mm.roles import ROLES
 
@@ -35,7 +36,7 @@ class RoleMetric(BaseMetric):
 
     A sample goes to the metrics of its role by its role tag. Samples that a distributed sampler
     repeats are counted once, by their index. A metric with a method ``answers(results)`` tells, of
-    the last evaluation, what the images of each class were called.
+    the last evaluation, what the images, objects or pixels of each class were called.
 
     Args:
         metric (dict | list[dict]): Host metrics; or, by role, ``dict(learn=[...], ...)``.
@@ -177,10 +178,6 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-#: Answers that are kept of a class, the most frequent ones.
-_KEPT_ANSWERS = 5
-
-
 @METRICS.register_module()
 class PerClassAccuracy(BaseMetric):
     """Top-1 accuracy by class name, in percent; argmax over all classes of the head.
@@ -209,14 +206,13 @@ class PerClassAccuracy(BaseMetric):
         }
 
     def answers(self, results: list[tuple[int, int]]) -> dict[str, dict[str, Any]]:
-        """By class name its number of ``images``, and of each of its most frequent ``answers``."""
-        return {
-            self._name(label): dict(
-                images=given.total(),
-                answers={self._name(each): n for each, n in given.most_common(_KEPT_ANSWERS)},
-            )
-            for label, given in self._given(results).items()
-        }
+        """What the images of each class were called, see :func:`told`."""
+        return told(
+            {
+                self._name(label): Counter({self._name(each): n for each, n in given.items()})
+                for label, given in self._given(results).items()
+            }
+        )
 
     @staticmethod
     def _given(results: list[tuple[int, int]]) -> dict[int, Counter[int]]:

@@ -27,6 +27,24 @@ CAVEAT = (
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What happened, and what to change.
+
+    Attributes:
+        role (str): The role that it is about; empty for the whole run.
+        text (str): What happened, without a full stop.
+        change (str): What to change; empty if nothing follows from it.
+    """
+
+    role: str
+    text: str
+    change: str = ''
+
+    def __str__(self) -> str:
+        return f'{self.text}: {self.change}.' if self.change else f'{self.text}.'
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of each role, by simple rules (:data:`RULES`).
 
@@ -64,7 +82,8 @@ class Outcome:
         if after[RETAIN] is not None:
             lost = None if before[RETAIN] is None else before[RETAIN] - after[RETAIN]
             word = _at_most(lost, before[RETAIN], LOST)
-            roles[RETAIN] = (word, _sentence('Retained', before[RETAIN], after[RETAIN]))
+            sentence = _sentence('Retained', before[RETAIN], after[RETAIN])
+            roles[RETAIN] = (word, sentence + _apart(record, end))
         words = [word for word, _ in roles.values()]
         if not words or None in words:
             # Learning is judged by what retain had before the swap.
@@ -106,6 +125,19 @@ def _at_most(value: float | None, level: float | None, shares: tuple[float, floa
     if value is None or not level:
         return None
     return YES if value <= shares[0] * level else PARTLY if value <= shares[1] * level else NO
+
+
+def _apart(record: RunFolder, end: str) -> str:
+    """What is retained where no forgotten class is, if that is another story."""
+    results, lost = record.results, []
+    for value in (results.value, results.apart):
+        ends = value(START, RETAIN), value(end, RETAIN)
+        if None in ends:
+            return ''
+        lost.append(ends[0] - ends[1])
+    if lost[0] - lost[1] < 1:
+        return ''
+    return f' ({ends[0]:.1f} → {ends[1]:.1f} where no forgotten class is)'
 
 
 def _sentence(what: str, before: float | None, after: float) -> str:

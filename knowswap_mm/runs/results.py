@@ -12,7 +12,7 @@ from typing import Any
 from knowswap_mm.errors import FileError
 from knowswap_mm.io.files import write_text
 from knowswap_mm.io.text_files import read_json
-from knowswap_mm.roles import FORGET, RETAIN, ROLES
+from knowswap_mm.roles import APART, FORGET, RETAIN, ROLES
 from knowswap_mm.schedule.phase import PHASE_KINDS
 from knowswap_mm.visualization.tables import markdown_table
 
@@ -47,7 +47,7 @@ class SwapResults:
         scale (float): Best possible value of it; tables show percent of that.
 
     Attributes:
-        states (dict): ``iteration`` and ``metrics`` by the name of the state; for classifiers also
+        states (dict): ``iteration`` and ``metrics`` by the name of the state, and
             ``answers``, see :mod:`~knowswap_mm.runs.classes`.
         kinds (Sequence[str]): Kinds of the run's phases, where they are known: its H-mean counts
             their roles. Otherwise the names of the states tell.
@@ -67,8 +67,7 @@ class SwapResults:
     ) -> None:
         """Record the metrics, with role prefixes, of ``start`` or of a phase, after its iterations.
 
-        ``answers`` are what images of a class were called, by role. A repeated state replaces the
-        old.
+        ``answers`` are what a class was called, by role. A repeated state replaces the old.
         """
         metrics = dict(metrics)
         before = self.states.get(START, {}).get('metrics', {})
@@ -120,6 +119,10 @@ class SwapResults:
                 return None
             parts.append(max(value, 0.0))
         return None if state == START else h_mean(parts)
+
+    def apart(self, state: str, role: str) -> float | None:
+        """The same where no forgotten class is; None if it is the same, or was not measured."""
+        return self._percent(state, f'{role}/{self.primary}{APART}')
 
     def by_role(self, state: str) -> dict[str, float | None]:
         """Primary metric of each role in percent, to two digits."""

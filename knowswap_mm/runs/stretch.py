@@ -94,6 +94,21 @@ class Stretch:
         ends = [self.value(role, state) for state in (self.before, self.after)]
         return None if None in ends else ends[1] - ends[0]
 
+    def spared(self, role: str) -> tuple[float, float] | None:
+        """Both ends of its metric where no forgotten class is, if it fell by less than half there.
+
+        The rest of the fall is of forgotten classes that are called like those of the role.
+        """
+        if (change := self.change(role)) is None or change >= 0:
+            return None
+        apart = [_number(self.record.results.apart(s, role)) for s in (self.before, self.after)]
+        return None if None in apart or apart[1] - apart[0] < change / 2 else tuple(apart)
+
+    @property
+    def deep(self) -> bool:
+        """Whether features are to forget, too."""
+        return 'FeatureMatchingLoss' in (self.record.config or '')
+
     def value(self, role: str, state: str | None) -> float | None:
         """The metric of a role in percent of its best value; None if it was not measured."""
         value = None if state is None else self.record.results.value(state, role)

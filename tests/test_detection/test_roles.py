@@ -114,6 +114,19 @@ def test_mixed_pictures(tmp_path, content, mixed, forget, retain):
         assert seen(dataset) == wanted
 
 
+def test_images_that_hold_forgotten_objects_are_marked(tmp_path, content):
+    """What is found there may be what was forgotten; the role that forgets has no such images."""
+    host = write(tmp_path, content)
+    roles = {role: dict(dataset=host, mixed='drop_boxes') for role in ('forget', 'retain')}
+    dataset = make(tmp_path, roles, dict(CLASSES, learn=[]))
+    marked = {}
+    for role, view in dataset.views.items():
+        images = json.loads(view.ann_file.read_text())['images']
+        marked[role] = {image['file_name'] for image in images if image.get('forgotten')}
+    assert marked == dict(forget=set(), retain={'mixed.png'})
+    assert dataset.metainfo['role_metainfo']['retain']['role_classes'] == ['cat', 'owl']
+
+
 def test_images_without_an_object_of_the_role_may_stay(tmp_path, content):
     """The official evaluation takes all images of a json; what is found there costs AP."""
     host, classes = write(tmp_path / 'old', content), dict(CLASSES, learn=[])

@@ -161,8 +161,8 @@ def test_what_each_class_is_called(samples):
     wanted = {}
     for each in samples:
         role, name = each.metainfo['role'], CLASSES[int(each.gt_label)]
-        entry = wanted.setdefault(role, {}).setdefault(name, dict(images=0, answers={}))
-        entry['images'] += 1
+        entry = wanted.setdefault(role, {}).setdefault(name, dict(units=0, answers={}))
+        entry['units'] += 1
         answer = CLASSES[int(each.pred_label)]
         entry['answers'][answer] = entry['answers'].get(answer, 0) + 1
     assert metric.answers == wanted
@@ -178,7 +178,7 @@ def test_only_the_most_frequent_answers_are_kept():
     metric.dataset_meta = dict(classes='abcdefgh')
     pairs = [(0, answer) for answer in range(8) for _ in range(answer)]
     (entry,) = metric.answers(pairs).values()
-    assert entry == dict(images=28, answers=dict(h=7, g=6, f=5, e=4, d=3))
+    assert entry == dict(units=28, answers=dict(h=7, g=6, f=5, e=4, d=3))
 
 
 def test_per_class_accuracy_in_one_pass(samples):

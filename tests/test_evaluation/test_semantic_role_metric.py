@@ -19,11 +19,18 @@ def sample(predicted, label):
     )
 
 
-def measure(samples, **settings):
-    role = settings.pop('role', NAMES)
+def measured(samples, role=NAMES, forget=(), **settings):
     metric = SemanticRoleMetric(**settings)
-    metric.dataset_meta = dict(classes=NAMES, role_classes=role, ignore_index=255)
+    roles = dict(forget=forget)
+    metric.dataset_meta = dict(
+        classes=NAMES, role_classes=role, ignore_index=255, class_roles=roles
+    )
     metric.process(None, samples)
+    return metric
+
+
+def measure(samples, **settings):
+    metric = measured(samples, **settings)
     return metric.compute_metrics(metric.results)
 
 
@@ -73,3 +80,25 @@ def test_all_classes_give_the_hosts_numbers():
     found = measure(samples)
     for name in ('mIoU', 'mAcc', 'aAcc'):
         assert math.isclose(found[name], wanted[name], abs_tol=0.0051)  # the host rounds
+
+
+def test_pixels_of_forgotten_classes_are_left_out_apart():
+    """By hand: half of the pixels of forgotten b are called a."""
+    samples = [sample([[0, 0], [0, 1]], [[0, 0], [1, 1]]), sample([[0, 2]], [[0, 0]])]
+    found = measure(samples, role=('a',), forget=('b',), classwise=True)
+    # a: three right, one missed (called c), one where b is.
+    assert found['mIoU'] == pytest.approx(60) and found['mIoU_apart'] == pytest.approx(75)
+    assert found['mAcc'] == found['mAcc_apart'] == pytest.approx(75)
+    assert 'IoU/a_apart' not in found
+    # The forgotten role itself, and images without such pixels, have no second figure.
+    for settings in (dict(role=('b',), forget=('b',)), dict(role=('a',), forget=('d',))):
+        assert not [name for name in measure(samples, **settings) if name.endswith('_apart')]
+
+
+def test_what_pixels_are_called():
+    """Of the classes of the role; a spare row of the head is no class."""
+    samples = [sample([[0, 1], [1, 7]], [[1, 1], [1, 1]]), sample([[0, 3]], [[0, 255]])]
+    metric = measured(samples, role=('b', 'd'))
+    answers = metric.answers(metric.results)
+    assert answers == dict(b=dict(units=4, answers={'b': 2, 'a': 1, '': 1}))
+    assert metric.compute_metrics(metric.results)['mIoU'] == pytest.approx(50)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from knowswap_mm.runs.classes import WeakSpot, class_answers, new_answers
+from knowswap_mm.runs.classes import class_answers, new_answers
 from knowswap_mm.runs.results import SwapResults
 from knowswap_mm.runs.story import Story
+from knowswap_mm.runs.weak_classes import WeakSpot
 from tests.helpers.made_runs import made_run
 
 END = dict(learn=75.0, forget=0.0, retain=79.0)
@@ -12,7 +13,7 @@ END = dict(learn=75.0, forget=0.0, retain=79.0)
 
 def results(**classes):
     found = SwapResults('m')
-    forget = {name: dict(images=200, answers=answers) for name, answers in classes.items()}
+    forget = {name: dict(units=200, answers=answers) for name, answers in classes.items()}
     found.add('end', 7, {}, dict(forget=forget))
     return found
 
@@ -20,22 +21,28 @@ def results(**classes):
 @pytest.mark.parametrize(
     ('answers', 'sentence'),
     [
-        (dict(dress=168, shirt=32), 'dress in 84 %, shirt in 16 %.'),
-        (dict(dress=168, shirt=9), 'dress in 84 %.'),  # the others are hardly worth a word
-        (dict(top=90, trouser=100, bag=10), 'top in 45 %, bag in 5 %, and still trouser in 50 %.'),
-        (dict(top=199, trouser=1), 'top in more than 99 %, and still trouser in less than 1 %.'),
-        (dict(shirt=4, coat=3, bag=2), 'shirt in 2 %.'),  # one is named, however rare
+        (dict(dress=168, shirt=32), 'called dress in 84 %, shirt in 16 %.'),
+        (dict(dress=168, shirt=9), 'called dress in 84 %.'),  # the others are hardly worth a word
+        (dict(top=90, trouser=100, bag=10),
+         'called top in 45 %, bag in 5 %, and still trouser in 50 %.'),
+        (dict(top=199, trouser=1),
+         'called top in more than 99 %, and still trouser in less than 1 %.'),
+        (dict(shirt=4, coat=3, bag=2), 'called shirt in 2 %.'),  # one is named, however rare
+        (dict({'': 120, 'dress': 60}, trouser=20), 'called dress in 30 %, not found in 60 %, '
+         'and still trouser in 10 %.'),
+        ({'': 200}, 'not found in 100 %.'),
     ],
 )  # fmt: skip
 def test_the_sentence(answers, sentence):
-    assert new_answers(results(trouser=answers), 'end') == [
-        f'Forgotten trouser is called {sentence}'
-    ]
+    assert new_answers(results(trouser=answers), 'end') == [f'Forgotten trouser is {sentence}']
 
 
 def test_the_most_frequent_answer_comes_first():
     shares = class_answers(results(trouser=dict(bag=20, dress=180)), 'end', 'forget')
     assert list(shares['trouser'].items()) == [('dress', 0.9), ('bag', 0.1)]
+    earlier = SwapResults('m')  # as versions before wrote it
+    earlier.add('end', 7, {}, dict(forget=dict(a=dict(images=4, answers=dict(b=1)))))
+    assert class_answers(earlier, 'end', 'forget') == dict(a=dict(b=0.25))
 
 
 def test_what_was_not_recorded_is_not_told():
@@ -49,9 +56,9 @@ def test_what_was_not_recorded_is_not_told():
     [
         [],
         dict(forget=[]),
-        dict(forget=dict(a=3, b=dict(images=0, answers=dict(x=1)))),
-        dict(forget=dict(a=dict(images=3, answers=dict(x='1')), b=dict(images=3, answers=[1]))),
-        dict(forget=dict(a=dict(images=True, answers=dict(x=1)))),
+        dict(forget=dict(a=3, b=dict(units=0, answers=dict(x=1)))),
+        dict(forget=dict(a=dict(units=3, answers=dict(x='1')), b=dict(units=3, answers=[1]))),
+        dict(forget=dict(a=dict(units=True, answers=dict(x=1)))),
     ],
 )
 def test_a_damaged_record_says_nothing(damaged):
@@ -62,7 +69,7 @@ def test_a_damaged_record_says_nothing(damaged):
 
 def test_the_story_tells_a_few_and_counts_the_rest():
     run = made_run(END, END)
-    entry = dict(images=10, answers={'x\n\x1b[31m': 9})
+    entry = dict(units=10, answers={'x\n\x1b[31m': 9})
     answers = dict(forget={name: entry for name in 'abcde'})
     run.results.states['phase2_forget']['answers'] = answers
     said = Story(run).lines()
@@ -85,7 +92,7 @@ def test_weak_spots_are_those_far_below_the_others_of_their_role():
     run = made_run(END, END | values, start=start, classes=dict(learn=['x'], retain=list('abcd')))
     answers = dict(c=3, a=6, b=1)
     state = run.results.states['phase2_forget']
-    state['answers'] = dict(retain=dict(c=dict(images=10, answers=answers)))
+    state['answers'] = dict(retain=dict(c=dict(units=10, answers=answers)))
     spots = WeakSpot.of_run(run, 'phase2_forget')
     assert spots == [  # one learned class has no others
         WeakSpot('retain', 'd', None, 10.0, pytest.approx(200 / 3)),

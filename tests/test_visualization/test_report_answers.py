@@ -49,9 +49,9 @@ def test_new_answers_and_weak_classes_are_named(copied):
     state = results['states']['phase2_forget']
     assert set(state['answers']) == {'learn', 'forget', 'retain'}  # as the run has written it
     entry = state['answers']['forget']['b']
-    assert sum(entry['answers'].values()) == entry['images'] > 0
-    state['answers']['forget']['b'] = dict(images=50, answers={'<i>': 42, 'c': 8})
-    state['answers']['retain']['d'] = dict(images=50, answers=dict(d=10, e=40))
+    assert sum(entry['answers'].values()) == entry['units'] > 0
+    state['answers']['forget']['b'] = dict(units=50, answers={'<i>': 42, 'c': 8})
+    state['answers']['retain']['d'] = dict(units=50, answers=dict(d=10, e=40))
     values = dict(a=90.0, c=80.0, d=20.0, e=70.0)
     state['metrics'].update({f'retain/class/{name}': value for name, value in values.items()})
     (copied / 'swap_results.json').write_text(json.dumps(results))

@@ -19,6 +19,7 @@ from knowswap_mm.audit.readers.reader import (
     queries_at,
 )
 from knowswap_mm.checks import check_number
+from knowswap_mm.evaluation.answers import OVERLAP, SCORE, called
 from knowswap_mm.models.fused_features import FusedFeatures
 from knowswap_mm.models.samples.reader import as_in_training
 from knowswap_mm.registry import AUDITS, type_name
@@ -52,9 +53,11 @@ class DetectionReader(UnitReader):
     primary, scale, class_metric = 'coco/bbox_mAP', 1.0, 'coco/{}_precision'
     batch_size = 1
 
-    def __init__(self, overlap: float = 0.5, score: float = 0.3, features: str = 'head') -> None:
-        check_number('audit.reader.overlap', overlap, 'in (0, 1]', 0.5)
-        check_number('audit.reader.score', score, 'in (0, 1]', 0.3)
+    def __init__(
+        self, overlap: float = OVERLAP, score: float = SCORE, features: str = 'head'
+    ) -> None:
+        check_number('audit.reader.overlap', overlap, 'in (0, 1]', OVERLAP)
+        check_number('audit.reader.score', score, 'in (0, 1]', SCORE)
         self.overlap, self.score = overlap, score
         self.features = check_features(features)
 
@@ -105,7 +108,7 @@ class DetectionReader(UnitReader):
         return Units(
             features=features,
             labels=labels.cpu().numpy(),
-            predicted=self._answers(boxes, found, classes).cpu().numpy(),
+            predicted=called(boxes, found, classes, self.score, self.overlap).cpu().numpy(),
             losses=np.array([loss]),
             layers=layers,
         )
@@ -135,18 +138,6 @@ class DetectionReader(UnitReader):
             for each in maps
         ]
         return [part.cpu().numpy() for part in parts]
-
-    def _answers(self, boxes: Tensor, found: Any, classes: int) -> Tensor:
-        from mmdet.structures.bbox import bbox_overlaps
-
-        nothing = boxes.new_full((len(boxes),), classes, dtype=torch.long)
-        counted = found.scores >= self.score
-        if not bool(counted.any()) or not len(boxes):
-            return nothing
-        overlaps = bbox_overlaps(boxes, found.bboxes[counted])
-        scores = found.scores[counted] * (overlaps >= self.overlap)
-        best, position = scores.max(dim=1)
-        return torch.where(best > 0, found.labels[counted][position], nothing)
 
 
 def _box_head(host: nn.Module) -> nn.Module:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from knowswap_mm.registry import REPORT_SECTIONS
 from knowswap_mm.roles import FORGET, LEARN, RETAIN, ROLES
-from knowswap_mm.runs.classes import WEAK, WeakSpot, class_values
+from knowswap_mm.runs.classes import class_values
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
+from knowswap_mm.runs.weak_classes import WEAK, WeakSpot
 from knowswap_mm.visualization.plots import Curve, plot_curves
 from knowswap_mm.visualization.report.blocks import (
     Block,
