@@ -19,7 +19,7 @@ from torch import Tensor
 from knowswap_mm.console import ShortLine
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.registry import HOOKS, LOG_PROCESSORS
-from knowswap_mm.roles import ROLES
+from knowswap_mm.roles import APART, ROLES
 from knowswap_mm.schedule import SwapSchedule
 
 #: Values of each logged term in a checkpoint; 16 bytes each.
@@ -262,12 +262,21 @@ class SwapLogProcessor(LogProcessor):
         loop = runner.val_loop if mode == 'val' else runner.test_loop
         for metric in getattr(loop.evaluator, 'metrics', ()):
             if isinstance(metric, RoleMetric):
-                values = {role: tag.get(f'{role}/{metric.primary}') for role in ROLES}
-                found = {role: value for role, value in values.items() if value is not None}
-                shown = '  '.join(f'{r} {100 * v / metric.scale:.1f}' for r, v in found.items())
-                shown = f'{shown}  ({metric.primary}, %)'
+                found = [text for role in ROLES if (text := describe_role(role, metric, tag))]
+                shown = f'{"  ".join(found)}  ({metric.primary}, %)'
                 return tag, ShortLine(f'{shown}  {line}', shown) if found else line
         return tag, line
+
+
+def describe_role(role: str, metric: RoleMetric, values: dict[str, float]) -> str:
+    """The primary metric of a role in percent, and apart where that is another story."""
+    name = f'{role}/{metric.primary}'
+    found = [values.get(key) for key in (name, f'{name}{APART}')]
+    value, apart = (None if each is None else 100 * each / metric.scale for each in found)
+    if value is None:
+        return ''
+    other = apart is not None and apart - value >= 1
+    return f'{role} {value:.1f}' + (f' ({apart:.1f} where no forgotten class is)' if other else '')
 
 
 def describe_position(schedule: SwapSchedule, iteration: int, eta: float | None) -> str:

@@ -6,7 +6,8 @@ import re
 import pytest
 from mmengine.registry import RUNNERS
 
-from knowswap_mm.engine.log import describe_position
+from knowswap_mm.engine.log import describe_position, describe_role
+from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.schedule import SwapSchedule
 from tests.helpers.swap_configs import train
 
@@ -34,6 +35,23 @@ def schedule():
 )
 def test_where_a_run_is(iteration, eta, text):
     assert describe_position(schedule(), iteration, eta) == text
+
+
+@pytest.mark.parametrize(
+    ('values', 'text'),
+    [
+        ({'': 0.786, '_apart': 0.841}, 'retain 78.6 (84.1 where no forgotten class is)'),
+        ({'': 0.786, '_apart': 0.791}, 'retain 78.6'),
+        ({'': 0.786}, 'retain 78.6'),
+        ({'_apart': 0.791}, ''),
+    ],
+)
+def test_what_is_said_of_a_role(values, text):
+    metric = RoleMetric(
+        dict(type='knowswap_mm.PerClassAccuracy'), primary='coco/bbox_mAP', scale=1.0
+    )
+    found = {f'retain/coco/bbox_mAP{end}': value for end, value in values.items()}
+    assert describe_role('retain', metric, found) == text
 
 
 def test_lines_of_the_log(run):
