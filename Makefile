@@ -43,7 +43,7 @@ demo-segmentation: setup ## Swap knowledge in a small segmentor on the CPU
 	$(TWO_THREADS) $(BIN)/python tools/demo.py --task segmentation --work-dir work_dirs/demo_segmentation
 
 test: lint .venv/.docs-stamp ## Check the style and run all tests (WORKERS=, PYTEST_ARGS=)
-	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadfile --max-worker-restart 0 $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadfile --max-worker-restart 0 --durations 20 --durations-min 20 $(PYTEST_ARGS)
 
 lint: setup ## Check the style
 	$(BIN)/python -m ruff check .

@@ -104,27 +104,31 @@ def kernel(left: Tensor, right: Tensor) -> Tensor:
     return sum(torch.exp(-g / 2 * squares) for g in SHARPNESS)
 
 
-def discrepancy(features: Tensor, shares: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+def discrepancy(features: Tensor, members: Tensor, others: Tensor, weights: Tensor) -> Tensor:
     r"""Squared maximum mean discrepancy of classes from mixtures of other features.
 
-    .. math:: a^T K_{xx} a - 2 a^T K_{xq} w
+    .. math:: \mathrm{mean}_{i \ne j} \, k(x_i, x_j) - 2 \, \mathrm{mean}_i \, k(x_i, q)^T w
 
-    for each class, with shares :math:`a` of the samples and weights :math:`w` of the others. The
-    third term, :math:`w^T K_{qq} w`, has no gradient and is left out (Gretton et al., "A Kernel
-    Two-Sample Test", 2012).
+    for each class. The third term, :math:`w^T K_{qq} w`, has no gradient and is left out (Gretton
+    et al., "A Kernel Two-Sample Test", 2012, the unbiased estimate). The first one keeps the
+    samples of a class as far apart as those of the mixture are. To compare each with itself as
+    well would weaken it by a third where a batch has three samples of a class, as that of a
+    detector has, and draw the class into one point.
 
     Args:
         features (Tensor): Of all samples, ``(N, D)``; only their directions count.
-        shares (Tensor): Share of each sample in each class, ``(N, C)``; columns sum to 1 or 0.
+        members (Tensor): 1 where a sample is of a class, else 0, ``(N, C)``.
         others (Tensor): Directions of other samples, unit vectors, ``(M, D)``.
         weights (Tensor): Share of each of them in the mixture for each class, ``(M, C)``.
 
     Returns:
         Tensor: ``(C,)``, zero for a class without samples.
     """
-    unit = F.normalize(features.float(), dim=1)
-    within = (shares * (kernel(unit, unit) @ shares)).sum(0)
-    between = (shares * (kernel(unit, others) @ weights)).sum(0)
+    unit, count = F.normalize(features.float(), dim=1), members.sum(0)
+    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    near = kernel(unit, unit).masked_fill(itself, 0.0)
+    within = (members * (near @ members)).sum(0) / (count * (count - 1)).clamp(min=1)
+    between = (members * (kernel(unit, others) @ weights)).sum(0) / count.clamp(min=1)
     return within - 2 * between
 
 

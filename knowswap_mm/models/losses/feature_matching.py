@@ -242,10 +242,10 @@ class FeatureMatchingLoss(WeightedSumLoss):
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
         distances = []
         for queue, (rows, features) in zip(self.queues, shown, strict=True):
-            shares = members[rows] / members[rows].sum(0).clamp(min=1)
-            weights = mixture(queue.labels, shares.T @ nearest[rows])
-            there = ((shares.sum(0) > 0) & (weights.sum(0) > 0)).float()
-            each = discrepancy(features, shares, queue.features, weights)
+            own = members[rows]
+            weights = mixture(queue.labels, (own / own.sum(0).clamp(min=1)).T @ nearest[rows])
+            there = ((own.sum(0) > 0) & (weights.sum(0) > 0)).float()
+            each = discrepancy(features, own, queue.features, weights)
             distances.append((each * there).sum() / there.sum().clamp(min=1))
         shares = members / members.sum(0).clamp(min=1)
         both = (nearest + members @ (shares.T @ nearest)) / 2

@@ -1,5 +1,6 @@
 """Distances equal what a hand computes, and have the properties that the objective leans on."""
 
+import itertools
 import math
 
 import pytest
@@ -85,21 +86,38 @@ def test_the_kernel_by_hand():
 
 def test_the_discrepancy_by_hand():
     features = torch.tensor([[2.0, 0.0], [0.0, 5.0], [7.0, 0.0]])
-    shares = torch.tensor([[0.5, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    members = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     others = torch.tensor([[1.0, 0.0]])
     far = sum(math.exp(-g) for g in (2.0, 8.0, 32.0))
-    found = discrepancy(features, shares, others, torch.ones(1, 2))
-    first = 0.25 * (3 + 3 + 2 * far) - 2 * (0.5 * 3 + 0.5 * far)
-    torch.testing.assert_close(found, torch.tensor([first, 3 - 2 * 3.0]))
+    found = discrepancy(features, members, others, torch.ones(1, 2))
+    between = 0.5 * 3 + 0.5 * far
+    torch.testing.assert_close(found, torch.tensor([far - 2 * between, 0 - 2 * 3.0]))
+
+
+def test_small_batches_push_a_class_apart_as_large_ones_do():
+    """Over all batches of three of five samples, value and gradient are those of all five."""
+    torch.manual_seed(0)
+    whole = torch.randn(5, 4, requires_grad=True)
+    others = torch.nn.functional.normalize(torch.randn(6, 4), dim=1)
+    weights = torch.full((6, 1), 1 / 6)
+    value = discrepancy(whole, torch.ones(5, 1), others, weights).sum()
+    (wanted,) = torch.autograd.grad(value, whole)
+    batches = list(itertools.combinations(range(5), 3))
+    values = [
+        discrepancy(whole[list(each)], torch.ones(3, 1), others, weights).sum() for each in batches
+    ]
+    mean = sum(values) / len(batches)
+    torch.testing.assert_close(mean, value)
+    torch.testing.assert_close(torch.autograd.grad(mean, whole)[0], wanted)
 
 
 def test_the_discrepancy_is_least_for_the_mixture_itself():
     torch.manual_seed(0)
     others = torch.nn.functional.normalize(torch.randn(40, 8), dim=1)
-    weights, shares = torch.full((40, 1), 1 / 40), torch.full((40, 1), 1 / 40)
-    same = discrepancy(others, shares, others, weights)
+    weights, members = torch.full((40, 1), 1 / 40), torch.ones(40, 1)
+    same = discrepancy(others, members, others, weights)
     for change in (torch.roll(others, 1, 1), others.mean(0).expand(40, 8), others * 0 + others[0]):
-        assert discrepancy(change, shares, others, weights) > same
+        assert discrepancy(change, members, others, weights) > same
 
 
 def test_a_mixture_by_hand():
