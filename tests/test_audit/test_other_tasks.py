@@ -11,6 +11,7 @@ from knowswap_mm.audit.case import Case
 from knowswap_mm.audit.data import TEST, TRAIN, AuditData
 from knowswap_mm.audit.models import ModelFile, Subject, read_units
 from knowswap_mm.audit.readers import DetectionReader, SegmentationReader
+from knowswap_mm.evaluation.answers import called
 from knowswap_mm.registry import EVALUATORS
 from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.runs import PHASES
@@ -174,8 +175,7 @@ def test_the_answer_to_an_object_is_the_best_box_that_overlaps_it():
         scores=torch.tensor([0.5, 0.6, 0.4, 0.9, 0.2]),
         labels=torch.tensor([1, 2, 3, 4, 5]),
     )
-    reader = DetectionReader()
     # The box over everything overlaps none enough, the last one is not confident enough.
-    assert reader._answers(boxes, found, 9).tolist() == [2, 3, 9]
-    assert reader._answers(boxes, found[:0], 9).tolist() == [9, 9, 9]
-    assert reader._answers(boxes[:0], found, 9).tolist() == []
+    assert called(boxes, found, 9).tolist() == [2, 3, 9]
+    assert called(boxes, found[:0], 9).tolist() == [9, 9, 9]
+    assert called(boxes[:0], found, 9).tolist() == []
