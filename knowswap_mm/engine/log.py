@@ -20,6 +20,7 @@ from knowswap_mm.console import ShortLine
 from knowswap_mm.evaluation import RoleMetric
 from knowswap_mm.registry import HOOKS, LOG_PROCESSORS
 from knowswap_mm.roles import APART, ROLES
+from knowswap_mm.runs.outcome import POINT
 from knowswap_mm.schedule import SwapSchedule
 
 #: Values of each logged term in a checkpoint; 16 bytes each.
@@ -275,7 +276,7 @@ def describe_role(role: str, metric: RoleMetric, values: dict[str, float]) -> st
     value, apart = (None if each is None else 100 * each / metric.scale for each in found)
     if value is None:
         return ''
-    other = apart is not None and apart - value >= 1
+    other = apart is not None and apart - value >= POINT
     return f'{role} {value:.1f}' + (f' ({apart:.1f} where no forgotten class is)' if other else '')
 
 

@@ -9,6 +9,8 @@ from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 
 YES, PARTLY, NO = 'yes', 'in part', 'no'
+#: A metric fell, and two of them tell different stories, from so much on, in percent.
+POINT = 1.0
 #: Share of the host's level before the swap that learned classes must reach: for yes, in part.
 LEARNED = (0.8, 0.4)
 #: Share of their level before that forgotten classes may keep.
@@ -129,15 +131,14 @@ def _at_most(value: float | None, level: float | None, shares: tuple[float, floa
 
 def _apart(record: RunFolder, end: str) -> str:
     """What is retained where no forgotten class is, if that is another story."""
-    results, lost = record.results, []
-    for value in (results.value, results.apart):
-        ends = value(START, RETAIN), value(end, RETAIN)
-        if None in ends:
-            return ''
-        lost.append(ends[0] - ends[1])
-    if lost[0] - lost[1] < 1:
+    measured = record.results.value, record.results.apart
+    ends = [value(state, RETAIN) for value in measured for state in (START, end)]
+    if None in ends:
         return ''
-    return f' ({ends[0]:.1f} → {ends[1]:.1f} where no forgotten class is)'
+    before, after, first, last = ends
+    if (before - after) - (first - last) < POINT:
+        return ''
+    return f' ({first:.1f} → {last:.1f} where no forgotten class is)'
 
 
 def _sentence(what: str, before: float | None, after: float) -> str:

@@ -14,14 +14,12 @@ from typing import Any
 
 from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.runs.classes import new_answers, plain
-from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, YES, Outcome, Remark
+from knowswap_mm.runs.outcome import FORGOTTEN, LEARNED, LOST, POINT, YES, Outcome, Remark
 from knowswap_mm.runs.reader import RunFolder
 from knowswap_mm.runs.results import START
 from knowswap_mm.runs.stretch import EARLY, ENOUGH, Stretch, still_falling
 from knowswap_mm.runs.weak_classes import NAMED, weak_classes
 
-#: A metric fell if it lost so much, in percent.
-POINT = 1.0
 #: Training images are learned when their loss is below this share of its beginning.
 FITTED = 0.2
 #: Share of the batches at the bound from which on the forget loss counts as there.
