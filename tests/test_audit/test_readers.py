@@ -17,7 +17,7 @@ from mmseg.structures import SegDataSample
 
 from knowswap_mm.audit.models import read_units
 from knowswap_mm.audit.readers import ClassificationReader, DetectionReader, SegmentationReader
-from knowswap_mm.audit.readers.reader import LastCall, queries_at
+from knowswap_mm.audit.readers.reader import LastCall
 from knowswap_mm.errors import ConfigError
 from tests.helpers import detection_configs, segmentation_configs, swap_configs
 from tests.helpers.tiny_hosts import randomise
@@ -276,21 +276,6 @@ def test_maps_on_request(task, channels, request):
 def test_an_unknown_place_is_refused(reader):
     with pytest.raises(ConfigError, match='audit.reader.features'):
         reader(features='neck')
-
-
-def test_queries_at_a_unit():
-    queries = torch.eye(4)
-    overlaps = torch.tensor(
-        [
-            [0.9, 0.1, 0.0, 0.2],  # one lies on it
-            [0.9, 0.8, 0.7, 0.0],  # two, by a hair
-            [0.0, 0.01, 0.0, 0.0],  # the best is far off
-            [0.0, 0.0, 0.0, 0.0],
-        ]
-    )
-    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 1, 0, 0], [0.25] * 4]
-    assert queries_at(overlaps, queries).tolist() == expected
-    assert queries_at(overlaps[:0], queries).shape == (0, 4)
 
 
 def test_last_call_lets_go_of_the_module():

@@ -16,11 +16,11 @@ from knowswap_mm.audit.readers.reader import (
     UnitReader,
     Units,
     check_features,
-    queries_at,
 )
 from knowswap_mm.checks import check_number
 from knowswap_mm.evaluation.answers import OVERLAP, SCORE, called
 from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.models.samples.places import queries_at
 from knowswap_mm.models.samples.reader import as_in_training
 from knowswap_mm.registry import AUDITS, type_name
 

@@ -61,8 +61,6 @@ class Units:
 
 
 FEATURES = ('head', 'maps')
-#: Queries that overlap a unit by this share of the best overlap count as well as the best one.
-_ALMOST = 0.8
 
 
 class LastCall:
@@ -82,18 +80,6 @@ class LastCall:
 
     def _keep(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.inputs, self.output = inputs, output
-
-
-def queries_at(overlaps: Tensor, queries: Tensor) -> Tensor:
-    """Embeddings of the queries that lie where the units are, whatever classes they answer.
-
-    Several queries often lie on one unit almost equally well, and which of them is the best by a
-    hair is chance: their mean is read. A unit that no query overlaps well is read from the one
-    that overlaps it most, a unit that none overlaps from the mean of all. Overlaps are from 0 to
-    1, ``(units, queries)``, queries ``(queries, channels)``, the result ``(units, channels)``.
-    """
-    near = (overlaps >= _ALMOST * overlaps.amax(dim=1, keepdim=True)).to(queries)
-    return near @ queries / near.sum(dim=1, keepdim=True)
 
 
 def check_features(features: str) -> str:

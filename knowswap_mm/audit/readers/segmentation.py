@@ -18,10 +18,10 @@ from knowswap_mm.audit.readers.reader import (
     UnitReader,
     Units,
     check_features,
-    queries_at,
 )
 from knowswap_mm.checks import check_whole
 from knowswap_mm.models.fused_features import FusedFeatures
+from knowswap_mm.models.samples.places import dice, queries_at
 from knowswap_mm.models.samples.reader import Calls, as_in_training
 from knowswap_mm.registry import AUDITS
 
@@ -137,12 +137,10 @@ class SegmentationReader(UnitReader):
     @staticmethod
     def _of_queries(seen: list[Tensor], predicted: Tensor, masks: Tensor) -> list[np.ndarray]:
         """By prediction of the decoder, at the queries whose last masks lie on the regions."""
-        predicted, masks = predicted.flatten(1), masks.flatten(1).to(predicted)
-        sizes = masks.sum(dim=1, keepdim=True) + predicted.sum(dim=1)
-        dice = 2 * masks @ predicted.T / sizes
+        overlaps = dice(masks.to(predicted), predicted)
         # MaskFormer classifies all layers at once, Mask2Former one after another.
         layers = [layer for call in seen for layer in call.flatten(0, -3)]
-        return [queries_at(dice, layer.float()).cpu().numpy() for layer in layers]
+        return [queries_at(overlaps, layer.float()).cpu().numpy() for layer in layers]
 
     @staticmethod
     def _pooled(maps: Any, masks: Tensor) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from knowswap_mm.models.class_rows import ClassRows
+from knowswap_mm.models.samples.places import overlaps_among, queries_at
 from knowswap_mm.models.samples.reader import (
     Calls,
     SampleLosses,
@@ -54,6 +55,12 @@ class QueryReader(SampleReader):
     first calls are those of the decoder layers, in order. Those of the encoder and of denoising
     follow, and are no samples; denoising queries stand before the others. Layers are numbered from
     0; a Mask2Former's first predictions are made before any layer, and then 0 is theirs.
+
+    Several queries often lie on one object, and which of them is matched is chance. A pair's nats
+    are those of the matched query, which is all that the host's loss sees; its features and logits
+    are the mean over the queries whose last boxes or masks lie where the matched one has them, see
+    :func:`queries_at`. An objective that empties features would otherwise leave the class in the
+    others (issue 27).
     """
 
     def __init__(self, head: str, layers: Sequence[str], sigmoid: bool, columns: int) -> None:
@@ -89,20 +96,21 @@ class QueryReader(SampleReader):
         with (
             Calls([host.get_submodule(name) for name in self.layers]) as layers,
             Calls([head.loss_cls]) as losses,
+            Calls([head]) as heads,
         ):
             # The encoder's proposals are classified before the head is called.
             handle = head.register_forward_pre_hook(lambda *_: layers.clear())
             if accelerated:
                 head.tell_pairs = tell_pairs
             try:
-                yield lambda: self._read(host, layers, losses, told)
+                yield lambda: self._read(host, layers, losses, heads, told)
             finally:
                 handle.remove()
                 if accelerated:
                     del head.tell_pairs
 
     def _read(
-        self, host: nn.Module, layers: Calls, losses: Calls, told: list[Pairs]
+        self, host: nn.Module, layers: Calls, losses: Calls, heads: Calls, told: list[Pairs]
     ) -> SampleLosses:
         inputs = [args[0] for args, _, _ in layers.made]
         seen = _by_layer(inputs)
@@ -112,17 +120,22 @@ class QueryReader(SampleReader):
         if not 0 < len(seen) <= len(pairs):
             problem = f'its class loss is called {len(pairs)} times for {len(seen)} layers'
             raise unreadable(host, problem)
+        (_, answers, *_) = heads.made[0][2]  # boxes or masks, by layer
+        first = seen[0].shape[1] - pairs[0].count  # denoising queries stand before the others
+        with torch.no_grad():
+            overlaps = overlaps_among(answers[-1][:, first:])
         found = []
         for number, (hidden, logits, pair) in enumerate(zip(seen, said, pairs, strict=False)):
             image = pair.queries // pair.count
             order = (image * classes + pair.labels).argsort(stable=True)
             image, labels = image[order], pair.labels[order]
-            # Denoising queries stand before the others.
-            query = pair.queries[order] % pair.count + hidden.shape[1] - pair.count
-            said = logits[image, query]
-            nats = nats_of(said, labels, self.sigmoid)
+            query = pair.queries[order] % pair.count
+            nats = nats_of(logits[image, first + query], labels, self.sigmoid)
             layer = torch.full_like(image, number)
-            found.append((nats, image, labels, layer, hidden[image, query], said))
+            features, means = (
+                queries_at(overlaps, each[:, first:])[image, query] for each in (hidden, logits)
+            )
+            found.append((nats, image, labels, layer, features, means))
         return SampleLosses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 

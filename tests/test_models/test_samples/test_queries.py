@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from knowswap_mm.models.samples import places
+from knowswap_mm.models.samples.reader import nats_of
 from tests.helpers.sample_hosts import CLASSES, QUERIES, batch_for, build, dino
 
 #: Hosts with a row of no object and a softmax.
@@ -130,16 +132,33 @@ def test_accelerated_heads_are_read_alike(name):
 
 @pytest.mark.parametrize('name', ['dino', 'mask2former', 'maskformer'])
 def test_features_are_what_the_class_layers_see(name):
-    """The class layers, asked again, say of the features what the nats are."""
+    """The class layers, asked again, say of the features what the logits are."""
     swapper = build(name)
     found = read(swapper, name)
     layers = [swapper.host.get_submodule(each) for each in swapper.samples.layers]
-    for number in range(len(found)):
-        layer = layers[int(found.layers[number]) % len(layers)]
-        logits, label = layer(found.features[number]), int(found.labels[number])
-        sigmoid = torch.nn.functional.logsigmoid(logits[label])
-        wanted = logits.log_softmax(0)[label] if name in SOFTMAX else sigmoid
-        assert float(found.nats[number]) == pytest.approx(-float(wanted), rel=1e-4, abs=1e-5)
+    for features, said, number in zip(found.features, found.logits, found.layers, strict=True):
+        wanted = layers[int(number) % len(layers)](features)
+        torch.testing.assert_close(said, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['detr', 'dino', 'mask2former', 'maskformer'])
+@pytest.mark.parametrize('almost', [1.0, 0.0], ids=['alone', 'all'])
+def test_features_are_of_all_queries_that_lie_on_the_object(name, almost, monkeypatch):
+    """Where none lies near, those of the matched query, of which the nats are; where all do, all.
+
+    Denoising queries never do.
+    """
+    monkeypatch.setattr(places, 'ALMOST', almost)
+    swapper = build(name)
+    spy = Spy(head_of(swapper))
+    found = read(swapper, name)
+    if almost:
+        nats = nats_of(found.logits, found.labels, name not in SOFTMAX)
+        torch.testing.assert_close(nats, found.nats, rtol=1e-4, atol=1e-5)
+        return
+    for number, image, said in zip(found.layers, found.images, found.logits, strict=True):
+        asked = spy.logits[number][image][-spy.labels[0].shape[1] :]
+        torch.testing.assert_close(said, asked.mean(0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['dino', 'mask2former'])
