@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit('There is no GPU to measure the memory of.')
     use_precision(args.precision)
+    logging.disable(logging.INFO)  # mmengine tells of each tensor that it initialises
     known, rows = hosts(args.task), []
     if unknown := sorted(set(args.hosts or ()) - set(known)):
         raise SystemExit(f'--hosts {unknown[0]}: it is none of {", ".join(known)}.')
@@ -165,11 +167,12 @@ def main() -> None:
         for again in (False, True):
             rows.append(row_of(name, known[name], again, args))
             print(table(rows[-1:], args.cards).splitlines()[-1], flush=True)
+            if args.out:  # each time: what was measured is not lost if the rest is stopped
+                device = torch.cuda.get_device_name()
+                kept = dict(vars(args), out=None, device=device, rows=rows)
+                args.out.write_text(json.dumps(kept) + '\n')
     print(f'\n{args.task}, {args.precision}, PyTorch {torch.__version__}\n')
     print(table(rows, args.cards))
-    if args.out:
-        card = torch.cuda.get_device_name()
-        args.out.write_text(json.dumps(dict(vars(args), out=None, device=card, rows=rows)) + '\n')
 
 
 if __name__ == '__main__':
