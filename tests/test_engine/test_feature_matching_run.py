@@ -125,12 +125,11 @@ def test_the_target_is_what_the_learn_classes_had_before_the_swap(picture_tree, 
     assert min(kept['target']) > 0.5
 
 
-def test_the_target_is_lower_where_the_forget_classes_are_harder():
-    assert target_of(0.8, 0.6, None) == 0.6 and target_of(0.5, 0.6, None) == 0.5
-    assert target_of(0.8, 0.6, 0.9) == pytest.approx(0.6 * 0.8 / 0.9)
-    assert target_of(0.99, 0.6, 0.7) == 0.6  # trained for longer, not easier
-    assert target_of(0.5, 0.6, 0.4) == 0.5
-    assert target_of(0.8, 0.6, 0.62) == 0.8  # learning changes nothing here
+def test_the_target_is_that_of_classes_as_hard_as_the_forgotten_ones():
+    assert target_of(0.8, 0.6, None) == target_of(0.8, 0.6, 0.8) == 0.6
+    assert target_of(0.9, 0.5, 0.75) == pytest.approx(0.5 * 1.2)  # they are easier
+    assert target_of(0.6, 0.5, 0.75) == pytest.approx(0.5 * 0.8)  # they are harder
+    assert target_of(0.5, 0.6, 0.5) == target_of(0.5, 0.6, None) == 0.5  # no more than there was
 
 
 @pytest.mark.parametrize('policy', ['frozen', 'new_rows'])

@@ -38,8 +38,6 @@ PROBES, FEWEST = 12, 32
 #: change places, and no class is lost; on Fashion-MNIST 2 % held the features off their target, and
 #: with 10 % the small DINO lost 13 points of AP more than with 5 %.
 ALLOWED, ALLOWED_NO_OBJECT = 0.05, 0.2
-#: Two probes that differ by less say the same.
-NOISE = 0.03
 #: By how much the biases of forgotten classes are lowered in a head that can say that there is
 #: nothing, in nats.
 MARGIN = 3.0
@@ -59,26 +57,23 @@ class Seen(NamedTuple):
     sure: list[Tensor]
 
 
-def target_of(forgotten: float, unseen: float, learned: float | None) -> float:
+def target_of(forgotten: float, unseen: float, kept: float | None) -> float:
     """What a few examples should bring back of classes, had the host never seen them.
 
     Args:
         forgotten (float): What they bring back of the forget classes before the swap.
         unseen (float): What they bring of the learn classes before the swap: the host never saw
             them.
-        learned (float | None): The same once they are learned; None if they are not yet.
+        kept (float | None): What they bring of the retained classes before the swap; None if
+            nobody can tell.
 
     Returns:
-        float: A share: that of the learn classes before the swap, and less of it where the forget
-        classes are harder, of which less is brought back although they were seen. That more is
-        brought back of them says nothing: they may only have been trained for longer. But where
-        learning changes nothing (in the first block, say), what is read of the forget classes owes
-        nothing to it either, and stays.
+        float: A share: that of the learn classes, as much more or less as the forget classes are
+        easier or harder than the retained ones, which the host knows as they do; at most what the
+        forget classes have.
     """
-    if learned is not None and learned - unseen <= NOISE:
-        return forgotten
-    harder = 1.0 if not learned else min(forgotten / learned, 1.0)
-    return min(unseen * harder, forgotten)
+    easier = forgotten / kept if kept else 1.0
+    return min(unseen * easier, forgotten)
 
 
 @HOOKS.register_module()
@@ -211,7 +206,7 @@ class FeatureMatchingHook(Hook):
     def _measure_before(self, runner: Any) -> None:
         """Probes before the swap, when the host has not seen the classes that it is to learn."""
         given, seen = runner.swapper.swapping_loss.target, self._look(runner, self.samples)
-        found = {role: self._probe(runner, role, seen) for role in (FORGET, LEARN)}
+        found = {role: self._probe(runner, role, seen) for role in ROLES}
         runner.swapper.swapping_loss.unseen = [each.sort().values for each in seen.sure]
         missing = FORGET if found[FORGET] is None else LEARN
         if found[missing] is not None or (missing == LEARN and given is not None):
@@ -226,30 +221,25 @@ class FeatureMatchingHook(Hook):
     def _find_target(self, runner: Any, phase: SwapPhase) -> None:
         """The target of a phase that begins: given, or what the held-out samples tell."""
         seen, given = self._look(runner, self.samples), runner.swapper.swapping_loss.target
-        now, told = self._probe(runner, FORGET, seen), 'is given'
+        now, told = self._probe(runner, FORGET, seen), 'as given'
         _, most = self._pace(runner, phase)
         self.kept = self._look(runner, most).nats  # of the samples that later looks see
         if given is not None:
             self.target = [float(given)] * len(now)
         else:
-            learned = any(LEARN in p.roles for p in runner.swap_schedule.phases[: phase.index])
-            taught = self._probe(runner, LEARN, seen) if learned else None
             first, unseen = self.before[FORGET], self.before[LEARN]
-            known = zip(first, unseen, taught or [None] * len(now), strict=True)
-            self.target = [target_of(*each) for each in known]
-            told = f'is what the learn classes had before the swap, {100 * unseen[-1]:.0f} %'
-            if taught is not None and taught[-1] - unseen[-1] <= NOISE:
-                told = 'is what they brought before the swap: learning changes nothing of it'
-            elif taught is not None:
-                told += (
-                    f', less where {100 * first[-1]:.0f} % of the forget samples before it are '
-                    f'less than {100 * taught[-1]:.0f} % of what was learned'
-                )
+            # Of a checkpoint that was written before they were probed, nothing is known.
+            kept = self.before.get(RETAIN) or [None] * len(now)
+            self.target = [target_of(*each) for each in zip(first, unseen, kept, strict=True)]
+            told = f'the learn classes had {100 * unseen[-1]:.0f} % before the swap'
+            if kept[-1]:
+                told += f', the forget classes {100 * first[-1]:.0f} %'
+                told += f' where retained ones had {100 * kept[-1]:.0f} %'
         shots = ', '.join(map(str, self.shots))
         beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
         runner.logger.info(
             f'{shots} examples a class bring {100 * now[-1]:.0f} % of the held-out forget samples '
-            f'back now, in the mean; {100 * self.target[-1]:.0f} % are to be left, which {told}'
+            f'back now, in the mean; {100 * self.target[-1]:.0f} % are to be left: {told}'
             + (f'. Beneath the last features: {beneath} %.' if beneath else '.')
         )
 

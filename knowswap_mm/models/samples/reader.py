@@ -45,7 +45,7 @@ class SampleLosses:
         labels (Tensor): Its class, the swap's label, ``(N,)``, int64.
         layers (Tensor): Its decoder layer, ``(N,)``, int64; 0 where there is one.
         features (Tensor): What the class layer saw of it, ``(N, D)``, with graph; the mean over a
-            region at the resolution of that layer.
+            region at the resolution of that layer, or over the queries that lie on an object.
         logits (Tensor): What the class layer said of it, ``(N, K)``, with graph; likewise.
         depth (tuple[Tensor, ...]): Its features after blocks of the backbone, ``(N, D)`` each, with
             graph; none unless an objective asks, see :class:`Depth`.
