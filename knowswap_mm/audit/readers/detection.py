@@ -20,7 +20,7 @@ from knowswap_mm.audit.readers.reader import (
 from knowswap_mm.checks import check_number
 from knowswap_mm.evaluation.answers import OVERLAP, SCORE, called
 from knowswap_mm.models.fused_features import FusedFeatures
-from knowswap_mm.models.samples.places import queries_at
+from knowswap_mm.models.samples.queries import queries_at
 from knowswap_mm.models.samples.reader import as_in_training
 from knowswap_mm.registry import AUDITS, type_name
 

@@ -21,7 +21,7 @@ from knowswap_mm.audit.readers.reader import (
 )
 from knowswap_mm.checks import check_whole
 from knowswap_mm.models.fused_features import FusedFeatures
-from knowswap_mm.models.samples.places import dice, queries_at
+from knowswap_mm.models.samples.queries import dice, queries_at
 from knowswap_mm.models.samples.reader import Calls, as_in_training
 from knowswap_mm.registry import AUDITS
 

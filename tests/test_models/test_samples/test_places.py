@@ -2,7 +2,7 @@
 
 import torch
 
-from knowswap_mm.models.samples.places import dice, overlaps_among, queries_at
+from knowswap_mm.models.samples.queries import dice, overlaps_among, queries_at
 
 
 def test_queries_that_lie_on_a_thing():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from knowswap_mm.models.samples import places
+from knowswap_mm.models.samples import queries
 from knowswap_mm.models.samples.reader import nats_of
 from tests.helpers.sample_hosts import CLASSES, QUERIES, batch_for, build, dino
 
@@ -148,7 +148,7 @@ def test_features_are_of_all_queries_that_lie_on_the_object(name, almost, monkey
 
     Denoising queries never do.
     """
-    monkeypatch.setattr(places, 'ALMOST', almost)
+    monkeypatch.setattr(queries, 'ALMOST', almost)
     swapper = build(name)
     spy = Spy(head_of(swapper))
     found = read(swapper, name)
