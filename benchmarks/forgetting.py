@@ -26,9 +26,9 @@ from pathlib import Path
 
 from lasting.bars import reference_table, table
 from lasting.gaps import row_of
-from lasting.plan import BENCHMARKS, OBJECTIVES
+from lasting.plan import BENCHMARKS, OBJECTIVES, reference_config
 from lasting.runs import Runs
-from real.data import missing
+from real.data import missing, wanted
 from real.hosts import weights_of
 from real.jobs import Job, run_all
 from real.plan import SWAPS
@@ -112,7 +112,11 @@ def absent(args: argparse.Namespace) -> list[str]:
     """Data and weights that configs read and that are not there."""
     hosts = {SWAPS[name].host for name in args.benchmarks} - {None}
     trained = {name for name in hosts if not weights_of(args.work_dir, name).is_file()}
-    return missing(args.benchmarks, trained)
+    read = set(missing(args.benchmarks, trained))
+    for name in args.benchmarks if 'references' in args.stages else ():
+        if BENCHMARKS[name].reference:
+            read |= wanted(reference_config(name, args.reference_options))
+    return sorted(name for name in read if not Path(name).exists())
 
 
 def main() -> None:
@@ -127,7 +131,7 @@ def main() -> None:
     runs, problems = Runs(args), []
     if jobs := jobs_of(runs, args):
         if lacking := absent(args):
-            sys.exit(f'There is no {", ".join(lacking)}. Fix: see docs/real.md.')
+            sys.exit(f'There is no {", ".join(lacking)}. Fix: see docs/real.md and docs/audit.md.')
         problems = run_all(jobs, args.processes, args.work_dir / 'locks')
     if 'report' in args.stages:
         report(runs, args)

@@ -16,6 +16,8 @@ from knowswap_mm.roles import RETAIN
 #: Iterations between two lines of the log of a swap: of the windows over which the time of a step
 #: is averaged, some then lie within a phase.
 LOG = 10
+#: Twice as many scenes: `shape_scenes.py --old 12000 --out data/shape_scenes_wide`.
+WIDE = 'data/shape_scenes_wide/old/'
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Benchmark:
             backbone gets better by the swap's own training.
         begins (tuple[str, str] | None): Instead of random weights it begins like the host: with
             those of this config, but with the backbone of the reference of this benchmark.
+        training (Mapping): Overrides of the config of the reference, by dotted key.
         evaluation (Mapping): Overrides of the configs of swap and reference, by dotted key.
     """
 
     reference: str = ''
     unseen: Host | None = None
     begins: tuple[str, str] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,14 +53,37 @@ class Benchmark:
 _APART = {
     f'{split}_dataloader.dataset.roles.{RETAIN}.mixed': 'drop_image' for split in ('val', 'test')
 }
+
+
+def _as_many(iters: int, learn: int = 8, retain: int = 32) -> dict[str, Any]:
+    """Training on as many scenes without a forgotten object as the host saw scenes, and as often.
+
+    Half of those that the host saw have one. A reference that sees the other half alone knows less
+    of what is kept, and is no floor. Batches are larger, and fewer, than the host's.
+    """
+    learning = 'swap.phase_settings.learn'
+    return {
+        f'train_dataloader.dataset.roles.{RETAIN}.dataset.data_root': WIDE,
+        'train_dataloader.batch_size': learn + retain,
+        f'{learning}.split': dict(learn=learn, retain=retain),
+        f'{learning}.iters': iters,
+        'train_cfg.val_interval': iters // 4,
+        'optim_wrapper.optimizer.lr': 5e-4,
+        'param_scheduler.1.end': iters * 3 // 4,  # the last quarter at the lowest rate
+    }
+
+
 #: Those that take longest first.
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark(
-        'detection/baselines/dino-mini_shapes_retrain.py', evaluation=_APART
+        'detection/baselines/dino-mini_shapes_retrain.py',
+        training=_as_many(2500),
+        evaluation=_APART,
     ),
     'shapes-mask2former-mini': Benchmark(
         'segmentation/baselines/mask2former-mini_shapes_retrain.py',
         begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
+        training=_as_many(1400),
         evaluation=_APART,
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
@@ -127,6 +154,7 @@ def reference_config(benchmark: str, changes: Mapping[str, Any]) -> Config:
     """The config of a reference that is trained from scratch."""
     plan = BENCHMARKS[benchmark]
     cfg = open_config(plan.path)
+    override(cfg, plan.training)
     override(cfg, plan.evaluation)
     override(cfg, changes)
     return cfg

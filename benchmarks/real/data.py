@@ -39,15 +39,20 @@ def prepare(source: Path, log: Path) -> None:
 
 def missing(swaps: Iterable[str], hosts: Iterable[str]) -> list[str]:
     """What the configs of swaps, and of hosts that are to be trained, read and is not there."""
-    found = set()
-    for path in [SWAPS[name].path for name in swaps] + [HOSTS[name].path for name in hosts]:
-        cfg = Config.fromfile(path).to_dict()
-        found |= {each['data_root'] for each in _dicts(_loaders(cfg)) if 'data_root' in each}
-        if str(cfg.get('load_from')).startswith('weights/'):
-            found.add(cfg['load_from'])
-        if start := cfg['model'].get('backbone', {}).get('init_cfg'):
-            found.add(start['checkpoint'])
-    return sorted(name for name in found if not Path(name).exists())
+    paths = [SWAPS[name].path for name in swaps] + [HOSTS[name].path for name in hosts]
+    read = (wanted(Config.fromfile(path)) for path in paths)
+    return sorted(name for name in set().union(*read) if not Path(name).exists())
+
+
+def wanted(config: Config) -> set[str]:
+    """The folders and weights that a config reads."""
+    cfg = config.to_dict()
+    found = {each['data_root'] for each in _dicts(_loaders(cfg)) if 'data_root' in each}
+    if str(cfg.get('load_from')).startswith('weights/'):
+        found.add(cfg['load_from'])
+    if start := cfg['model'].get('backbone', {}).get('init_cfg'):
+        found.add(start['checkpoint'])
+    return found
 
 
 def fit_endings(cfg: Config) -> None:

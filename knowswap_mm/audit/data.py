@@ -69,9 +69,9 @@ class AuditData:
                 raise ConfigError(key, list(data.get('roles', ())), 'no forget data', fix)
             data['classes'] = copy.deepcopy(config['swap']['classes'])
         configs[TRAIN].setdefault('holdout', held_share(config['swap']))
-        self.batch_size = reader.batch_size or loaders[TEST].get('batch_size', 32)
-        #: For measuring the metrics of the host as a test would.
-        self.metric_batch_size = loaders[TEST].get('batch_size', 32)
+        #: Samples at a time where answers alone are asked, as in a test.
+        self.test_batch_size = loaders[TEST].get('batch_size', 32)
+        self.batch_size = reader.batch_size or self.test_batch_size
         self._as_tested = copy.deepcopy(configs[TEST])
         for role, options in configs[TRAIN]['roles'].items():
             options.pop('view', None)  # e.g. one that gives wrong labels on purpose

@@ -179,7 +179,7 @@ class Subject:
         metric = dict(metric=reader.metric, primary=reader.primary, scale=reader.scale)
         evaluator = Evaluator(dict(type='knowswap_mm.RoleMetric', **metric))
         evaluator.dataset_meta = dataset.metainfo
-        for batch in self.data.load(dataset, self.data.metric_batch_size):
+        for batch in self.data.load(dataset, self.data.test_batch_size):
             evaluator.process(self.host.test_step(batch), batch)
         return evaluator.evaluate(len(dataset))
 
@@ -192,23 +192,17 @@ def read_units(
     split: str,
     role: str,
     blocks: Sequence[str] = (),
-    at_most: int | None = None,
-    losses: bool = True,
 ) -> Units:
-    """Read the chosen samples of a role, or the first of them, by a host in evaluation mode.
-
-    The outputs of the given blocks are kept. Without ``losses`` there may be none.
-    """
+    """Read the chosen samples of a role by a host in evaluation mode, with outputs of blocks."""
     own = data.labels(role)
-    read = reader.read if losses else reader.answers
     parts = []
     at_block = reader.at_block(host) if blocks else None
     with (
         recorded_blocks(host, blocks) as found,
         recorded_blocks(host, blocks if at_block else (), at_block) as seen,
     ):
-        for batch in data.batches(split, data.positions(split, role)[:at_most]):
-            units = read(host, batch, own)
+        for batch in data.batches(split, data.positions(split, role)):
+            units = reader.read(host, batch, own)
             samples = len(batch['inputs'])
             units.blocks = {name: rows for name, rows in found.items() if len(rows) == samples}
             units.layers |= {n: seen[n] for n in blocks if len(seen.get(n, ())) == samples}

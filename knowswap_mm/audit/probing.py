@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import nn
 
 from knowswap_mm.audit.case import Case
 from knowswap_mm.audit.data import TEST, TRAIN
 from knowswap_mm.audit.findings import HEAD
-from knowswap_mm.audit.models import Subject, read_units
+from knowswap_mm.audit.models import Subject
 from knowswap_mm.audit.statistics import Estimate
 from knowswap_mm.roles import FORGET, RETAIN
 
@@ -38,6 +39,7 @@ def count_asked(case: Case, samples: int) -> int:
     return sum(min(samples, len(case.data.positions(TEST, role))) for role in asked_roles(case))
 
 
+@torch.no_grad()
 def named_beyond_chance(host: nn.Module, case: Case, samples: int) -> float:
     """Share of forgotten test units that are named, less that of retained ones called like them.
 
@@ -49,15 +51,22 @@ def named_beyond_chance(host: nn.Module, case: Case, samples: int) -> float:
         case (Case): The case.
         samples (int): At most so many test samples of a role are asked.
     """
-    given = (host, case.data, case.reader, TEST)
-    found = {
-        role: read_units(*given, role, at_most=samples, losses=False) for role in asked_roles(case)
-    }
-    named = float(found[FORGET].right.mean())
+    found = {role: _answers(host, case, role, samples) for role in asked_roles(case)}
+    labels, predicted = found[FORGET]
+    named = float((labels == predicted).mean())
     if RETAIN not in found:
         return named
     forgotten = sorted(case.data.labels(FORGET))
-    return max(named - float(np.isin(found[RETAIN].predicted, forgotten).mean()), 0.0)
+    return max(named - float(np.isin(found[RETAIN][1], forgotten).mean()), 0.0)
+
+
+def _answers(host: nn.Module, case: Case, role: str, samples: int) -> list[np.ndarray]:
+    """True and predicted labels of the units of a role in the first of its chosen test samples."""
+    data, own = case.data, case.data.labels(role)
+    chosen = data.positions(TEST, role)[:samples]
+    batches = data.batches(TEST, chosen, data.test_batch_size)
+    parts = [case.reader.answers(host, batch, own) for batch in batches]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 def draw_examples(labels: np.ndarray, shots: int, draws: int, seed: int) -> list[np.ndarray]:

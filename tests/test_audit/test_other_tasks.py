@@ -1,9 +1,12 @@
 """Audits of a detector and a segmentor: units are objects and regions of classes."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
 
 from knowswap_mm.audit.attacks.prototype_relearning import PrototypeRelearning
 from knowswap_mm.audit.attacks.relearning import Relearning
@@ -94,21 +97,33 @@ def test_reading_again_gives_the_same(subject):
     assert np.array_equal(units.features, again.features)
 
 
-def test_answers_alone_are_those_of_a_whole_reading(subject, monkeypatch):
-    given = (subject.host, subject.data, subject.reader, TEST, 'forget')
-
-    def read(**settings):
-        torch.manual_seed(7)
-        return read_units(*given, **settings), torch.rand(3)
-
-    whole, then = read()
-    with monkeypatch.context() as patch:
-        patch.setattr(subject.host, 'loss', None)  # it must not be called
-        asked, then_too = read(losses=False)
-    assert np.array_equal(whole.predicted, asked.predicted) and len(asked.labels)
-    assert np.array_equal(whole.features, asked.features)
-    assert len(asked.losses) == len(whole.losses) and np.isnan(asked.losses).all()
-    assert torch.equal(then, then_too)  # what is drawn after it does not change
+@pytest.mark.parametrize('sizes', [1, 2])
+def test_answers_of_many_images_are_those_of_each(subject, monkeypatch, sizes):
+    data, reader, own = subject.data, copy.copy(subject.reader), subject.data.labels('retain')
+    reader.score = reader.overlap = 1e-6  # an untrained detector is sure of nothing
+    positions = data.positions(TEST, 'retain')
+    (batch,) = data.batches(TEST, positions, len(positions))
+    for image, sample in list(zip(batch['inputs'], batch['data_samples'], strict=True))[
+        : sizes - 1
+    ]:
+        batch['inputs'][0] = image.repeat_interleave(2, dim=-1)  # twice as wide
+        shape = (image.shape[-2], 2 * image.shape[-1])
+        sample.set_metainfo(dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)))
+        if 'gt_sem_seg' in sample:
+            truth = sample.gt_sem_seg.data.repeat_interleave(2, dim=-1)
+            del sample.gt_sem_seg
+            sample.gt_sem_seg = PixelData(data=truth)
+    whole = []
+    with torch.no_grad():
+        for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
+            one = dict(inputs=[image], data_samples=[copy.deepcopy(sample)])
+            units = reader.read(subject.host, one, own)
+            whole += zip(units.labels.tolist(), units.predicted.tolist(), strict=True)
+        monkeypatch.setattr(subject.host, 'loss', None)  # it must not be called
+        labels, predicted = reader.answers(subject.host, batch, own)
+    asked = zip(labels.tolist(), predicted.tolist(), strict=True)
+    assert len({given for _, given in whole}) > 1  # or any order would do
+    assert sorted(whole) == sorted(asked)
 
 
 @pytest.mark.parametrize('kind', [Relearning, PrototypeRelearning])

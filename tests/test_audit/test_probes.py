@@ -194,18 +194,17 @@ class CounterReader:
 
     unit, batch_size = 'image', None
 
-    def read(self, host, batch, own):
+    def answers(self, host, batch, own):
         labels = (np.array(batch['inputs']) >= 10).astype(int)
         weight = float(host.weight)
         named = (labels == 0) & (weight > 1 - 1e-6) | (weight >= 5)
-        predicted = np.where(named, 0, 1)
-        return Units(np.zeros((len(labels), 1)), labels, predicted, np.zeros(len(labels)))
-
-    answers = read
+        return labels, np.where(named, 0, 1)
 
 
 class CounterData:
     """Ten samples of each role."""
+
+    test_batch_size = 32
 
     def roles(self, split):
         return [FORGET, RETAIN]

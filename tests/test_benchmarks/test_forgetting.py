@@ -224,11 +224,28 @@ def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
         key = f'{split}_dataloader'
         assert reference[key].dataset == swap[key].dataset
     for role, options in swap.train_dataloader.dataset.roles.items():
-        assert reference.train_dataloader.dataset.roles[role].dataset == options.dataset
-    parts.plan.watch(reference, reference.swap.phase_settings.learn.iters)
-    assert reference.train_cfg.val_interval in (500, 300)
+        wide = dict(data_root=parts.plan.WIDE) if role == 'retain' else {}
+        dataset = {**options.dataset, **wide}
+        assert reference.train_dataloader.dataset.roles[role].dataset == dataset
+    learn = reference.swap.phase_settings.learn
+    watched = reference.train_cfg.val_interval
+    assert 4 * watched == learn.iters
     parts.plan.watch(reference, 20)
-    assert reference.train_cfg.val_interval in (500, 300)  # what is given stays
+    assert reference.train_cfg.val_interval == watched  # what is given stays
+
+
+@pytest.mark.parametrize(
+    ('name', 'host'),
+    [
+        ('shapes-dino-mini', 'detection/pretrain/dino-mini_shapes_pretrain.py'),
+        ('shapes-mask2former-mini', 'segmentation/pretrain/mask2former-mini_shapes_pretrain.py'),
+    ],
+)
+def test_references_see_as_many_retained_scenes_as_their_host_saw_scenes(name, host, parts):
+    trained = parts.plan.open_config(FOLDER.parent / 'configs' / host)
+    learn = parts.plan.reference_config(name, {}).swap.phase_settings.learn
+    seen = trained.train_cfg.max_iters * trained.train_dataloader.batch_size
+    assert learn.iters * learn.split.retain == seen
 
 
 def test_the_reference_of_fashion_has_the_labels_of_its_swap(parts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,12 @@ from torch import Tensor, nn
 
 from knowswap_mm.audit.findings import HEAD
 from knowswap_mm.audit.readers.reader import (
+    Answers,
     LastCall,
     UnitReader,
     Units,
     check_features,
+    of_one_size,
 )
 from knowswap_mm.checks import check_number
 from knowswap_mm.evaluation.answers import OVERLAP, SCORE, called
@@ -78,13 +79,19 @@ class DetectionReader(UnitReader):
             if n <= last and isinstance(branch, nn.Linear)
         }
 
-    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """Read one image without its loss, which takes longer than the rest."""
-        return self.read(host, batch, own, False)
+    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Answers:
+        """Ask all images of one size at once, without features and losses."""
+        classes, found = _box_head(host).num_classes, []
+        for part in of_one_size(batch):
+            data = host.data_preprocessor(part, False)
+            for sample in host.predict(data['inputs'], data['data_samples'], rescale=False):
+                boxes, labels = _truth(sample, own)
+                given = called(boxes, sample.pred_instances, classes, self.score, self.overlap)
+                found.append((labels.cpu().numpy(), given.cpu().numpy()))
+        labels, predicted = zip(*found, strict=True)
+        return np.concatenate(labels), np.concatenate(predicted)
 
-    def read(
-        self, host: nn.Module, batch: dict[str, Any], own: set[int], with_loss: bool = True
-    ) -> Units:
+    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
         """Read one image."""
         data = host.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
@@ -92,11 +99,8 @@ class DetectionReader(UnitReader):
         with FusedFeatures('never').given(host, maps):
             with LastCall(_box_head(host)) as head:
                 found = host.predict(inputs, samples, rescale=False)[0].pred_instances
-            loss = self._loss(host, inputs, samples) if with_loss else math.nan
-        truth = samples[0].gt_instances
-        boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes
-        chosen = torch.tensor([int(label) in own for label in truth.labels], dtype=torch.bool)
-        boxes, labels = boxes[chosen], truth.labels[chosen]
+            loss = self._loss(host, inputs, samples)
+        boxes, labels = _truth(samples[0], own)
         classes = head.module.num_classes
         if self.features == 'head' and _has_queries(host):
             *layers, features = self._of_queries(head, boxes, samples[0].img_shape)
@@ -138,6 +142,14 @@ class DetectionReader(UnitReader):
             for each in maps
         ]
         return [part.cpu().numpy() for part in parts]
+
+
+def _truth(sample: Any, own: set[int]) -> tuple[Tensor, Tensor]:
+    """Boxes and labels of the objects of an image that are of some classes."""
+    truth = sample.gt_instances
+    boxes = truth.bboxes.tensor if hasattr(truth.bboxes, 'tensor') else truth.bboxes
+    chosen = torch.tensor([int(label) in own for label in truth.labels], dtype=torch.bool)
+    return boxes[chosen], truth.labels[chosen]
 
 
 def _box_head(host: nn.Module) -> nn.Module:

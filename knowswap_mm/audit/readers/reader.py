@@ -61,6 +61,8 @@ class Units:
 
 
 FEATURES = ('head', 'maps')
+#: True and predicted labels of units, ``(units,)`` each.
+Answers = tuple[np.ndarray, np.ndarray]
 
 
 class LastCall:
@@ -92,6 +94,16 @@ def check_features(features: str) -> str:
         fix = f'use one of {FEATURES}'
         raise ConfigError('audit.reader.features', features, 'no place to read features', fix)
     return features
+
+
+def of_one_size(batch: Mapping[str, Sequence[Any]]) -> list[dict[str, list[Any]]]:
+    """The parts of a batch whose images have one size, so that none is padded for another."""
+    parts: dict[tuple[int, ...], dict[str, list[Any]]] = {}
+    for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
+        part = parts.setdefault(tuple(image.shape), dict(inputs=[], data_samples=[]))
+        part['inputs'].append(image)
+        part['data_samples'].append(sample)
+    return list(parts.values())
 
 
 class UnitReader(metaclass=ABCMeta):
@@ -141,9 +153,11 @@ class UnitReader(metaclass=ABCMeta):
             own (set[int]): Labels of the role; units of other classes are left out.
         """
 
-    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """As :meth:`read`, for those who look at labels and answers alone.
+    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Answers:
+        """True and predicted labels of the units of a batch alone, in any order.
 
-        A task whose losses take a pass of their own leaves them out here (NaN).
+        A task that reads one sample at a time, or whose losses take a pass of their own, is quicker
+        here.
         """
-        return self.read(host, batch, own)
+        units = self.read(host, batch, own)
+        return units.labels, units.predicted

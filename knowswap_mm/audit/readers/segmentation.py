@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,12 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from knowswap_mm.audit.findings import HEAD
 from knowswap_mm.audit.readers.reader import (
+    Answers,
     LastCall,
     UnitReader,
     Units,
     check_features,
+    of_one_size,
 )
 from knowswap_mm.checks import check_whole
 from knowswap_mm.models.fused_features import FusedFeatures
@@ -65,13 +66,18 @@ class SegmentationReader(UnitReader):
             return {}
         return {name: HEAD for name, module in host.named_modules() if module is layer}
 
-    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
-        """Read one image without its loss, which takes longer than the rest."""
-        return self.read(host, batch, own, False)
+    def answers(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Answers:
+        """Ask all images of one size at once, without features and losses."""
+        labels, predicted = [], []
+        for part in of_one_size(batch):
+            data = host.data_preprocessor(part, False)
+            for sample in host.predict(data['inputs'], data['data_samples']):
+                chosen, masks = self._truth(sample, own)
+                labels += chosen
+                predicted += _called(sample, masks)
+        return np.array(labels, np.int64), np.array(predicted, np.int64)
 
-    def read(
-        self, host: nn.Module, batch: dict[str, Any], own: set[int], with_loss: bool = True
-    ) -> Units:
+    def read(self, host: nn.Module, batch: dict[str, Any], own: set[int]) -> Units:
         """Read one image."""
         data = host.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
@@ -79,16 +85,9 @@ class SegmentationReader(UnitReader):
         decoder = _decode_head(host)
         with FusedFeatures('never').given(host, maps):
             with LastCall(decoder) as head, Calls([_class_layer(decoder)]) as calls:
-                found = host.predict(inputs, samples)[0].pred_sem_seg.data.squeeze()
-            loss = self._loss(host, inputs, samples) if with_loss else math.nan
-        truth = samples[0].gt_sem_seg.data.squeeze().to(found)
-        labels, counts = torch.unique(truth, return_counts=True)
-        chosen = [
-            int(label)
-            for label, count in zip(labels, counts, strict=True)
-            if int(label) in own and count >= self.min_pixels
-        ]
-        masks = truth == truth.new_tensor(chosen)[:, None, None]
+                (found,) = host.predict(inputs, samples)
+            loss = self._loss(host, inputs, samples)
+        chosen, masks = self._truth(found, own)
         seen = [given[0] for given, _, _ in calls.made]  # by the class layer
         dense = isinstance(_class_layer(decoder), nn.Conv2d)
         if self.features == 'maps' or not seen or dense:
@@ -104,10 +103,21 @@ class SegmentationReader(UnitReader):
         return Units(
             features=features,
             labels=np.array(chosen, dtype=np.int64),
-            predicted=np.array([int(found[mask].mode().values) for mask in masks], np.int64),
+            predicted=np.array(_called(found, masks), np.int64),
             losses=np.array([loss]),
             layers=layers,
         )
+
+    def _truth(self, sample: Any, own: set[int]) -> tuple[list[int], Tensor]:
+        """Labels and masks of the regions of an image that are of some classes."""
+        truth = sample.gt_sem_seg.data.squeeze().to(sample.pred_sem_seg.data.device)
+        labels, counts = torch.unique(truth, return_counts=True)
+        chosen = [
+            int(label)
+            for label, count in zip(labels, counts, strict=True)
+            if int(label) in own and count >= self.min_pixels
+        ]
+        return chosen, truth == truth.new_tensor(chosen)[:, None, None]
 
     def _loss(self, host: nn.Module, inputs: Tensor, samples: list[Any]) -> float:
         resized = [self._at_input_size(sample, inputs) for sample in samples]
@@ -154,6 +164,12 @@ class SegmentationReader(UnitReader):
                 rows[number] = (each.float() * share).sum(dim=(0, 2, 3)).cpu().numpy()
             found.append(rows)
         return found
+
+
+def _called(sample: Any, masks: Tensor) -> list[int]:
+    """The class that most pixels of each region are given."""
+    found = sample.pred_sem_seg.data.squeeze()
+    return [int(found[mask].mode().values) for mask in masks]
 
 
 def _decode_head(host: nn.Module) -> nn.Module:

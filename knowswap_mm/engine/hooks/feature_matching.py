@@ -30,8 +30,9 @@ _KEY = 'feature_matching'
 #: Images of a probe, at most, as a share of those that an iteration trains on: a probe has no
 #: backward pass, so that this is a tenth of the time.
 COST = 0.3
-#: Probes in a phase that are worth fewer samples in each, and how many of a role are the fewest.
-PROBES, FEWEST = 12, 32
+#: Probes in a phase that are worth fewer samples in each, and how many of a role are the fewest: in
+#: all, and for each class to forget, of which a probe needs two.
+PROBES, FEWEST, EACH = 12, 32, 8
 
 #: What the loss of kept held-out samples may rise by, as a share of chance: in general, and in a
 #: softmax with a row of no object. There it rises by 12 % without any matching, from queries that
@@ -193,7 +194,8 @@ class FeatureMatchingHook(Hook):
         per_iteration = COST * phase.batch_size
         wanted = max(runner.swapper.swapping_loss.every, (phase.end - phase.begin) // PROBES)
         affordable = int(per_iteration * wanted / len(ROLES))
-        most = min(self.samples // 2, max(affordable, FEWEST))
+        fewest = max(FEWEST, EACH * len(self._labels(runner, FORGET)))
+        most = min(self.samples // 2, max(affordable, fewest))
         sizes = self._held.dataset.held_out_sizes
         images = sum(min(sizes.get(role, 0), most) for role in ROLES)
         return max(wanted, ceil(images / per_iteration)), most
@@ -220,16 +222,16 @@ class FeatureMatchingHook(Hook):
 
     def _find_target(self, runner: Any, phase: SwapPhase) -> None:
         """The target of a phase that begins: given, or what the held-out samples tell."""
-        seen, given = self._look(runner, self.samples), runner.swapper.swapping_loss.target
-        now, told = self._probe(runner, FORGET, seen), 'as given'
         _, most = self._pace(runner, phase)
-        self.kept = self._look(runner, most).nats  # of the samples that later looks see
+        seen, given = self._look(runner, most), runner.swapper.swapping_loss.target
+        now, told = self._probe(runner, FORGET, seen), 'as given'
+        self.kept = seen.nats  # of the samples that later looks see
         if given is not None:
-            self.target = [float(given)] * len(now)
+            self.target = [float(given)] * len(seen.places)
         else:
             first, unseen = self.before[FORGET], self.before[LEARN]
             # Of a checkpoint that was written before they were probed, nothing is known.
-            kept = self.before.get(RETAIN) or [None] * len(now)
+            kept = self.before.get(RETAIN) or [None] * len(first)
             self.target = [target_of(*each) for each in zip(first, unseen, kept, strict=True)]
             told = f'the learn classes had {100 * unseen[-1]:.0f} % before the swap'
             if kept[-1]:
@@ -237,6 +239,13 @@ class FeatureMatchingHook(Hook):
                 told += f' where retained ones had {100 * kept[-1]:.0f} %'
         shots = ', '.join(map(str, self.shots))
         beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
+        if now is None:
+            runner.logger.warning(
+                f'Deep forgetting is not steered: probes look at {most} held-out samples of each '
+                'role, and of a class to forget these have fewer than two. Fix: a larger '
+                'train_dataloader.batch_size, by which probes may look at more.'
+            )
+            return
         runner.logger.info(
             f'{shots} examples a class bring {100 * now[-1]:.0f} % of the held-out forget samples '
             f'back now, in the mean; {100 * self.target[-1]:.0f} % are to be left: {told}'

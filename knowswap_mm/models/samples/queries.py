@@ -135,9 +135,9 @@ class QueryReader(SampleReader):
             query = pair.queries[order] % pair.count
             nats = nats_of(logits[image, first + query], labels, self.sigmoid)
             layer = torch.full_like(image, number)
-            features, means = (
-                queries_at(overlaps, each[:, first:])[image, query] for each in (hidden, logits)
-            )
+            both = torch.cat([hidden, logits], dim=-1)[:, first:]
+            means = queries_at(overlaps, both)[image, query]
+            features, means = means.split([hidden.shape[-1], logits.shape[-1]], dim=-1)
             found.append((nats, image, labels, layer, features, means))
         return SampleLosses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
