@@ -22,8 +22,9 @@ RETAINED, LEARNED, LEFT = 1.0, 2.0, 0.5
 #: Points of the mean gap and of one layer, steps of the swap by those of the references, total
 #: variation.
 MEAN, LAYER, STEPS, ANSWERS = 5.0, 10.0, (0.75, 1.5), 0.15
-#: Time and memory of the forget phase by those of the present recipe.
-COSTS = dict(seconds_per_step=2.0, memory=1.2)
+#: A step (by one of the learn phase of its run) and memory of the forget phase by those of the
+#: present recipe.
+COSTS = dict(step=2.0, memory=1.2)
 Row = Mapping[str, Any]
 
 

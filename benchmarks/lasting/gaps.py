@@ -115,17 +115,23 @@ def spread_of_references(audit: Mapping[str, Any]) -> float:
 
 
 def costs_of(log: ScalarLog, begin: int, end: int) -> dict[str, float | None]:
-    """Seconds of a step after the learn phase, and the most memory of it in MB.
+    """A step after the learn phase by one of that phase, and the most memory of it in MB.
 
-    Steps are read in windows that lie within that time, so that the evaluation between the phases
-    does not count. None where the log has none: of memory there is a line on a GPU alone.
+    Runs that are compared had other runs beside them, others than one another: what they share is
+    the learn phase, whose steps are alike. Medians of windows that lie within a phase, so that
+    evaluations do not count. None where the log has none: of memory there is a line on a GPU alone.
     """
-    lines = [line for line in log.training if begin < line['step'] <= end]
-    times = [line['time'] for line in lines if line['step'] >= begin + WINDOW and line.get('time')]
-    memory = [line['memory'] for line in lines if line.get('memory')]
+
+    def step(first: int, last: int) -> float | None:
+        lines = (line for line in log.training if first + WINDOW <= line['step'] <= last)
+        times = [line['time'] for line in lines if line.get('time')]
+        return statistics.median(times) if times else None
+
+    learning, forgetting = step(0, begin), step(begin, end)
+    memory = [line.get('memory') or 0 for line in log.training if begin < line['step'] <= end]
     return dict(
-        seconds_per_step=round(statistics.mean(times), 5) if times else None,
-        memory=max(memory) if memory else None,
+        step=round(forgetting / learning, 3) if learning and forgetting else None,
+        memory=max(memory, default=0) or None,
     )
 
 

@@ -43,8 +43,10 @@ class FrozenState:
         It is in evaluation mode meanwhile: nothing is dropped, and no norm learns.
         """
         named = dict(model.named_parameters())
+        # Those of a checkpoint lie on the CPU at first.
+        self.tensors = {n: value.to(named[n].device) for n, value in self.tensors.items()}
         twins = {
-            named[name]: nn.Parameter(value.to(named[name].device), named[name].requires_grad)
+            named[name]: nn.Parameter(value, named[name].requires_grad)
             for name, value in self.tensors.items()
         }
         modules = list(model.modules())
@@ -85,13 +87,10 @@ class FrozenState:
             swapper (nn.Module): The :class:`KnowledgeSwapper`.
             inputs (Mapping[str, Tensor]): Preprocessed images by role, ``(N, C, H, W)``.
             samples (Mapping[str, list]): Their samples.
-            blocks (int): As for :meth:`RoleModel.sample_losses`.
+            blocks (int): As for :meth:`RoleModel.sample_losses_by_role`.
 
         Returns:
             dict[str, SampleLosses]: In the order of the present model's samples; without graph.
         """
         with self.in_model(swapper):
-            return {
-                role: swapper.sample_losses(images, samples[role], blocks)
-                for role, images in inputs.items()
-            }
+            return swapper.sample_losses_by_role(inputs, samples, blocks)

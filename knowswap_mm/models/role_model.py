@@ -270,7 +270,15 @@ class RoleModel(BaseModel):
         return self.swapping_loss(role_losses, phase, measured) | logs
 
     def sample_losses(self, inputs: Tensor, samples: list[Any], blocks: int = 0) -> SampleLosses:
-        """Measure a role's batch sample by sample, outside of training, with one call of the loss.
+        """Measure the batch of one role, see :meth:`sample_losses_by_role`."""
+        return self.sample_losses_by_role(dict(all=inputs), dict(all=samples), blocks)['all']
+
+    def sample_losses_by_role(
+        self, inputs: Mapping[str, Tensor], samples: Mapping[str, list[Any]], blocks: int = 0
+    ) -> dict[str, SampleLosses]:
+        """Measure each role's batch sample by sample, outside of training.
+
+        As in training, features of all roles are extracted at once, and the loss is called by role.
 
         Dropout and norms stay in the mode they are in. Random numbers of the host (points of masks,
         noisy boxes) are the same in each call, so that two measurements can be compared sample by
@@ -278,20 +286,23 @@ class RoleModel(BaseModel):
         exchange counts: all processes must call this equally often.
 
         Args:
-            inputs (Tensor): Preprocessed images, ``(N, C, H, W)``.
-            samples (list): Their samples.
+            inputs (Mapping[str, Tensor]): Preprocessed images by role, each ``(N, C, H, W)``.
+            samples (Mapping[str, list]): Their samples.
             blocks (int): Of so many blocks the features are read, too, where there are any.
 
         Raises:
             ConfigError: If no reader reads the host.
         """
-        stream = self._stream(blocks)
+        stream, images, measured = self._stream(blocks), dict(inputs), {}
         with nullcontext() if stream is None else stream.listen():
-            reader, features = self._reader(), self.fused.extract(self.host, dict(all=inputs))
-            lent = self.fused.given(self.host, features['all']) if features else nullcontext()
-            with as_in_training(self.host), lent:
-                found = reader.run(self.host, inputs, samples)[1]
-        return found if stream is None else stream.add(found, len(inputs))
+            reader, features = self._reader(), self.fused.extract(self.host, images)
+        for role in images:
+            lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
+            with nullcontext() if stream is None else stream.listen():
+                with as_in_training(self.host), lent:
+                    found = reader.run(self.host, images[role], samples[role])[1]
+            measured[role] = found if stream is None else stream.add(found, len(images[role]))
+        return measured
 
     def check(self, schedule: SwapSchedule) -> None:
         """Refuse a schedule, or a host, with which the objective makes no sense.

@@ -91,12 +91,12 @@ def test_membership_is_inside_where_intervals_meet(parts):
 
 
 def test_costs_are_those_after_the_learn_phase(parts):
-    times = {20: 9.0, 50: 1.0, 60: 8.0, 70: 2.0, 80: 4.0, 90: 9.0}
+    times = {10: 7.0, 20: 9.0, 50: 1.0, 60: 8.0, 70: 4.0, 80: 16.0, 90: 9.0}
     lines = [dict(step=step, iter=step, time=time, memory=step) for step, time in times.items()]
-    # The learn phase ends at 50; the window of the line at 60 begins before.
-    assert parts.gaps.costs_of(ScalarLog(lines), 50, 80) == dict(seconds_per_step=3.0, memory=80)
+    # The learn phase ends at 50; the windows of the lines at 10 and 60 begin before their phase.
+    assert parts.gaps.costs_of(ScalarLog(lines), 50, 80) == dict(step=2.0, memory=80)
     plain = [dict(step=70, iter=70, loss=1.0)]
-    assert parts.gaps.costs_of(ScalarLog(plain), 50, 80) == dict(seconds_per_step=None, memory=None)
+    assert parts.gaps.costs_of(ScalarLog(plain), 50, 80) == dict(step=None, memory=None)
 
 
 def row(parts, seed, start=80.0, learn_end=82.0, end=(90.0, 0.0, 79.5), cost=1.0, **changes):
@@ -110,7 +110,7 @@ def row(parts, seed, start=80.0, learn_end=82.0, end=(90.0, 0.0, 79.5), cost=1.0
         prototype_relearning=gaps.steps_ratio(page, 'relearning from prototype rows'),
         total_variation=gaps.value_of(page, 'answer distance'),
         membership=gaps.membership_of(page), references_deviate=1.0,
-        seconds_per_step=cost, memory=cost,
+        step=cost, memory=cost,
     )  # fmt: skip
 
 

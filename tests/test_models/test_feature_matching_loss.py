@@ -1,16 +1,19 @@
 """Deep forgetting on tiny hosts of each kind: its terms, its gradients, what it leaves alone."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, kl_div, normalize
+from torch.nn.functional import cross_entropy, kl_div, normalize, pad
 
 from knowswap_mm.compat import has_hooks
 from knowswap_mm.models import FeatureMatchingLoss, WeightedSumLoss
-from knowswap_mm.models.deep_forgetting.distances import SHARPNESS, surest
-from knowswap_mm.models.losses.feature_matching import UNKNOWN, places
+from knowswap_mm.models.deep_forgetting.class_means import ClassMeans
+from knowswap_mm.models.deep_forgetting.distances import SHARPNESS, discrepancy, mixture, surest
+from knowswap_mm.models.losses.feature_matching import UNKNOWN, places, stack
 from tests.helpers.sample_hosts import batch_for, build
+from tests.helpers.sync_counter import SyncCounter
 from tests.helpers.tiny_hosts import snapshot
 
 HOSTS = ['vit', 'upernet', 'dino', 'mask2former']
@@ -149,7 +152,7 @@ def test_other_phases_are_a_plain_sum(name):
     phase = swapper.schedule.phases[0]
     object.__setattr__(phase, 'split', dict(retain=2))
     found = terms_of(swapper, only)
-    assert swapper.swapping_loss.teacher is None and swapper.swapping_loss.queues == []
+    assert swapper.swapping_loss.teacher is None and swapper.swapping_loss.memory is None
     swapper.swapping_loss = WeightedSumLoss()
     wanted = terms_of(swapper, only)
     assert found.keys() == wanted.keys()
@@ -185,11 +188,11 @@ def test_a_forgotten_object_is_answered_as_surely_as_one_never_seen(name):
     swapper, data = ready(name)
     terms_of(swapper, data)
     loss, sigmoid = swapper.swapping_loss, swapper.samples.sigmoid
-    logits = torch.randn(3, len(loss.means[0].counts) + (not sigmoid))
-    known = surest(logits, len(loss.means[0].counts), sigmoid)
+    logits = torch.randn(3, loss.means.counts.shape[1] + (not sigmoid))
+    known = surest(logits, loss.means.counts.shape[1], sigmoid)
     closeness = torch.tensor([0.3, 0.9, 0.6])
     assert torch.equal(loss._sureness(0, closeness, logits, sigmoid), UNKNOWN * known)
-    loss.unseen = [torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])] * len(loss.means)
+    loss.unseen = [torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])] * len(loss.means.counts)
     found = loss._sureness(0, closeness, logits, sigmoid)
     assert found.tolist() == pytest.approx([0.2, 0.6, 0.4])
     terms = terms_of(swapper, data)
@@ -202,7 +205,7 @@ def test_a_stored_state_goes_on_alike():
     for _ in range(2):
         swapper.parse_losses(terms_of(swapper, data))[0].backward()
         optimizer.step()
-    count = len(swapper.swapping_loss.queues)
+    count = len(swapper.swapping_loss.memory.labels)
     swapper.swapping_loss.steer([0.4] + [0.6] * (count - 1), [0.5] * count)
     twin = copy.deepcopy(swapper)
     state = copy.deepcopy(swapper.swapping_loss.to_dict())
@@ -246,8 +249,8 @@ def test_the_weights_of_the_places_count():
     for place in (0, 1):
         objective.begin(None)
         terms_of(swapper, data)
-        objective.weights = [float(place == n) for n in range(len(objective.queues))]
-        objective.back = [float(place == n) for n in range(len(objective.queues))]
+        objective.weights = [float(place == n) for n in range(len(objective.memory.labels))]
+        objective.back = [float(place == n) for n in range(len(objective.memory.labels))]
         whole[place] = float(terms_of(swapper, data)['loss_forget_features'].detach())
         # A tenth of a weight is a tenth of the term.
         objective.weights = [each / 10 for each in objective.weights]
@@ -266,7 +269,7 @@ def test_features_that_say_too_little_are_drawn_back():
         for name, parameter in swapper.named_parameters():
             if 'lora_B' in name:
                 parameter.add_(0.05)
-    count = len(swapper.swapping_loss.queues)
+    count = len(swapper.swapping_loss.memory.labels)
     swapper.swapping_loss.steer([0.1] * count, [0.5] * count)
     swapper.swapping_loss.weights = [0.0] * count
     moved = []
@@ -288,6 +291,48 @@ def test_places_of_a_decoder_are_its_layers():
     for number, (rows, features) in enumerate(layers):
         assert (found.layers[rows] == number).all() and len(rows) == len(found) // 2
         assert torch.equal(features, found.features[rows])
+
+
+def test_places_beside_one_another_are_each_as_alone():
+    """Of other widths and numbers of samples, too: what is filled up counts for nothing."""
+    torch.manual_seed(0)
+    widths, counts, classes = (3, 5, 4), (6, 4, 6), torch.tensor([1, 3])
+    found = SimpleNamespace(labels=torch.tensor([1, 3, 1, 3, 3, 1]))
+    parts = [(torch.arange(n), torch.randn(n, d)) for n, d in zip(counts, widths, strict=True)]
+    stacked = stack(found, parts)
+    assert stacked.features.shape == (3, 6, 5) and stacked.there.sum(1).tolist() == list(counts)
+    members = (found.labels[:, None] == classes).float()
+    shares, labels = torch.rand(2, 5), torch.tensor([0, 2, 2, 4, -1])
+    others = [normalize(torch.randn(5, d), dim=1) for d in widths]
+    wide = torch.stack([pad(each, (0, 5 - each.shape[1])) for each in others])
+    weights = mixture(labels.expand(3, 5), shares.expand(3, 2, 5))
+    own = members[stacked.rows] * stacked.there[..., None]
+    at_once = discrepancy(stacked.features, own, wide, weights)
+    kept = ClassMeans(3, 5, 5, torch.device('cpu'))
+    kept.add(wide, labels.expand(3, 5))
+    votes, closeness = kept.nearest(stacked.features, classes)
+    for place, ((rows, features), other) in enumerate(zip(parts, others, strict=True)):
+        alone = discrepancy(features, members[rows], other, mixture(labels, shares))
+        assert at_once[place].tolist() == pytest.approx(alone.tolist(), abs=1e-5)
+        means = ClassMeans(1, 5, other.shape[1], torch.device('cpu'))
+        means.add(other[None], labels[None])
+        found_votes, close = means.nearest(features[None], classes)
+        assert torch.equal(votes[place, : len(rows)], found_votes[0])
+        assert torch.allclose(closeness[place, : len(rows)], close[0], atol=1e-6)
+
+
+def test_more_places_take_hardly_more_operators():
+    """On a GPU a small host's step takes as long as its operators take to be started."""
+    launches = []
+    for blocks in (1, 2):
+        swapper, data = ready('vit', forgotten=(1, 3), blocks=blocks)
+        labelled(data)
+        terms_of(swapper, data)
+        with SyncCounter() as counter:
+            swapper.parse_losses(terms_of(swapper, data))[0].backward()
+        launches.append(counter.launches)
+    count = len(swapper.swapping_loss.memory.labels)
+    assert count == 3 and launches[1] - launches[0] <= 20
 
 
 def test_nobody_said_what_is_forgotten(raises_config_error):

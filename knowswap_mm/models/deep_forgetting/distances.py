@@ -99,8 +99,8 @@ def divergence(teacher: Tensor, student: Tensor, sigmoid: bool, temperature: flo
 
 
 def kernel(left: Tensor, right: Tensor) -> Tensor:
-    """The kernel of two sets of unit vectors, ``(N, D)`` and ``(M, D)``: ``(N, M)``."""
-    squares = (2 - 2 * left @ right.T).clamp(min=0)
+    """The kernel of two sets of unit vectors, ``(..., N, D)`` and ``(..., M, D)``."""
+    squares = (2 - 2 * left @ right.mT).clamp(min=0)
     return sum(torch.exp(-g / 2 * squares) for g in SHARPNESS)
 
 
@@ -116,19 +116,19 @@ def discrepancy(features: Tensor, members: Tensor, others: Tensor, weights: Tens
     detector has, and draw the class into one point.
 
     Args:
-        features (Tensor): Of all samples, ``(N, D)``; only their directions count.
-        members (Tensor): 1 where a sample is of a class, else 0, ``(N, C)``.
-        others (Tensor): Directions of other samples, unit vectors, ``(M, D)``.
-        weights (Tensor): Share of each of them in the mixture for each class, ``(M, C)``.
+        features (Tensor): Of all samples, ``(..., N, D)``; only their directions count.
+        members (Tensor): 1 where a sample is of a class, else 0, ``(..., N, C)``.
+        others (Tensor): Directions of other samples, unit vectors, ``(..., M, D)``.
+        weights (Tensor): Share of each of them in the mixture for each class, ``(..., M, C)``.
 
     Returns:
-        Tensor: ``(C,)``, zero for a class without samples.
+        Tensor: ``(..., C)``, zero for a class without samples.
     """
-    unit, count = F.normalize(features.float(), dim=1), members.sum(0)
-    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    unit, count = F.normalize(features.float(), dim=-1), members.sum(-2)
+    itself = torch.eye(unit.shape[-2], dtype=torch.bool, device=unit.device)
     near = kernel(unit, unit).masked_fill(itself, 0.0)
-    within = (members * (near @ members)).sum(0) / (count * (count - 1)).clamp(min=1)
-    between = (members * (kernel(unit, others) @ weights)).sum(0) / count.clamp(min=1)
+    within = (members * (near @ members)).sum(-2) / (count * (count - 1)).clamp(min=1)
+    between = (members * (kernel(unit, others) @ weights)).sum(-2) / count.clamp(min=1)
     return within - 2 * between
 
 
@@ -136,16 +136,16 @@ def mixture(labels: Tensor, wanted: Tensor) -> Tensor:
     """Weights of entries with labels, so that each class has its wanted share.
 
     Args:
-        labels (Tensor): Classes of the entries, -1 for none, ``(M,)``.
-        wanted (Tensor): Share of each column in each mixture, ``(C, K)``. What falls on columns
-            without an entry is shared by the others; if all does, all entries count alike.
+        labels (Tensor): Classes of the entries, -1 for none, ``(..., M)``.
+        wanted (Tensor): Share of each column in each mixture, ``(..., C, K)``. What falls on
+            columns without an entry is shared by the others; if all does, all entries count alike.
 
     Returns:
-        Tensor: ``(M, C)``; columns sum to 1, or to 0 without any entry.
+        Tensor: ``(..., M, C)``; columns sum to 1, or to 0 without any entry.
     """
-    there = (labels >= 0).to(wanted.dtype)
-    index = labels.clamp(min=0)
-    counts = wanted.new_zeros(wanted.shape[1]).index_add(0, index, there)
+    own = F.one_hot(labels.clamp(min=0), wanted.shape[-1]) * (labels >= 0)[..., None]
+    own = own.to(wanted)  # (..., M, K)
     # A trace of all classes: the mixture is defined whatever the shares are.
-    weights = (wanted + 1e-6)[:, index] * there / counts[index].clamp(min=1)
-    return (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).T
+    each = (wanted + 1e-6) / own.sum(-2).clamp(min=1)[..., None, :]
+    weights = own @ each.mT
+    return weights / weights.sum(-2, keepdim=True).clamp(min=1e-12)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,48 +12,57 @@ from torch import Tensor
 
 
 class FeatureQueue:
-    """The newest features of one place in the network, with their classes.
+    """The newest features of all places in the network that are matched, with their classes.
 
     Processes have the same entries: each gets what all of them saw.
 
     Args:
-        size (int): Entries at most; the oldest are overwritten.
-        width (int): Channels of a feature.
+        places (int): Number of places, ``P``.
+        size (int): Entries of a place at most; the oldest are overwritten.
+        width (int): Channels of a feature, ``D``.
         device (torch.device): Where it lies.
     """
 
-    def __init__(self, size: int, width: int, device: torch.device) -> None:
-        self.features = torch.zeros(size, width, device=device)
-        self.labels = torch.full((size,), -1, device=device)
+    def __init__(self, places: int, size: int, width: int, device: torch.device) -> None:
+        self.features = torch.zeros(places, size, width, device=device)
+        self.labels = torch.full((places, size), -1, device=device)
         self.next = 0
 
     def push(self, features: Tensor, labels: Tensor) -> None:
-        """Add features ``(N, D)``, as directions, with their classes ``(N,)``; in all processes."""
-        features, labels = gathered(F.normalize(features.detach().float(), dim=1)), gathered(labels)
-        size = len(self.labels)
-        features, labels = features[-size:], labels[-size:]
-        places = (torch.arange(len(labels), device=labels.device) + self.next) % size
-        # Not in place: the graph of the present batch may hang on the entries.
-        self.features = self.features.index_copy(0, places, features)
-        self.labels = self.labels.index_copy(0, places, labels)
-        self.next = (self.next + len(labels)) % size
+        """Add directions of features ``(P, N, D)`` with their classes ``(P, N)``, -1 for none.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for a checkpoint."""
-        return dict(features=self.features.cpu(), labels=self.labels.cpu(), next=self.next)
+        In all processes.
+        """
+        unit = F.normalize(features.detach().float(), dim=-1)
+        unit, labels = (gathered(each.transpose(0, 1)).transpose(0, 1) for each in (unit, labels))
+        size = self.labels.shape[1]
+        unit, labels = unit[:, -size:], labels[:, -size:]
+        count = labels.shape[1]
+        entries = (torch.arange(count, device=labels.device) + self.next) % size
+        # Not in place: the graph of the present batch may hang on the entries.
+        self.features = self.features.index_copy(1, entries, unit)
+        self.labels = self.labels.index_copy(1, entries, labels)
+        self.next = (self.next + count) % size
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Plain data for a checkpoint, place by place."""
+        pairs = zip(self.features.cpu(), self.labels.cpu(), strict=True)
+        return [dict(features=each, labels=labels, next=self.next) for each, labels in pairs]
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], device: torch.device) -> FeatureQueue:
-        """Read what :meth:`to_dict` gave."""
-        features = data['features'].to(device)
+    def from_list(cls, data: Sequence[Mapping[str, Any]], device: torch.device) -> FeatureQueue:
+        """Read what :meth:`to_list` gave."""
+        features = torch.stack([each['features'] for each in data])
         queue = cls(*features.shape, device)
-        queue.features, queue.labels = features, data['labels'].to(device)
-        queue.next = int(data['next'])
+        queue.features = features.to(device)
+        queue.labels = torch.stack([each['labels'] for each in data]).to(device)
+        queue.next = int(data[0]['next'])
         return queue
 
 
 def gathered(rows: Tensor) -> Tensor:
     """The rows ``(N, ...)`` of all processes, which may have different numbers of them."""
+    rows = rows.contiguous()
     if get_world_size() == 1:
         return rows
     counts = [int(each) for each in all_gather(torch.tensor([len(rows)], device=rows.device))]

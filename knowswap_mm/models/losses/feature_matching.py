@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,26 @@ UNKNOWN = 0.5
 
 #: At each place which samples have features there, and these.
 Places = list[tuple[Tensor, Tensor]]
+
+
+class Stack(NamedTuple):
+    """Samples at ``P`` places, at each of which ``N`` are, as far as they have labels.
+
+    Attributes:
+        rows (Tensor): Which samples these are, ``(P, N)``.
+        features (Tensor): Theirs, ``(P, N, D)``; zeros behind those of a place with fewer channels,
+            which change neither lengths nor products.
+        labels (Tensor): Theirs, ``(P, N)``; -1 for none.
+    """
+
+    rows: Tensor
+    features: Tensor
+    labels: Tensor
+
+    @property
+    def there(self) -> Tensor:
+        """1 where a sample is, else 0, ``(P, N)``."""
+        return (self.labels >= 0).float()
 
 
 @MODELS.register_module()
@@ -123,8 +143,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.weights: list[float] = []
         self.back: list[float] = []
         self.teacher: FrozenState | None = None
-        self.queues: list[FeatureQueue] = []
-        self.means: list[ClassMeans] = []
+        #: Of what is kept, at all places; None before anything was seen.
+        self.memory: FeatureQueue | None = None
+        self.means: ClassMeans | None = None
         #: Whether the head can say that there is nothing.
         self.nothing = False
         self._taught: dict[str, SampleLosses] = {}
@@ -154,7 +175,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run must know, for a checkpoint."""
         teacher = None if self.teacher is None else self.teacher.to_dict()
-        queues, means = ([each.to_dict() for each in them] for them in (self.queues, self.means))
+        queues, means = (each.to_list() if each else [] for each in (self.memory, self.means))
         kept = dict(teacher=teacher, queues=queues, means=means, unseen=self.unseen)
         return dict(phase=self.phase, weights=self.weights, back=self.back, **kept)
 
@@ -163,8 +184,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self.phase = data['phase']
         self.weights, self.back = list(data['weights']), list(data['back'])
         self.teacher = None if data['teacher'] is None else FrozenState(data['teacher'])
-        self.queues = [FeatureQueue.from_dict(each, device) for each in data['queues']]
-        self.means = [ClassMeans.from_dict(each, device) for each in data['means']]
+        queues, means = data['queues'], data['means']
+        self.memory = FeatureQueue.from_list(queues, device) if queues else None
+        self.means = ClassMeans.from_list(means, device) if means else None
         self.unseen = list(data['unseen'])
 
     def wants(self, phase: SwapPhase) -> Collection[str]:
@@ -199,7 +221,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         self._taught = self.teacher.samples(swapper, inputs, samples, self.blocks)
         taught = next(iter(self._taught.values()))
         self.nothing = says_nothing(swapper, taught)
-        fresh, classes = not self.queues, swapper.class_rows.total
+        fresh, classes = self.memory is None, swapper.class_rows.total
         for role in self._taught:
             if role != FORGET:
                 self._learn_means(self._taught[role], classes)
@@ -231,30 +253,37 @@ class FeatureMatchingLoss(WeightedSumLoss):
     ) -> dict[str, Tensor]:
         classes = torch.tensor(self.forgotten, device=found.labels.device)
         members = (found.labels[:, None] == classes).float()
-        seen, shown = (places(each, len(self.queues)) for each in (taught, found))
-        nearest = members.new_zeros(len(found), count)
+        memory, means = self.memory, self.means
+        if memory is None or means is None:  # nothing that is kept was seen as yet
+            nothing = found.logits.sum() * 0
+            return dict(answers=nothing, features=nothing, matched=nothing)
+        parts = places(taught, len(memory.labels))
+        seen, shown = stack(taught, parts), stack(found, places(found, len(memory.labels)))
+        votes, closeness = means.nearest(seen.features, classes)
+        votes = (votes * seen.there[..., None]).flatten(0, 1)
+        nearest = members.new_zeros(len(found), count).index_add(0, seen.rows.flatten(), votes)
         sure = members.new_zeros(len(found)) if self.nothing else None
-        for place, (means, (rows, features)) in enumerate(zip(self.means, seen, strict=True)):
-            votes, closeness = means.nearest(features, classes)
-            nearest[rows] += votes
-            if sure is not None:
-                sure[rows] = self._sureness(place, closeness, taught.logits[rows], sigmoid)
+        for place, (rows, _) in enumerate(parts if sure is not None else ()):
+            sure[rows] = self._sureness(
+                place, closeness[place, : len(rows)], taught.logits[rows], sigmoid
+            )
         nearest = nearest / nearest.sum(1, keepdim=True).clamp(min=1)
-        distances = []
-        for queue, (rows, features) in zip(self.queues, shown, strict=True):
-            own = members[rows]
-            weights = mixture(queue.labels, (own / own.sum(0).clamp(min=1)).T @ nearest[rows])
-            there = ((own.sum(0) > 0) & (weights.sum(0) > 0)).float()
-            each = discrepancy(features, own, queue.features, weights)
-            distances.append((each * there).sum() / there.sum().clamp(min=1))
+        own = members[shown.rows] * shown.there[..., None]  # (P, N, C)
+        taken = (own / own.sum(1, keepdim=True).clamp(min=1)).mT @ nearest[shown.rows]
+        weights = mixture(memory.labels, taken)
+        there = ((own.sum(1) > 0) & (weights.sum(1) > 0)).float()
+        distances = discrepancy(shown.features, own, memory.features, weights)
+        distances = (distances * there).sum(1) / there.sum(1).clamp(min=1)
         shares = members / members.sum(0).clamp(min=1)
         both = (nearest + members @ (shares.T @ nearest)) / 2
         target = taken_for(both, taught.logits, classes, sigmoid, sure)
         answers = divergence(target, found.logits, sigmoid).sum() / max(len(found), 1)
         matched = _mean(distances, self._weights(len(distances)))
-        measured = dict(answers=answers, features=_mean(distances), matched=matched)
+        measured = dict(answers=answers, features=distances.mean(), matched=matched)
         if any(self.back):
-            measured['moved'] = _mean(_moved(seen, shown), self.back)
+            turned = 1 - F.cosine_similarity(shown.features, seen.features, dim=-1)
+            moved = (turned * shown.there).sum(1) / shown.there.sum(1).clamp(min=1)
+            measured['moved'] = _mean(moved, self.back)
         return measured
 
     def _sureness(self, place: int, closeness: Tensor, logits: Tensor, sigmoid: bool) -> Tensor:
@@ -263,23 +292,26 @@ class FeatureMatchingLoss(WeightedSumLoss):
         Those that lie nearer to what is kept are given the more of what :attr:`unseen` has.
         """
         if place >= len(self.unseen):
-            return UNKNOWN * surest(logits, len(self.means[place].counts), sigmoid)
+            return UNKNOWN * surest(logits, self.means.counts.shape[1], sigmoid)
         known = self.unseen[place].to(closeness.device)
         ranks = closeness.argsort().argsort()
         return known[((ranks + 0.5) * len(known) / max(len(ranks), 1)).long()]
 
     def _learn_means(self, taught: SampleLosses, classes: int) -> None:
-        for number, (rows, features) in enumerate(agreed_places(taught)):
-            if number == len(self.means):
-                self.means.append(ClassMeans(classes, features.shape[1], features.device))
-            self.means[number].add(features, taught.labels[rows])
+        if parts := agreed_places(taught):
+            _, features, labels = stack(taught, parts)
+            if self.means is None:
+                width = features.shape[-1]
+                self.means = ClassMeans(len(parts), classes, width, features.device)
+            self.means.add(features, labels)
 
     def _remember(self, found: SampleLosses) -> None:
-        for number, (rows, features) in enumerate(agreed_places(found)):
-            if number == len(self.queues):
-                width = features.shape[1]
-                self.queues.append(FeatureQueue(self.queue, width, features.device))
-            self.queues[number].push(features, found.labels[rows])
+        if parts := agreed_places(found):
+            _, features, labels = stack(found, parts)
+            if self.memory is None:
+                width = features.shape[-1]
+                self.memory = FeatureQueue(len(parts), self.queue, width, features.device)
+            self.memory.push(features, labels)
 
     def role_terms(
         self, role: str, loss: Tensor, phase: SwapPhase, measured: Mapping[str, Tensor]
@@ -304,18 +336,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
         return terms
 
 
-def _moved(before: Places, after: Places) -> list[Tensor]:
-    """How far samples have turned away from where they were, ``1 - cos``, at each place."""
-    return [
-        (1 - F.cosine_similarity(new.float(), old.float(), dim=1)).sum() / max(len(rows), 1)
-        for (rows, new), (_, old) in zip(after, before, strict=True)
-    ]
-
-
-def _mean(values: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Their mean, each times its weight; 0 of none."""
-    weights = weights or [1.0] * len(values)
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / max(len(values), 1)
+def _mean(values: Tensor, weights: Sequence[float]) -> Tensor:
+    """Their mean, each times its weight."""
+    return (values * values.new_tensor(weights)).mean()
 
 
 def says_nothing(swapper: nn.Module, found: SampleLosses) -> bool:
@@ -342,3 +365,24 @@ def places(found: SampleLosses, count: int) -> Places:
         return [(rows, each) for each in (*found.depth, found.features)]
     layers = [(found.layers == number).nonzero().flatten() for number in range(count)]
     return [(each, found.features[each]) for each in layers]
+
+
+def stack(found: SampleLosses, parts: Places) -> Stack:
+    """The :func:`places` of a batch, at least one, as tensors, to do at once what is done at each.
+
+    Places of one batch have the same samples, or a decoder's layers as many. Where they have not,
+    or other channels, the lesser ones are filled up.
+    """
+    longest = max(len(rows) for rows, _ in parts)
+    width = max(features.shape[1] for _, features in parts)
+    rows, features, labels = [], [], []
+    for own, values in parts:
+        behind, beside = longest - len(own), width - values.shape[1]
+        marks, values = found.labels[own], values.float()
+        if behind or beside:
+            values = F.pad(values, (0, beside, 0, behind))
+            own, marks = F.pad(own, (0, behind)), F.pad(marks, (0, behind), value=-1)
+        rows.append(own)
+        features.append(values)
+        labels.append(marks)
+    return Stack(torch.stack(rows), torch.stack(features), torch.stack(labels))

@@ -9,23 +9,30 @@ CPU, NONE = torch.device('cpu'), torch.zeros(0, dtype=torch.long)
 
 
 def test_votes_by_hand():
-    means = ClassMeans(4, 2, CPU)
-    assert not means.nearest(torch.ones(1, 2), NONE)[0].any()
-    means.add(torch.tensor([[5.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 3]))
-    means.add(torch.tensor([[0.0, 2.0], [0.6, 0.8]]), torch.tensor([3, 3]))
-    found, close = means.nearest(torch.tensor([[9.0, 0.0], [1.0, 2.0], [0.0, -9.0]]), NONE)
-    assert found.argmax(1).tolist() == [0, 3, 0] and found.sum(1).tolist() == [1, 1, 1]
-    assert close[[0, 2]].tolist() == [1.0, 0.0] and 0.9 < close[1] < 1
-    without, farther = means.nearest(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
+    """The second place sees everything the other way round, and one sample less."""
+    means = ClassMeans(2, 4, 2, CPU)
+
+    def both(rows):
+        one = torch.tensor(rows)
+        return torch.stack([one, one.flip(1)])
+
+    assert not means.nearest(both([[1.0, 1.0]]), NONE)[0].any()
+    means.add(both([[5.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 3]] * 2))
+    means.add(both([[0.0, 2.0], [0.6, 0.8], [7.0, 0.0]]), torch.tensor([[3, 3, -1], [3, 3, -1]]))
+    assert means.counts.tolist() == [[1, 0, 0, 3]] * 2
+    found, close = means.nearest(both([[9.0, 0.0], [1.0, 2.0], [0.0, -9.0]]), NONE)
+    assert found.argmax(2).tolist() == [[0, 3, 0]] * 2 and found.sum(2).eq(1).all()
+    assert close[:, [0, 2]].tolist() == [[1.0, 0.0]] * 2 and 0.9 < close[0, 1] < 1
+    without, farther = means.nearest(both([[9.0, 0.0]]), torch.tensor([0]))
     # The mean of the directions (0, 1), (0, 1) and (0.6, 0.8).
-    assert without.argmax(1).tolist() == [3]
-    assert farther.tolist() == pytest.approx([0.6 / (0.6**2 + 2.8**2) ** 0.5])
+    assert without.argmax(2).tolist() == [[3]] * 2
+    assert farther.flatten().tolist() == pytest.approx([0.6 / (0.6**2 + 2.8**2) ** 0.5] * 2)
 
 
 def test_stored_means_say_the_same():
     torch.manual_seed(0)
-    means = ClassMeans(3, 5, CPU)
-    means.add(torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]))
-    again = ClassMeans.from_dict(means.to_dict(), CPU)
-    x = torch.randn(20, 5)
+    means = ClassMeans(2, 3, 5, CPU)
+    means.add(torch.randn(2, 6, 5), torch.tensor([[0, 1, 2, 0, 1, 2]] * 2))
+    again = ClassMeans.from_list(means.to_list(), CPU)
+    x = torch.randn(2, 20, 5)
     assert all(map(torch.equal, means.nearest(x, NONE), again.nearest(x, NONE)))
