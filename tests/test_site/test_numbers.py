@@ -307,6 +307,17 @@ def test_the_strongest_peer_comes_first_and_is_that_of_its_file():
     assert said in (MEASUREMENTS / 'speed.md').read_text()
 
 
+def test_the_large_model_beside_its_peer_is_that_of_its_file():
+    name = 'step_time_classification_large_bf16_compiled_peer_h200.json'
+    ours, peer = json.loads((RESULTS / name).read_text())['rows']
+    assert (
+        f'ViT-L/16 takes {ours["milliseconds"]:.1f} ms where that loop takes '
+        f'{peer["milliseconds"]:.1f}, and {ours["memory"]:,} MiB where it takes '
+        f'{peer["memory"]:,}: {peer["ratio"]:.2f} times as fast, with '
+        f'{ours["memory"] / peer["memory"]:.2f} of its memory'
+    ) in (DOCS / 'performance.md').read_text()
+
+
 @pytest.mark.parametrize(('task', 'name'), zip(TASKS, ('ViT', 'DINO', 'Mask2Former'), strict=True))
 def test_scaling_is_that_of_its_file(task, name):
     measured = json.loads((RESULTS / f'scale_{task}_bf16_h200.json').read_text())['rows']
