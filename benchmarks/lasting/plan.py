@@ -55,20 +55,21 @@ _APART = {
 }
 
 
-def _as_many(iters: int, learn: int = 8, retain: int = 32) -> dict[str, Any]:
-    """Training on as many scenes without a forgotten object as the host saw scenes, and as often.
+def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]:
+    """Training on what is kept as its host was trained on all: as many scenes, and as often.
 
-    Half of those that the host saw have one. A reference that sees the other half alone knows less
-    of what is kept, and is no floor. Batches are larger, and fewer, than the host's.
+    Half of the scenes that the host saw show a forgotten object. A reference that saw the other
+    half alone would know less of what is kept, and so does one of whose gradient the few images to
+    learn are half: they count by their number.
     """
     learning = 'swap.phase_settings.learn'
     return {
         f'train_dataloader.dataset.roles.{RETAIN}.dataset.data_root': WIDE,
         'train_dataloader.batch_size': learn + retain,
         f'{learning}.split': dict(learn=learn, retain=retain),
+        f'{learning}.weights': dict(learn=learn / retain, retain=1.0, sparsity=0.0),
         f'{learning}.iters': iters,
         'train_cfg.val_interval': iters // 4,
-        'optim_wrapper.optimizer.lr': 5e-4,
         'param_scheduler.1.end': iters * 3 // 4,  # the last quarter at the lowest rate
     }
 
@@ -77,13 +78,13 @@ def _as_many(iters: int, learn: int = 8, retain: int = 32) -> dict[str, Any]:
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark(
         'detection/baselines/dino-mini_shapes_retrain.py',
-        training=_as_many(2500),
+        training=_as_its_host(5000),
         evaluation=_APART,
     ),
     'shapes-mask2former-mini': Benchmark(
         'segmentation/baselines/mask2former-mini_shapes_retrain.py',
         begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
-        training=_as_many(1400),
+        training=_as_its_host(2800),
         evaluation=_APART,
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
