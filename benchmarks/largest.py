@@ -15,6 +15,7 @@ import argparse
 import gc
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,9 @@ def built(task: StepTask, args: argparse.Namespace, again: bool) -> SwapperLoop:
     return loop
 
 
-def memory_of(make: Any, batch: int, args: argparse.Namespace, again: bool) -> int:
-    """MiB of a step with so many images a role."""
-    before = held()
-    loop = built(make(batch), args, again)
-    return peak_memory(loop, held() - before)
+def give(loop: SwapperLoop, task: StepTask) -> None:
+    """Let a loop go on with other batches: a large model takes longer to build than to measure."""
+    loop.task, loop.model.schedule = task, task.schedule()
 
 
 def fitting(low: tuple[int, int], high: tuple[int, int], card: float) -> int:
@@ -93,19 +92,18 @@ def fitting(low: tuple[int, int], high: tuple[int, int], card: float) -> int:
     return max(int(low[0] + (1024 * (card - TAKEN) - low[1]) / an_image), 0)
 
 
-def trained(make: Any, batch: int, card: float, args: argparse.Namespace, again: bool) -> Any:
+def trained(loop: SwapperLoop, make: Callable[[int], StepTask], batch: int, card: float) -> Any:
     """Images a role that a card does train, from ``batch`` down, and milliseconds of a step."""
     whole = torch.cuda.get_device_properties(0).total_memory / 2**30
     torch.cuda.set_per_process_memory_fraction(min((card - TAKEN) / whole, 1.0))
     try:
         while batch:
             try:
-                loop = built(make(batch), args, again)
+                give(loop, make(batch))
                 return batch, min(measure({'ours': loop}, 3, 1)['ours'])
             except torch.OutOfMemoryError:
                 batch = min(batch - 1, int(0.95 * batch))
             finally:
-                loop = None
                 tidy()
         return 0, None
     finally:
@@ -124,14 +122,18 @@ def row_of(name: str, options: dict[str, Any], again: bool, args: argparse.Names
     def make(batch: int) -> StepTask:
         return task_class(args.task)('gpu', batch, 'cuda', options)
 
-    points = []
-    for batch in BATCHES[args.task]:
-        points.append((batch, memory_of(make, batch, args, again)))
+    tidy()
+    before, batches = held(), BATCHES[args.task]
+    loop, points = built(make(batches[0]), args, again), []
+    for batch in batches:
+        give(loop, make(batch))
+        loop.step()  # what libraries allocate for a size is no part of a step
+        points.append((batch, peak_memory(loop, held() - before)))
         tidy()
     row: dict[str, Any] = dict(host=name, again=again, points=points, cards={})
     for card in args.cards:
         line = fitting(*points, card)
-        batch, milliseconds = trained(make, line, card, args, again)
+        batch, milliseconds = trained(loop, make, line, card)
         row['cards'][card] = dict(by_line=line, batch=batch, milliseconds=milliseconds)
     return row
 

@@ -48,6 +48,18 @@ def test_blocks_that_are_computed_again_train_the_same(largest):
         torch.testing.assert_close(value, ends[1][name])
 
 
+def test_another_batch_is_trained_by_the_same_model(largest):
+    args = Namespace(task='classification', precision='fp32', accelerations=[])
+    small, large = task_of('classification'), task_of('classification', batch=6)
+    loop = largest['built'](small, args, False)
+    model, seen = loop.model, []
+    model.host.backbone.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    loop.step()
+    largest['give'](loop, large)
+    loop.step()
+    assert loop.model is model and seen == [2 * small.batch, 12]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')
 def test_without_a_gpu_it_says_so(largest, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['largest.py', 'detection'])
