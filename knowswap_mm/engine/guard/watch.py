@@ -39,7 +39,7 @@ class HeldOut:
     def __init__(self, loader: Any, batch_size: int) -> None:
         self.dataset, self.collate = loader.dataset, loader.collate_fn
         self.batch_size = batch_size
-        self._kept: dict[tuple[str, int, int], _Batch] = {}
+        self._kept: dict[tuple[str, range, int], _Batch] = {}
         self._bytes = 0
 
     def measure(self, runner: Any, samples: Mapping[str, int]) -> dict[str, Nats]:
@@ -74,14 +74,14 @@ class HeldOut:
         }
 
     def samples(
-        self, swapper: Any, role: str, count: int, blocks: int = 0
+        self, swapper: Any, role: str, chosen: range, blocks: int = 0
     ) -> Iterator[tuple[list[int], SampleLosses]]:
-        """Numbers and samples of this process's share of the first ``count`` of a role, in batches.
+        """Numbers and samples of this process's share of the chosen ones of a role, in batches.
 
         To be called as :meth:`measure` does: in :func:`measuring`. With ``blocks``, samples of a
         classifier have the features after so many of its last blocks, too.
         """
-        for numbers, batch in self._batches(role, count):
+        for numbers, batch in self._batches(role, chosen):
             # Preprocessors pad maps and masks in place.
             data = dict(batch, data_samples=copy.deepcopy(batch['data_samples']))
             done = swapper.data_preprocessor(data, training=True)
@@ -90,14 +90,14 @@ class HeldOut:
 
     def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
         rows = []
-        for numbers, losses in self.samples(swapper, role, count):
+        for numbers, losses in self.samples(swapper, role, range(count)):
             rows += _means(losses.nats, losses.images, losses.labels, numbers)
         return rows
 
-    def _batches(self, role: str, count: int) -> Iterator[_Batch]:
-        own = list(range(count))[get_rank() :: get_world_size()]
+    def _batches(self, role: str, chosen: range) -> Iterator[_Batch]:
+        own = chosen[get_rank() :: get_world_size()]
         for first in range(0, len(own), self.batch_size):
-            key = (role, count, first)
+            key = (role, chosen, first)
             batch = self._kept.get(key) or self._load(role, own[first : first + self.batch_size])
             if batch is None:
                 continue
@@ -107,7 +107,7 @@ class HeldOut:
                 self._bytes += size
             yield batch
 
-    def _load(self, role: str, numbers: list[int]) -> _Batch | None:
+    def _load(self, role: str, numbers: range) -> _Batch | None:
         loaded = [(number, self.dataset.load_watched(role, number)) for number in numbers]
         found = [(number, sample) for number, sample in loaded if sample is not None]
         if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -42,6 +42,11 @@ ALLOWED, ALLOWED_NO_OBJECT = 0.05, 0.2
 #: By how much the biases of forgotten classes are lowered in a head that can say that there is
 #: nothing, in nats.
 MARGIN = 3.0
+
+
+#: A batch of a look: the role, the numbers of its samples; features, classes and sureness by place;
+#: losses.
+_Row = tuple[str, list[int], list[tuple[Tensor, Tensor, Tensor]], Tensor]
 
 
 class Seen(NamedTuple):
@@ -88,8 +93,8 @@ class FeatureMatchingHook(Hook):
 
     Args:
         shots (int | Sequence[int]): Examples a class; a probe is the mean over them.
-        samples (int): Held-out samples of a role that are looked at for the target, at most; half
-            as many or fewer while a phase is steered.
+        samples (int): Held-out samples of the learn role that are looked at for the target, at
+            most; half as many or fewer of each role while a phase is steered.
         reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
 
     Raises:
@@ -100,11 +105,11 @@ class FeatureMatchingHook(Hook):
     priority = 85
 
     def __init__(
-        self, shots: int | Sequence[int] = SHOTS, samples: int = 256, reset_rows: bool = True
+        self, shots: int | Sequence[int] = SHOTS, samples: int = 1024, reset_rows: bool = True
     ) -> None:
         key = 'custom_hooks.FeatureMatchingHook'
         self.shots = whole_numbers(f'{key}.shots', shots, list(SHOTS))
-        check_whole(f'{key}.samples', samples, 2, 256)
+        check_whole(f'{key}.samples', samples, 2, 1024)
         check_flag(f'{key}.reset_rows', reset_rows)
         self.samples, self.reset_rows = samples, reset_rows
         #: What the probes found before the swap, by role, and what they are to find, by place.
@@ -206,10 +211,24 @@ class FeatureMatchingHook(Hook):
         return [classes.names.index(name) for name in classes.of(role)]
 
     def _measure_before(self, runner: Any) -> None:
-        """Probes before the swap, when the host has not seen the classes that it is to learn."""
-        given, seen = runner.swapper.swapping_loss.target, self._look(runner, self.samples)
-        found = {role: self._probe(runner, role, seen) for role in ROLES}
-        runner.swapper.swapping_loss.unseen = [each.sort().values for each in seen.sure]
+        """Probes before the swap, when the host has not seen the classes that it is to learn.
+
+        They look at as many samples at once as those that steer, by which shares depend, and at
+        the same ones; but at the learn role in turns, over which shares are averaged.
+        """
+        phases = [each for each in runner.swap_schedule.phases if FORGET in each.roles]
+        if not phases:
+            return
+        given, sizes = runner.swapper.swapping_loss.target, self._held.dataset.held_out_sizes
+        _, most = self._pace(runner, phases[0])
+        size = {role: max(most, EACH * len(self._labels(runner, role))) for role in ROLES}
+        held, step = min(sizes.get(LEARN, 0), self.samples), size[LEARN]
+        turns = [range(i, i + step) for i in range(0, held - step + 1, step)] or [range(held)]
+        others = self._rows(runner, {role: range(size[role]) for role in (FORGET, RETAIN)})
+        looks = [_seen(others + self._rows(runner, {LEARN: turn})) for turn in turns]
+        found = {role: _mean([self._probe(runner, role, each) for each in looks]) for role in ROLES}
+        sure = [torch.cat(place) for place in zip(*(each.sure for each in looks), strict=True)]
+        runner.swapper.swapping_loss.unseen = [each.sort().values for each in sure]
         missing = FORGET if found[FORGET] is None else LEARN
         if found[missing] is not None or (missing == LEARN and given is not None):
             self.before = found
@@ -266,19 +285,27 @@ class FeatureMatchingHook(Hook):
     def _probe(self, runner: Any, role: str, look: Seen) -> list[float] | None:
         """Few-shot accuracy on the classes of a role at each place, of what a look has seen."""
         asked, seed = self._labels(runner, role), derive_seed('few shots', runner.seed)
-        found = [few_shot_accuracy(*each, asked, self.shots, seed=seed) for each in look.places]
+        device = next(runner.swapper.parameters()).device
+        found = [
+            few_shot_accuracy(features.to(device), labels, asked, self.shots, seed=seed)
+            for features, labels in look.places
+        ]
         return of_rank_0(found if found and None not in found else None)
 
     def _look(self, runner: Any, most: int) -> Seen:
-        """Look at the held-out samples of all roles, those of all processes."""
+        """Look at so many held-out samples of each role, those of all processes."""
+        return _seen(self._rows(runner, {role: range(most) for role in ROLES}))
+
+    def _rows(self, runner: Any, chosen: Mapping[str, range]) -> list[_Row]:
+        """Look at the chosen held-out samples of roles, as far as there are such."""
         sizes, swapper = self._held.dataset.held_out_sizes, runner.swapper
         classes, sigmoid = swapper.class_rows.total, swapper.samples.sigmoid
-        found: list[tuple[str, int, list[tuple[Tensor, Tensor, Tensor]], Tensor]] = []
+        found: list[_Row] = []
         with measuring(swapper), runner.optim_wrapper.optim_context(runner.model):
-            for role in ROLES:
-                count = min(sizes.get(role, 0), most)
-                for numbers, samples in self._held.samples(
-                    swapper, role, count, swapper.swapping_loss.blocks
+            for role, numbers in chosen.items():
+                there = numbers[: max(sizes.get(role, 0) - numbers.start, 0)]
+                for batch, samples in self._held.samples(
+                    swapper, role, there, swapper.swapping_loss.blocks
                 ):
                     layers = int(samples.layers.max()) + 1 if len(samples) else 0
                     sure = surest(samples.logits, classes, sigmoid)
@@ -286,22 +313,9 @@ class FeatureMatchingHook(Hook):
                         (features.float().cpu(), samples.labels[at].cpu(), sure[at].cpu())
                         for at, features in places(samples, layers)
                     ]
-                    found.append((role, numbers, parts, samples.nats.double().cpu()))
+                    found.append((role, batch, parts, samples.nats.double().cpu()))
         # In the order of the samples, whoever measured them.
-        rows = sorted(sum(all_gather_object(found), []), key=lambda row: row[:2])
-        parts = [row[2] for row in rows if row[2] and len(row[2][0][1])]
-        unseen = [row[2] for row in rows if row[0] == LEARN and row[2]]
-        nats = {
-            role: torch.cat([row[3] for row in rows if row[0] == role]).mean().item()
-            for role in (RETAIN, LEARN)
-            if any(row[0] == role and len(row[3]) for row in rows)
-        }
-        by_place = [
-            (torch.cat([part[0] for part in place]), torch.cat([part[1] for part in place]))
-            for place in zip(*parts, strict=True)
-        ]
-        sure = [torch.cat([part[2] for part in place]) for place in zip(*unseen, strict=True)]
-        return Seen(by_place, nats, sure)
+        return sorted(sum(all_gather_object(found), []), key=lambda row: row[:2])
 
     def _reset(self, runner: Any, phase: SwapPhase) -> None:
         swapper = runner.swapper
@@ -318,3 +332,26 @@ class FeatureMatchingHook(Hook):
             rows = {name: named[full] for full, name in copies.items() if full in named}
             reset_head(rows, layouts, classes, forgotten, seed, margin)
         runner.logger.info(f'The rows of {len(forgotten)} forgotten classes were reset.')
+
+
+def _mean(found: Sequence[list[float] | None]) -> list[float] | None:
+    """Mean shares by place, of the looks that found some; None if none did."""
+    there = [each for each in found if each is not None]
+    return [sum(place) / len(place) for place in zip(*there, strict=True)] or None
+
+
+def _seen(rows: Sequence[_Row]) -> Seen:
+    """What the batches of a look hold together."""
+    parts = [row[2] for row in rows if row[2] and len(row[2][0][1])]
+    unseen = [row[2] for row in rows if row[0] == LEARN and row[2]]
+    nats = {
+        role: torch.cat([row[3] for row in rows if row[0] == role]).mean().item()
+        for role in (RETAIN, LEARN)
+        if any(row[0] == role and len(row[3]) for row in rows)
+    }
+    by_place = [
+        (torch.cat([part[0] for part in place]), torch.cat([part[1] for part in place]))
+        for place in zip(*parts, strict=True)
+    ]
+    sure = [torch.cat([part[2] for part in place]) for place in zip(*unseen, strict=True)]
+    return Seen(by_place, nats, sure)

@@ -12,6 +12,8 @@ from torch import Tensor
 #: alone can be met while the others are not: where a class lies scattered, one example brings
 #: little of it back and twenty bring as much as ever (issue 27).
 SHOTS = (1, 5, 20)
+#: How often examples are drawn, and how many numbers are worked on at once, at most.
+DRAWS, AT_ONCE = 100, 1 << 24
 
 
 def few_shot_accuracy(
@@ -19,7 +21,7 @@ def few_shot_accuracy(
     labels: Tensor,
     asked: Collection[int],
     shots: Sequence[int] = SHOTS,
-    draws: int = 20,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> float | None:
     """Share of samples that are nearest to the mean of a few examples of their class.
@@ -40,25 +42,27 @@ def few_shot_accuracy(
         float | None: A share in [0, 1], the mean over classes; None if a class that is asked for
         has fewer than two samples, or there is no other class.
     """
-    unit, labels = F.normalize(features.float().cpu(), dim=1), labels.cpu()
+    unit, labels = F.normalize(features.float(), dim=1), labels.to(features.device)
     classes, member, sizes = labels.unique(return_inverse=True, return_counts=True)
     size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
     if len(classes) < 2 or any(size.get(c, 0) < 2 for c in asked) or not asked:
         return None
     own = F.one_hot(member, len(classes)).float()
-    wanted = own[:, [classes.tolist().index(c) for c in asked]]
-    ranks = _ranks(member, sizes, draws, seed)
+    columns = [classes.tolist().index(c) for c in asked]
+    tried = own[:, columns].sum(1).nonzero().flatten()
+    ranks = _ranks(member.cpu(), sizes.cpu(), draws, seed).to(unit.device)
     shares = []
     for count in shots:
         most = (sizes // 2).clamp(min=1, max=count)
-        chosen = (ranks < most[member]).float()  # (draws, N)
-        centres = (chosen[:, :, None] * own).transpose(1, 2) @ unit / most[:, None]
-        # What the square of the distance to a centre has beside that of the sample itself.
-        far = centres.square().sum(2)[:, None] - 2 * unit @ centres.transpose(1, 2)
-        right = (far.argmin(2) == member).float()
-        tried = (1 - chosen)[:, :, None] * wanted
-        shares.append(((right[:, :, None] * tried).sum(1) / tried.sum(1)).mean())
-    return float(torch.stack(shares).mean())
+        for some in ranks.split(max(AT_ONCE // own.numel(), 1)):
+            chosen = (some < most[member]).float()  # (draws, N)
+            centres = (chosen[:, :, None] * own).transpose(1, 2) @ unit / most[:, None]
+            # What the square of the distance to a centre has beside that of the sample itself.
+            far = centres.square().sum(2)[:, None] - 2 * unit[tried] @ centres.transpose(1, 2)
+            right = (far.argmin(2) == member[tried]).float()
+            left = (1 - chosen[:, tried])[:, :, None] * own[tried][:, columns]
+            shares.append(((right[:, :, None] * left).sum(1) / left.sum(1)).mean(1))
+    return float(torch.cat(shares).mean())
 
 
 def _ranks(member: Tensor, sizes: Tensor, draws: int, seed: int) -> Tensor:

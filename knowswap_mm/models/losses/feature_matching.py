@@ -101,9 +101,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     hook = 'knowswap_mm.FeatureMatchingHook'
     beneath = True
-    #: A share that is to be right within some points needs more samples than the guard's losses,
+    #: A share that is to be right within a point or two needs more samples than the guard's losses,
     #: and of each class the five examples and as many to try.
-    held_out = dict(held_most=256, held_each=10)
+    held_out = dict(held_most=1024, held_each=10)
 
     def __init__(
         self,
