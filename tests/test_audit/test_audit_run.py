@@ -189,6 +189,12 @@ def test_the_command(swap, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['audit.py', *map(str, command)])
     runpy.run_path(str(TOOL), run_name='__main__')
     assert (tmp_path / 'page' / 'phase1_learn' / 'audit.md').read_text() in capsys.readouterr().out
+    twin = tmp_path / 'other' / 'phase1_learn.pth'
+    twin.parent.mkdir()
+    twin.write_bytes((folder / 'phase1_learn.pth').read_bytes())
+    monkeypatch.setattr(sys, 'argv', ['audit.py', str(file), str(twin), *map(str, command[1:])])
+    with pytest.raises(SystemExit, match='is to be written to .*page/phase1_learn, too. Fix'):
+        runpy.run_path(str(TOOL), run_name='__main__')
     arguments[1] = tmp_path / 'missing.pth'
     monkeypatch.setattr(sys, 'argv', ['audit.py', *map(str, [*arguments, *options])])
     with pytest.raises(SystemExit, match='no such file'):
