@@ -60,16 +60,18 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 
     Half of the scenes that the host saw show a forgotten object. A reference that saw the other
     half alone would know less of what is kept, and so does one of whose gradient the few images to
-    learn are half: they count by their number.
+    learn are half: they count by their number. There are two goes of ``iters`` iterations, each of
+    which begins with the full rate: the segmentor's host got much of what it knows in a second one.
     """
     learning = 'swap.phase_settings.learn'
     return {
+        'swap.order': 'learn-learn',
         f'train_dataloader.dataset.roles.{RETAIN}.dataset.data_root': WIDE,
         'train_dataloader.batch_size': learn + retain,
         f'{learning}.split': dict(learn=learn, retain=retain),
         f'{learning}.weights': dict(learn=learn / retain, retain=1.0, sparsity=0.0),
         f'{learning}.iters': iters,
-        'train_cfg.val_interval': iters // 4,
+        'train_cfg.val_interval': iters // 2,
         'param_scheduler.1.end': iters * 3 // 4,  # the last quarter at the lowest rate
     }
 
@@ -78,13 +80,13 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark(
         'detection/baselines/dino-mini_shapes_retrain.py',
-        training=_as_its_host(5000),
+        training=_as_its_host(3200),
         evaluation=_APART,
     ),
     'shapes-mask2former-mini': Benchmark(
         'segmentation/baselines/mask2former-mini_shapes_retrain.py',
         begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
-        training=_as_its_host(2800),
+        training=_as_its_host(2100),
         evaluation=_APART,
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
