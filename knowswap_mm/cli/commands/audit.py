@@ -52,24 +52,24 @@ def run(args: argparse.Namespace) -> None:
     if same := set(args.checkpoints) & set(args.reference):
         fix = 'give models that were trained without the forget set, and never saw it'
         raise ConfigError(REFERENCE, sorted(same)[0], 'is the model that is audited', fix)
-    folders: dict[Path, str] = {}
-    for name in args.checkpoints:
-        folder = (args.out or Path(name).parent / AUDIT_FOLDER) / Path(name).stem
-        if other := folders.get(folder):
+    audited: dict[Path, Path] = {}  # by the folder of the page
+    for checkpoint in map(Path, args.checkpoints):
+        folder = (args.out or checkpoint.parent / AUDIT_FOLDER) / checkpoint.stem
+        if other := audited.get(folder):
             fix = f'rename one of them, or audit them in two runs: {other} would lose its page'
-            raise ConfigError('CHECKPOINT', name, f'is to be written to {folder}, too', fix)
-        folders[folder] = name
+            raise ConfigError(
+                'CHECKPOINT', str(checkpoint), f'is to be written to {folder}, too', fix
+            )
+        audited[folder] = checkpoint
     cfg = open_swap(args.config, args.cfg_options)
     import_quietly(cfg.get('default_scope'))
     MMLogger.get_instance('audit', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     auditor = build_auditor(cfg.get('audit'))
     auditor.progress.say = partial(print, flush=True)
-    for folder, checkpoint in folders.items():
+    for folder, checkpoint in audited.items():
         started = time.time()
-        report = auditor.audit_files(
-            cfg, Path(checkpoint), args.reference, args.original, args.merged
-        )
+        report = auditor.audit_files(cfg, checkpoint, args.reference, args.original, args.merged)
         report.about['seconds'] = round(time.time() - started)
         page = report.write(folder)
         print(report.page())

@@ -44,12 +44,14 @@ def few_shot_accuracy(
     """
     unit, labels = F.normalize(features.float(), dim=1), labels.to(features.device)
     classes, member, sizes = labels.unique(return_inverse=True, return_counts=True)
-    size = dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+    known = classes.tolist()
+    size = dict(zip(known, sizes.tolist(), strict=True))
     if len(classes) < 2 or any(size.get(c, 0) < 2 for c in asked) or not asked:
         return None
     own = F.one_hot(member, len(classes)).float()
-    columns = [classes.tolist().index(c) for c in asked]
-    tried = own[:, columns].sum(1).nonzero().flatten()
+    wanted = own[:, [known.index(c) for c in asked]]
+    tried = wanted.sum(1).nonzero().flatten()
+    wanted, theirs, truth = wanted[tried], unit[tried], member[tried]
     ranks = _ranks(member.cpu(), sizes.cpu(), draws, seed).to(unit.device)
     shares = []
     for count in shots:
@@ -58,9 +60,9 @@ def few_shot_accuracy(
             chosen = (some < most[member]).float()  # (draws, N)
             centres = (chosen[:, :, None] * own).transpose(1, 2) @ unit / most[:, None]
             # What the square of the distance to a centre has beside that of the sample itself.
-            far = centres.square().sum(2)[:, None] - 2 * unit[tried] @ centres.transpose(1, 2)
-            right = (far.argmin(2) == member[tried]).float()
-            left = (1 - chosen[:, tried])[:, :, None] * own[tried][:, columns]
+            far = centres.square().sum(2)[:, None] - 2 * theirs @ centres.transpose(1, 2)
+            right = (far.argmin(2) == truth).float()
+            left = (1 - chosen[:, tried])[:, :, None] * wanted
             shares.append(((right[:, :, None] * left).sum(1) / left.sum(1)).mean(1))
     return float(torch.cat(shares).mean())
 
