@@ -80,13 +80,13 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark(
         'detection/baselines/dino-mini_shapes_retrain.py',
-        training=_as_its_host(3200),
+        training=_as_its_host(2500),
         evaluation=_APART,
     ),
     'shapes-mask2former-mini': Benchmark(
         'segmentation/baselines/mask2former-mini_shapes_retrain.py',
         begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
-        training=_as_its_host(2100),
+        training=_as_its_host(1400),
         evaluation=_APART,
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),
