@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from knowswap_mm.engine.hooks.feature_matching import FeatureMatchingHook as Hook
-from knowswap_mm.engine.hooks.feature_matching import target_of
+from knowswap_mm.engine.hooks.feature_matching import expected, target_of
 from knowswap_mm.errors import CheckpointError
+from knowswap_mm.models.losses.feature_matching import FeatureMatchingLoss
 from tests.helpers import detection_configs, segmentation_configs
 from tests.helpers.processes import train_together
 from tests.helpers.runs import train as run_train
@@ -149,6 +150,19 @@ def test_the_target_is_measured_as_often_as_there_are_samples(
     assert before['learn'] == pytest.approx(
         [sum(place) / turns for place in zip(*shares, strict=True)]
     )
+
+
+def test_steered_by_what_the_next_probe_will_find(picture_tree, host, tmp_path, monkeypatch):
+    assert expected([0.5, 0.6], [0.8, 0.5]) == pytest.approx([0.2, 0.7])
+    assert expected([0.5], None) == [0.5]  # a run that a former version began
+    probes = iter([[0.9] * 7, [0.8] * 7, [0.6] * 7])
+    seen = []
+    monkeypatch.setattr(Hook, '_measure_before', lambda hook, runner: setattr(hook, 'before', {}))
+    monkeypatch.setattr(Hook, '_probe', lambda *_: next(probes))
+    monkeypatch.setattr(FeatureMatchingLoss, 'steer', lambda loss, found, *_: seen.append(found))
+    train(make(picture_tree, tmp_path, host, [learn(iters=1), forget(iters=4, bound='none')]))
+    # The first one is of where the phase begins; features go on to fall as they do.
+    assert [each[0] for each in seen] == pytest.approx([0.7, 0.4])
 
 
 def test_the_target_is_that_of_classes_as_hard_as_the_forgotten_ones():
