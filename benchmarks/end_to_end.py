@@ -1,10 +1,10 @@
-"""A whole training run on JPEGs: how long the device waits for data, and what evaluation takes.
+"""A whole training run on JPEGs: how long the device waits for data, and where the seconds go.
 
     python benchmarks/end_to_end.py --amp --workers 14
 
 Writes JPEGs of the size of ImageNet's (500 x 400) in the layout of the ImageNet-100 recipe, 100
-old classes and five new ones, 1,300 each, and trains its config on them with `tools/train.py`, all
-phases and evaluations, with `--amp` all of it in bf16. The files are links to a few images, so
+old classes and five new ones, 1,300 each, and trains its config on them as `tools/train.py` does,
+all phases and evaluations, with `--amp` all of it in bf16. The files are links to a few images, so
 that what is read from the disk lies in memory; each is decoded by itself. Random weights: time does
 not depend on them.
 """
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from data_path import write_masters
+from first_seconds import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/classification/vit-b16_imagenet100_learn-forget_parity.py'
@@ -56,8 +57,8 @@ def write_pictures(root: Path, args: argparse.Namespace) -> None:
                     os.link(masters[i % len(masters)], folder / f'{i:05d}.jpg')
 
 
-def train(root: Path, args: argparse.Namespace) -> Path:
-    """Runs the recipe; returns the folder of the run."""
+def train(root: Path, args: argparse.Namespace) -> tuple[Path, dict[str, list[float]]]:
+    """Runs the recipe; returns the folder of the run, and seconds by stage."""
     config = root / 'config.py'
     config.write_text(
         f"_base_ = ['{(ROOT / args.config).resolve()}']\n"
@@ -77,8 +78,8 @@ def train(root: Path, args: argparse.Namespace) -> Path:
         *['model.predict_dtype=bfloat16'] * args.amp,
         *args.cfg_options,
     ]
-    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(root / 'run')]
-    command += ['--amp'] * args.amp
+    command = [sys.executable, 'benchmarks/first_seconds.py', '--child', str(config)]
+    command += ['--work-dir', str(root / 'run'), *['--amp'] * args.amp]
     log = root / 'output.log'
     with log.open('w') as output:
         done = subprocess.run(
@@ -91,7 +92,7 @@ def train(root: Path, args: argparse.Namespace) -> Path:
         )
     if done.returncode:
         sys.exit(log.read_text()[-3000:])
-    return root / 'run'
+    return root / 'run', json.loads(log.read_text().splitlines()[-1])
 
 
 def summary(run: Path, wall: float, test_batches: int) -> dict[str, object]:
@@ -118,9 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), args)
         begin = time.perf_counter()
-        run = train(Path(folder), args)
+        run, stages = train(Path(folder), args)
         count = (FORGET + LEARN + RETAIN) * args.test_pictures
         found = summary(run, time.perf_counter() - begin, -(-count // 256))
+        found['stages'] = {name: stages[name][0] for name in STAGES}
     rows, steps = found['rows'], found['steps']
     print(f'{steps} iterations in {found["training"]:.1f} s, evaluations '
           f'{found["evaluation"]:.1f} s, the whole process {found["wall"]:.1f} s; '
@@ -140,6 +142,9 @@ def main() -> None:
             share = f'{100 * wait / each:.1f} %'
             print(f'| to {done} | {each:.1f} | {host:.1f} | {wait:.1f} | {share} |')
             tenth, group = tenth + steps / 10, []
+    print('\n| stage | s |\n| --- | --- |')
+    for name, seconds in found['stages'].items():
+        print(f'| {name} | {seconds:.1f} |')
     if args.out:
         args.out.write_text(json.dumps(dict(vars(args), out=None, **found)) + '\n')
 
