@@ -45,8 +45,8 @@ class Runs:
     """The jobs of a work dir.
 
     Args:
-        args (Namespace): Those of the command line: ``work_dir``, ``seeds``, ``reference_seeds``,
-            and changes of the configs of hosts, references, swaps and audits.
+        args (Namespace): Those of the command line: ``work_dir``, ``reference_seeds``, and changes
+            of the configs of hosts, references, swaps and audits.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -88,18 +88,14 @@ class Runs:
             needs,
         )
 
-    def audit(self, benchmark: str, objective: str) -> Job:
-        """Audit the swaps of an objective against all references of the benchmark.
-
-        One process does: it attacks the references once, not once a swap.
-        """
-        swaps = [self.swap(benchmark, objective, each) for each in self.args.seeds]
+    def audit(self, benchmark: str, objective: str, seed: int) -> Job:
+        """Audit a swap against all references of its benchmark."""
         references = [self.reference(benchmark, each) for each in self.args.reference_seeds]
         return Job(
-            f'{benchmark}, {objective}, audit',
-            partial(self._audit, benchmark, objective),
-            lambda: not self._unaudited(benchmark, objective),
-            (*references, *swaps),
+            f'{benchmark}, {objective}, seed {seed}, audit',
+            partial(self._audit, benchmark, objective, seed),
+            lambda: self.audited(benchmark, objective, seed) is not None,
+            (*references, self.swap(benchmark, objective, seed)),
         )
 
     def checkpoint(self, benchmark: str, objective: str, seed: int) -> Path | None:
@@ -183,22 +179,18 @@ class Runs:
         kept = dict(checkpoint=checkpoint, learn=end[LEARN], retain=end[RETAIN])
         return dict(kept, **convergence(curve), seconds=result['seconds'])
 
-    def _unaudited(self, benchmark: str, objective: str) -> list[int]:
-        return [each for each in self.args.seeds if not self.audited(benchmark, objective, each)]
-
-    def _audit(self, benchmark: str, objective: str) -> None:
-        seeds = self._unaudited(benchmark, objective)
-        folder = self.folder(benchmark, objective, seeds[0])
+    def _audit(self, benchmark: str, objective: str, seed: int) -> None:
+        folder = self.folder(benchmark, objective, seed)
+        config, checkpoint = folder / 'audit.py', self.checkpoint(benchmark, objective, seed)
         with CONFIGS:
             cfg = open_config(folder / 'config.py')
             read_as_host(cfg)
             override(cfg, self.args.audit_options)
             audit = cfg.setdefault('audit', {})
             audit['skip'] = ['DroppedAdapter', *audit.get('skip', ())]
-            write_text(folder / 'audit.py', cfg.pretty_text)
-        states = [self.checkpoint(benchmark, objective, each) for each in seeds]
+            write_text(config, cfg.pretty_text)
         references = [self._reference_state(benchmark, e) for e in self.args.reference_seeds]
-        call(folder, 'audit', folder / 'audit.py', *states, '--merged', '--reference', *references)
+        call(folder, 'audit', config, checkpoint, '--merged', '--reference', *references)
 
     def _reference_state(self, benchmark: str, seed: int) -> Path:
         return self.folder(benchmark, REFERENCE, seed) / self.card(benchmark, seed)['checkpoint']

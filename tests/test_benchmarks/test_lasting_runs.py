@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,19 +96,11 @@ def test_stages_do_what_they_need_and_go_on(main, tiny, capsys):
     assert 'head' in row['gaps']['prototype probe, 5 shots']
     assert [card['benchmark'] for card in found['references']] == ['grocery', 'fashion-mnist']
     text = capsys.readouterr().out
-    assert 'grocery, recipe, audit: done' in text
+    assert 'grocery, recipe, seed 5, audit: done' in text
     assert tiny.rows.with_suffix('.md').read_text() in text
     states = {path.name for path in page.parents[2].glob('phase*.pth')}
     assert states == {'phase1_learn.pth', 'phase2_forget.pth'}
     assert main(*both) == []
-
-    # The swaps of an objective are audited together, as far as they are not yet.
-    shutil.rmtree(page.parents[2].with_name('fashion-mnist_recipe_seed5') / 'audit')
-    seeds = ('--seeds', 5, 6, '--reference-seeds', 5)
-    done = main(*both, *seeds, '--benchmarks', 'fashion-mnist', '--audit-options', *AUDIT)
-    assert sorted(done) == ['audit', 'train']
-    found = json.loads(tiny.rows.read_text())
-    assert [row['seed'] for row in found['rows']] == [5, 6]
 
 
 def test_data_that_is_not_there(main, tmp_path, monkeypatch):
