@@ -74,7 +74,7 @@ class OptionAction(argparse.Action):
             parser.error(f'argument {option_string}: {wrong[0]!r} is not KEY=VALUE')
         from mmengine.config import DictAction  # only now: help needs no mmengine
 
-        found = {}
+        found, plain = {}, DictAction(self.option_strings, self.dest)
         for word in words:
             key, _, value = word.partition('=')
             try:
@@ -82,7 +82,7 @@ class OptionAction(argparse.Action):
                     found[key] = read_dicts(value)
                     continue
                 read = argparse.Namespace()
-                DictAction(self.option_strings, self.dest)(parser, read, [word], option_string)
+                plain(parser, read, [word], option_string)
                 found |= getattr(read, self.dest)
             except Exception as error:  # brackets that are not closed, and the like
                 parser.error(f'argument {option_string}: {word!r} cannot be read ({error})')

@@ -154,7 +154,7 @@ class FeatureMatchingLoss(WeightedSumLoss):
         """Change the weights after a probe found shares at all places and not the targets.
 
         Args:
-            found (Sequence[float]): Shares that few examples brought back, by place.
+            found (Sequence[float]): Shares that few examples will bring back, by place.
             target (Sequence[float]): Those that they should.
             spare (float): What may still be lost of what is kept, as a share of what may be lost in
                 all; below 0 too much is lost already, and the weights shrink whatever was found.
