@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
@@ -26,10 +26,30 @@ def describe(rank: int, failure: ProcessFailure) -> str:
         if name == 'SIGKILL':
             text += ' Fix: if nobody sent it, the memory was full: use smaller batches or workers.'
         return text
-    said = failure.message
-    if isinstance(said, dict) and 'knowswap' in said.get('extraInfo', ()):  # see tell_launcher
-        return said['message']
+    if _told(failure):
+        return failure.message['message']
     return f'Rank {rank} ended with exit code {number}; its last words are above.'
+
+
+def cause(failures: Mapping[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
+    """The rank that failed first, and its failure.
+
+    torchrun ends the others by SIGTERM as soon as one has failed, and notes whole seconds: of one
+    second, a process that says why it failed is the one to hear.
+    """
+
+    def order(rank: int) -> tuple[bool, int, bool]:
+        failure = failures[rank]
+        return failure.exitcode == -signal.SIGTERM, failure.timestamp, not _told(failure)
+
+    first = min(failures, key=order)
+    return first, failures[first]
+
+
+def _told(failure: ProcessFailure) -> bool:
+    """Whether the process itself gave the reason, see :func:`knowswap_mm.console.tell_launcher`."""
+    said = failure.message
+    return isinstance(said, dict) and 'knowswap' in said.get('extraInfo', ())
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -45,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         run.run(run.parse_args(args))
     except ChildFailedError as error:
-        sys.exit(describe(*error.get_first_failure()))
+        sys.exit(describe(*cause(error.failures)))
 
 
 if __name__ == '__main__':

@@ -8,14 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from knowswap_mm.distributed.launch import describe
+from knowswap_mm.distributed.launch import cause, describe
 from tests.helpers.swap_configs import swap_config, write_config
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def failure(exitcode, message=''):
-    return SimpleNamespace(exitcode=exitcode, message=message)
+def failure(exitcode, message='', timestamp=5):
+    return SimpleNamespace(exitcode=exitcode, message=message, timestamp=timestamp)
+
+
+TOLD = dict(message='boom', extraInfo=dict(knowswap=True))
 
 
 def test_reasons():
@@ -24,6 +27,21 @@ def test_reasons():
     assert describe(1, failure(7)).startswith('Rank 1 ended with exit code 7; its last words')
     other = dict(message='boom', extraInfo=dict(py_callstack='...', timestamp='1'))
     assert describe(1, failure(1, other)).startswith('Rank 1 ended with exit code 1')
+
+
+@pytest.mark.parametrize(
+    ('failures', 'first'),
+    [
+        ([failure(-15), failure(1, TOLD)], 1),  # in one second, as the launcher ended the other
+        ([failure(-15, timestamp=4), failure(1, TOLD)], 1),
+        ([failure(1), failure(1, TOLD)], 1),
+        ([failure(-9, timestamp=4), failure(1, TOLD)], 0),
+        ([failure(1, TOLD), failure(1, TOLD)], 0),
+        ([failure(-15, timestamp=6), failure(-15)], 1),  # somebody ended all of them
+    ],
+)
+def test_the_first_failure_is_told(failures, first):
+    assert cause(dict(enumerate(failures)))[0] == first
 
 
 @pytest.fixture
