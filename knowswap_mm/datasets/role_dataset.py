@@ -61,8 +61,8 @@ class RoleDataset(Dataset):
             The runner fills this in from ``swap.holdout``, for training data alone.
         held_most (int): Samples of a role that are held out at most. The runner fills in what the
             objective wants.
-        held_each (int): Samples of a class that are held out at least, up to a third of it;
-            likewise.
+        held_each (int | dict[str, int]): Samples of a class that are held out at least, up to a
+            third of it, of every role or by role; likewise.
 
     Raises:
         ConfigError: If a role or an option is unknown, or data does not fit the class lists.
@@ -77,7 +77,7 @@ class RoleDataset(Dataset):
         cache: Mapping[str, Any] | None = None,
         holdout: float = 0.0,
         held_most: int = MOST,
-        held_each: int = 1,
+        held_each: int | Mapping[str, int] = 1,
     ) -> None:
         check_mapping('dataset.roles', roles, 'dict(learn=dict(dataset=...), ...)')
         classes = _class_lists(classes)
@@ -86,7 +86,7 @@ class RoleDataset(Dataset):
         check_whole('dataset.seed', seed, 0)
         check_number('dataset.holdout', holdout, 'in [0, 1)', SHARE)
         check_whole('dataset.held_most', held_most, 1, MOST)
-        check_whole('dataset.held_each', held_each, 1, 1)
+        held_each = _by_role('dataset.held_each', held_each)
         self.seed, self.holdout = seed, float(holdout)
         # Its options are checked before the data is read, which may take long.
         sample_cache = None if cache is None else SampleCache.from_config(cache)
@@ -102,7 +102,7 @@ class RoleDataset(Dataset):
         self.classes = ClassRoles.resolve(classes, names, numbers)
         for role_view in self.views.values():
             role_view.holdout = self.holdout
-            role_view.held_most, role_view.held_each = held_most, held_each
+            role_view.held_most, role_view.held_each = held_most, held_each[role_view.role]
             role_view.bind(self.classes)
         warn_of_counts(self.views)
         if held := {role: n for role, n in self.held_out_sizes.items() if n}:
@@ -265,6 +265,16 @@ def _view_config(view: str, role: str, config: Mapping[str, Any]) -> dict[str, A
     """Config of the view of a role, which may be of a type of its own."""
     config = dict(config)
     return dict(type=name_types(config.pop('view', view)), role=role, **config)
+
+
+def _by_role(key: str, value: Any) -> dict[str, int]:
+    """A count of each role, given as one for all or by role."""
+    if isinstance(value, Mapping):
+        check_keys(key, value, ROLES)
+    given = value if isinstance(value, Mapping) else dict.fromkeys(ROLES, value)
+    for role, count in given.items():
+        check_whole(f'{key}.{role}' if given is value else key, count, 1, 1)
+    return dict.fromkeys(ROLES, 1) | dict(given)
 
 
 def data_manifest(dataset: RoleDataset) -> dict[str, Any]:

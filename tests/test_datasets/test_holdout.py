@@ -89,7 +89,7 @@ def test_share_of_a_config(raises_config_error):
             held_share(dict(holdout=value))
 
 
-def classification(root, holdout, seed=0, cache=None, **options):
+def classification(root, holdout, seed=0, cache=None, held_each=1, **options):
     pictures = dict(
         type='CustomDataset', data_root=str(root), data_prefix='train',
         serialize_data=False,  # it would collect garbage each time
@@ -100,7 +100,16 @@ def classification(root, holdout, seed=0, cache=None, **options):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         import mmpretrain.datasets  # noqa: F401
 
-        return RoleDataset(roles, CLASSES, seed=seed, holdout=holdout, cache=cache)
+        return RoleDataset(
+            roles, CLASSES, seed=seed, holdout=holdout, cache=cache, held_each=held_each
+        )
+
+
+def test_a_role_may_hold_out_more(picture_tree):
+    data = classification(picture_tree, 0.17, held_each=dict(forget=4))  # 12 images a class
+    assert data.held_out_sizes == dict(learn=4, forget=4, retain=8)
+    data = classification(picture_tree, 0.17, held_each=3)
+    assert data.held_out_sizes == dict(learn=6, forget=0, retain=12)  # less than 4 says nothing
 
 
 @pytest.fixture(scope='module')

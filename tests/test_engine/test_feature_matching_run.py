@@ -130,26 +130,26 @@ def test_the_target_is_what_the_learn_classes_had_before_the_swap(picture_tree, 
 def test_the_target_is_measured_as_often_as_there_are_samples(
     picture_tree, host, tmp_path, monkeypatch
 ):
-    """At as many at once as the probes that steer look at; at the learn classes in turns."""
+    """At as many at once as the probes that steer look at, in turns."""
     seen, found, look, probe = [], [], Hook._rows, Hook._probe
-    for name, value in dict(COST=0.01, FEWEST=4, EACH=2).items():
+    for name, value in dict(COST=0.01, FEWEST=2, EACH=2).items():
         monkeypatch.setattr(f'{Hook.__module__}.{name}', value)
     monkeypatch.setattr(Hook, '_rows', lambda *a: seen.append(a[2]) or look(*a))
     monkeypatch.setattr(Hook, '_probe', lambda *a: found.append((a[2], probe(*a))) or found[-1][1])
     phases = [learn(iters=1), forget(iters=2, bound='none')]
     runner, _ = train(make(picture_tree, tmp_path, host, phases))
-    held = runner.train_dataloader.dataset.held_out_sizes
-    turns = held['learn'] // 4
-    retained = 2 * len(runner.train_dataloader.dataset.classes.of('retain'))  # two of each
-    assert turns > 1
-    assert seen[0] == dict(forget=range(4), retain=range(retained))
-    assert seen[1 : 1 + turns] == [dict(learn=range(4 * i, 4 * i + 4)) for i in range(turns)]
-    assert seen[-1] == dict.fromkeys(('learn', 'forget', 'retain'), range(4))  # of the phase
+    assert runner.train_dataloader.dataset.held_out_sizes == dict(learn=8, forget=4, retain=16)
+    few, most = range(2), range(6)  # a probe has three times as many of the role that it asks for
+    assert seen == [
+        dict(forget=few, retain=few), dict(learn=most), dict(learn=range(2, 8)),
+        dict(learn=few, retain=few), dict(forget=most),
+        # Two of each of four classes.
+        dict(learn=few, forget=few), dict(retain=range(8)), dict(retain=range(8, 16)),
+        dict(learn=few, forget=most, retain=few),  # of the phase
+    ]  # fmt: skip
     before = stored(tmp_path / 'iter_3.pth')['before']
-    shares = [each for role, each in found if role == 'learn'][:turns]
-    assert before['learn'] == pytest.approx(
-        [sum(place) / turns for place in zip(*shares, strict=True)]
-    )
+    shares = [each for role, each in found if role == 'learn']
+    assert before['learn'] == pytest.approx([sum(place) / 2 for place in zip(*shares, strict=True)])
 
 
 def test_steered_by_what_the_next_probe_will_find(picture_tree, host, tmp_path, monkeypatch):

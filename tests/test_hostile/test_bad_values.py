@@ -84,7 +84,7 @@ MATRIX = {
     ('RoleDataset', 'cache'): ([*NO_DICT, {'sze': 1}], 'dataset.cache'),
     ('RoleDataset', 'holdout'): ([*NO_NUMBER, 1, 1.5], 'dataset.holdout'),
     ('RoleDataset', 'held_most'): (NO_COUNT, 'dataset.held_most'),
-    ('RoleDataset', 'held_each'): (NO_COUNT, 'dataset.held_each'),
+    ('RoleDataset', 'held_each'): ([*NO_COUNT, {'x': 5}, {'forget': 0}], 'dataset.held_each'),
     ('SampleCache', 'size'): ([*NO_COUNT, '4', '4 gb', '-4GB', '0GB'], 'dataset.cache.size'),
     ('SampleCache', 'where'): ([None, 'gpu', 5, []], 'dataset.cache.where'),
     ('SampleCache', 'folder'): (['kept'], 'dataset.cache.folder'),

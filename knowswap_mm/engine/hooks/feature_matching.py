@@ -29,10 +29,13 @@ from knowswap_mm.schedule import SwapPhase
 _KEY, _KEPT = 'feature_matching', ('before', 'target', 'last', 'kept')
 #: Images of a probe, at most, as a share of those that an iteration trains on: a probe has no
 #: backward pass, so that this is a tenth of the time.
-COST = 0.3
+COST = 0.4
 #: Probes in a phase that are worth fewer samples in each, and how many of a role are the fewest: in
 #: all, and for each class to forget, of which a probe needs two.
 PROBES, FEWEST, EACH = 12, 32, 8
+#: How many samples a probe has of the role that is asked for, for each of the others: they alone
+#: are tried, and with few of them a share is off by more points than it is to be right within.
+ASKED = 3
 
 #: What the loss of kept held-out samples may rise by, as a share of chance: in general, and in a
 #: softmax with a row of no object. There it rises by 12 % without any matching, from queries that
@@ -102,8 +105,8 @@ class FeatureMatchingHook(Hook):
 
     Args:
         shots (int | Sequence[int]): Examples a class; a probe is the mean over them.
-        samples (int): Held-out samples of the learn role that are looked at for the target, at
-            most; half as many or fewer of each role while a phase is steered.
+        samples (int): Held-out samples of a role that are looked at for the target, at most; half
+            as many or fewer while a phase is steered.
         reset_rows (bool): Whether the rows of forgotten classes are reset, see :func:`reset_rows`.
 
     Raises:
@@ -176,9 +179,9 @@ class FeatureMatchingHook(Hook):
         done, phase = runner.iter + 1, runner.swap_schedule.phase_at(runner.iter)
         if FORGET not in phase.roles:
             return
-        interval, most = self._pace(runner, phase)
+        interval, sizes = self._pace(runner, phase)
         if self.target is not None and (done - phase.begin) % interval == 0:
-            look = self._look(runner, most)
+            look = self._look(runner, sizes)
             found, spare = self._probe(runner, FORGET, look), self._spare(runner, phase, look)
             if found is not None:
                 ahead = expected(found, self.last)
@@ -204,20 +207,29 @@ class FeatureMatchingHook(Hook):
                 setattr(self, key, stored.get(key))
             self._stored = dict(stored['objective'])
 
-    def _pace(self, runner: Any, phase: SwapPhase) -> tuple[int, int]:
-        """Iterations between two probes, and how many samples of a role each looks at.
+    def _pace(self, runner: Any, phase: SwapPhase) -> tuple[int, dict[str, int]]:
+        """Iterations between two probes, and how many samples of each role one looks at.
 
         They cost little: where batches are small, probes are seldom, or look at fewer samples if
         there would be too few probes to steer by.
         """
-        per_iteration = COST * phase.batch_size
-        wanted = max(runner.swapper.swapping_loss.every, (phase.end - phase.begin) // PROBES)
-        affordable = int(per_iteration * wanted / len(ROLES))
-        fewest = max(FEWEST, EACH * len(self._labels(runner, FORGET)))
-        most = min(self.samples // 2, max(affordable, fewest))
-        sizes = self._held.dataset.held_out_sizes
-        images = sum(min(sizes.get(role, 0), most) for role in ROLES)
-        return max(wanted, ceil(images / per_iteration)), most
+        sizes, held = self._sizes(runner, phase), self._held.dataset.held_out_sizes
+        images = sum(min(held.get(role, 0), most) for role, most in sizes.items())
+        affordable = ceil(images / (COST * phase.batch_size))
+        return max(self._wanted(runner, phase), affordable), sizes
+
+    @staticmethod
+    def _wanted(runner: Any, phase: SwapPhase) -> int:
+        return max(runner.swapper.swapping_loss.every, (phase.end - phase.begin) // PROBES)
+
+    def _sizes(self, runner: Any, phase: SwapPhase, asked: str = FORGET) -> dict[str, int]:
+        """How many samples of each role a probe for one of them looks at."""
+        images = int(COST * phase.batch_size * self._wanted(runner, phase))
+        least = max(FEWEST, EACH * len(self._labels(runner, FORGET)))
+        others = max(images // (ASKED + len(ROLES) - 1), least)
+        own = max(ASKED * others, EACH * len(self._labels(runner, asked)))
+        most = self.samples // 2
+        return {role: min(own if role == asked else others, most) for role in ROLES}
 
     @staticmethod
     def _labels(runner: Any, role: str) -> list[int]:
@@ -227,22 +239,25 @@ class FeatureMatchingHook(Hook):
     def _measure_before(self, runner: Any) -> None:
         """Probes before the swap, when the host has not seen the classes that it is to learn.
 
-        They look at as many samples at once as those that steer, by which shares depend, and at
-        the same ones; but at the learn role in turns, over which shares are averaged.
+        For each role they look at as many of its samples at once as those that steer do of the
+        forget role, because shares depend on it; in turns, over which shares are averaged.
         """
         phases = [each for each in runner.swap_schedule.phases if FORGET in each.roles]
         if not phases:
             return
-        given, sizes = runner.swapper.swapping_loss.target, self._held.dataset.held_out_sizes
-        _, most = self._pace(runner, phases[0])
-        size = {role: max(most, EACH * len(self._labels(runner, role))) for role in ROLES}
-        held, step = min(sizes.get(LEARN, 0), self.samples), size[LEARN]
-        turns = [range(i, i + step) for i in range(0, held - step + 1, step)] or [range(held)]
-        others = self._rows(runner, {role: range(size[role]) for role in (FORGET, RETAIN)})
-        looks = [_seen(others + self._rows(runner, {LEARN: turn})) for turn in turns]
-        found = {role: _mean([self._probe(runner, role, each) for each in looks]) for role in ROLES}
-        sure = [torch.cat(place) for place in zip(*(each.sure for each in looks), strict=True)]
-        runner.swapper.swapping_loss.unseen = [each.sort().values for each in sure]
+        given, held = runner.swapper.swapping_loss.target, self._held.dataset.held_out_sizes
+        found: dict[str, list[float] | None] = {}
+        sure: list[list[Tensor]] = []
+        for role in ROLES:
+            sizes = self._sizes(runner, phases[0], role)
+            turns = _turns(min(held.get(role, 0), self.samples), sizes.pop(role))
+            others = self._rows(runner, {other: range(most) for other, most in sizes.items()})
+            looks = [_seen(others + self._rows(runner, {role: turn})) for turn in turns]
+            found[role] = _mean([self._probe(runner, role, each) for each in looks])
+            if role == LEARN:
+                sure = [each.sure for each in looks]
+        places = [torch.cat(place).sort().values for place in zip(*sure, strict=True)]
+        runner.swapper.swapping_loss.unseen = places
         missing = FORGET if found[FORGET] is None else LEARN
         if found[missing] is not None or (missing == LEARN and given is not None):
             self.before = found
@@ -255,8 +270,8 @@ class FeatureMatchingHook(Hook):
 
     def _find_target(self, runner: Any, phase: SwapPhase) -> None:
         """The target of a phase that begins: given, or what the held-out samples tell."""
-        _, most = self._pace(runner, phase)
-        seen, given = self._look(runner, most), runner.swapper.swapping_loss.target
+        _, sizes = self._pace(runner, phase)
+        seen, given = self._look(runner, sizes), runner.swapper.swapping_loss.target
         now, told = self._probe(runner, FORGET, seen), 'as given'
         self.kept, self.last = seen.nats, now  # of the samples that later looks see
         if given is not None:
@@ -274,8 +289,8 @@ class FeatureMatchingHook(Hook):
         beneath = ', '.join(f'{100 * each:.0f}' for each in self.target[:-1])
         if now is None:
             runner.logger.warning(
-                f'Deep forgetting is not steered: probes look at {most} held-out samples of each '
-                'role, and of a class to forget these have fewer than two. Fix: a larger '
+                f'Deep forgetting is not steered: probes look at {sizes[FORGET]} held-out samples '
+                'to forget, and of a class these have fewer than two. Fix: a larger '
                 'train_dataloader.batch_size, by which probes may look at more.'
             )
             return
@@ -306,9 +321,9 @@ class FeatureMatchingHook(Hook):
         ]
         return of_rank_0(found if found and None not in found else None)
 
-    def _look(self, runner: Any, most: int) -> Seen:
+    def _look(self, runner: Any, sizes: Mapping[str, int]) -> Seen:
         """Look at so many held-out samples of each role, those of all processes."""
-        return _seen(self._rows(runner, {role: range(most) for role in ROLES}))
+        return _seen(self._rows(runner, {role: range(most) for role, most in sizes.items()}))
 
     def _rows(self, runner: Any, chosen: Mapping[str, range]) -> list[_Row]:
         """Look at the chosen held-out samples of roles, as far as there are such."""
@@ -346,6 +361,14 @@ class FeatureMatchingHook(Hook):
             rows = {name: named[full] for full, name in copies.items() if full in named}
             reset_head(rows, layouts, classes, forgotten, seed, margin)
         runner.logger.info(f'The rows of {len(forgotten)} forgotten classes were reset.')
+
+
+def _turns(there: int, size: int) -> list[range]:
+    """Turns of ``size`` samples each that together are all of those that there are."""
+    count = max(ceil(there / size), 1)
+    behind = max(there - size, 0)
+    begins = [behind * number // max(count - 1, 1) for number in range(count)]
+    return [range(begin, begin + size) for begin in begins]
 
 
 def _mean(found: Sequence[list[float] | None]) -> list[float] | None:

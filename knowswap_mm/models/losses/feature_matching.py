@@ -25,7 +25,7 @@ from knowswap_mm.models.frozen_state import FrozenState
 from knowswap_mm.models.losses.objective import WeightedSumLoss
 from knowswap_mm.models.samples import SampleLosses
 from knowswap_mm.registry import MODELS
-from knowswap_mm.roles import FORGET
+from knowswap_mm.roles import FORGET, LEARN, RETAIN
 from knowswap_mm.schedule import SwapPhase
 
 #: Limits of the weight that is steered, as factors on the given one.
@@ -101,9 +101,9 @@ class FeatureMatchingLoss(WeightedSumLoss):
 
     hook = 'knowswap_mm.FeatureMatchingHook'
     beneath = True
-    #: A share that is to be right within a point or two needs more samples than the guard's losses,
-    #: and of each class the five examples and as many to try.
-    held_out = dict(held_most=1024, held_each=10)
+    #: A share that is to be right within a point or two needs more samples than the guard's losses:
+    #: of a forgotten class the twenty examples and as many to try, of others five and as many.
+    held_out = dict(held_most=1024, held_each={FORGET: 40, LEARN: 10, RETAIN: 10})
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class Objective(nn.Module, metaclass=ABCMeta):
 
     hook: str | None = None
     beneath: bool = False
-    held_out: Mapping[str, int] = MappingProxyType({})
+    held_out: Mapping[str, Any] = MappingProxyType({})
 
     def attach(self, model: nn.Module) -> None:
         """See the host once, after the adapters were injected."""
