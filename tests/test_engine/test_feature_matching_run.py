@@ -147,6 +147,10 @@ def test_the_target_is_measured_as_often_as_there_are_samples(
         dict(learn=few, forget=few), dict(retain=range(8)), dict(retain=range(8, 16)),
         dict(learn=few, forget=most, retain=few),  # of the phase
     ]  # fmt: skip
+    hook = next(each for each in runner.hooks if isinstance(each, Hook))
+    # Images that are looked at once take no room of those that are looked at again.
+    kept = dict(key[:2] for key in hook._held._kept)
+    assert kept == dict(learn=few, forget=range(4), retain=few)  # four are held out
     before = stored(tmp_path / 'iter_3.pth')['before']
     shares = [each for role, each in found if role == 'learn']
     assert before['learn'] == pytest.approx([sum(place) / 2 for place in zip(*shares, strict=True)])

@@ -88,6 +88,11 @@ class HeldOut:
             inputs, samples = done['inputs'][role], done['data_samples'][role]
             yield numbers, swapper.sample_losses(inputs, samples, blocks)
 
+    def drop(self) -> None:
+        """Keep no image that was loaded: there is room for those that are looked at again."""
+        self._kept.clear()
+        self._bytes = 0
+
     def _measure(self, swapper: Any, role: str, count: int) -> list[tuple[int, int, float]]:
         rows = []
         for numbers, losses in self.samples(swapper, role, range(count)):

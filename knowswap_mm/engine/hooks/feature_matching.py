@@ -256,6 +256,7 @@ class FeatureMatchingHook(Hook):
             found[role] = _mean([self._probe(runner, role, each) for each in looks])
             if role == LEARN:
                 sure = [each.sure for each in looks]
+        self._held.drop()
         places = [torch.cat(place).sort().values for place in zip(*sure, strict=True)]
         runner.swapper.swapping_loss.unseen = places
         missing = FORGET if found[FORGET] is None else LEARN
