@@ -264,8 +264,10 @@ def tell_launcher(text: str) -> bool:
         return False
     again = os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0') != '0'
     first = os.environ.get('LOCAL_RANK', '0') == '0'
-    # torchrun's format; the stack is what it shows.
-    extra = dict(py_callstack=text, timestamp=str(int(time.time())), knowswap=True)
+    # torchrun's format; the stack is what it shows. It calls the first of all failures the cause,
+    # by whole seconds, and among these are the processes that it ends within the same one itself.
+    second = int(time.time()) - 1
+    extra = dict(py_callstack=text, timestamp=str(second), knowswap=True)
     with contextlib.suppress(OSError):
         # Only the launcher reads it, after this process has ended.
         with open(path, 'w', encoding='utf-8') as file:

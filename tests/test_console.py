@@ -163,6 +163,20 @@ def test_torchrun_is_told_the_reason(variables, quiet, tmp_path, monkeypatch):
     assert found['message'] == found['extraInfo']['py_callstack'] == 'ConfigError: no'
 
 
+def test_torchrun_takes_the_reason_for_the_cause(tmp_path, monkeypatch):
+    """Not a process that it ended itself, in the same second as it were."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    path = tmp_path / 'error.json'
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(path))
+    monkeypatch.setattr('time.time', lambda: 1000.5)
+    tell_launcher('ConfigError: no')
+    ended = ProcessFailure(local_rank=0, pid=1, exitcode=-15, error_file='there is none')
+    told = ProcessFailure(local_rank=1, pid=2, exitcode=1, error_file=str(path))
+    assert ended.timestamp == 1000
+    assert ChildFailedError('run', {0: ended, 1: told}).get_first_failure() == (1, told)
+
+
 def test_alone_it_says_it_itself(monkeypatch):
     monkeypatch.delenv('TORCHELASTIC_ERROR_FILE', raising=False)
     assert not tell_launcher('ConfigError: no')
