@@ -269,12 +269,13 @@ def _view_config(view: str, role: str, config: Mapping[str, Any]) -> dict[str, A
 
 def _by_role(key: str, value: Any) -> dict[str, int]:
     """A count of each role, given as one for all or by role."""
-    if isinstance(value, Mapping):
-        check_keys(key, value, ROLES)
-    given = value if isinstance(value, Mapping) else dict.fromkeys(ROLES, value)
-    for role, count in given.items():
-        check_whole(f'{key}.{role}' if given is value else key, count, 1, 1)
-    return dict.fromkeys(ROLES, 1) | dict(given)
+    if not isinstance(value, Mapping):
+        check_whole(key, value, 1, 1)
+        return dict.fromkeys(ROLES, value)
+    check_keys(key, value, ROLES)
+    for role, count in value.items():
+        check_whole(f'{key}.{role}', count, 1, 1)
+    return dict.fromkeys(ROLES, 1) | dict(value)
 
 
 def data_manifest(dataset: RoleDataset) -> dict[str, Any]:

@@ -225,9 +225,10 @@ class FeatureMatchingHook(Hook):
     def _sizes(self, runner: Any, phase: SwapPhase, asked: str = FORGET) -> dict[str, int]:
         """How many samples of each role a probe for one of them looks at."""
         images = int(COST * phase.batch_size * self._wanted(runner, phase))
-        least = max(FEWEST, EACH * len(self._labels(runner, FORGET)))
+        classes = runner.train_dataloader.dataset.classes
+        least = max(FEWEST, EACH * len(classes.of(FORGET)))
         others = max(images // (ASKED + len(ROLES) - 1), least)
-        own = max(ASKED * others, EACH * len(self._labels(runner, asked)))
+        own = max(ASKED * others, EACH * len(classes.of(asked)))
         most = self.samples // 2
         return {role: min(own if role == asked else others, most) for role in ROLES}
 
