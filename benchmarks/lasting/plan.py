@@ -60,12 +60,14 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 
     Half of the scenes that the host saw show a forgotten object. A reference that saw the other
     half alone would know less of what is kept, and so does one of whose gradient the few images to
-    learn are half: they count by their number. There are two goes of ``iters`` iterations, each of
-    which begins with the full rate: the segmentor's host got much of what it knows in a second one.
+    learn are half: they are one batch, and count by their number. There are two goes of ``iters``
+    iterations, each of which begins with the full rate: the segmentor's host got much of what it
+    knows in a second one.
     """
     learning = 'swap.phase_settings.learn'
     return {
         'swap.order': 'learn-learn',
+        'model.one_batch': True,
         f'train_dataloader.dataset.roles.{RETAIN}.dataset.data_root': WIDE,
         'train_dataloader.batch_size': learn + retain,
         f'{learning}.split': dict(learn=learn, retain=retain),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
+import torch
 from peft.functional import set_adapter
 from torch import Tensor, nn
 
+from knowswap_mm.checks import check_flag
 from knowswap_mm.compat import BatchNorm
 from knowswap_mm.errors import ConfigError
 from knowswap_mm.lora import LoRAInjector
 from knowswap_mm.lora.injector import adapter_parameters, lora_layers
 from knowswap_mm.lora.tensors import adapter_names
 from knowswap_mm.models.head import apply_head_policy
+from knowswap_mm.models.losses.objective import WeightedSumLoss
 from knowswap_mm.models.role_model import RoleModel
 from knowswap_mm.models.trainable import keep_trainable
 from knowswap_mm.registry import MODELS
-from knowswap_mm.schedule import SwapPhase
+from knowswap_mm.schedule import SwapPhase, SwapSchedule
 
 
 @MODELS.register_module()
@@ -121,10 +127,51 @@ class FullTrainingSwapper(RoleModel):
     Args:
         host (dict): As for :class:`RoleModel`, like all other arguments. ``lora`` and ``adapters``
             must be left out, and the only head policy is ``all``.
+        one_batch (bool): Whether the host sees the images of all roles as one batch, padded to one
+            size, instead of role by role. Its head then runs once an iteration. Roles count by
+            their number of images, and no loss of a single role is logged.
 
     Raises:
-        ConfigError: If the config asks for adapters or for frozen rows.
+        ConfigError: If the config asks for adapters or for frozen rows, or with ``one_batch`` for
+            weights that are not those of one batch.
     """
+
+    def __init__(self, host: dict[str, Any], one_batch: bool = False, **settings: Any) -> None:
+        check_flag('model.one_batch', one_batch)
+        super().__init__(host, **settings | (dict(fuse='always') if one_batch else {}))
+        self.one_batch = one_batch
+
+    def check(self, schedule: SwapSchedule) -> None:
+        """Refuse, too, phases whose roles cannot be one batch."""
+        super().check(schedule)
+        if not self.one_batch:
+            return
+        fix = 'leave model.one_batch out'
+        if type(self.swapping_loss) is not WeightedSumLoss:
+            name = type(self.swapping_loss).__name__
+            problem = 'needs the loss of each role, and model.one_batch has that of all together'
+            raise ConfigError('model.loss.type', name, problem, fix)
+        for phase in schedule.phases:
+            weights = {role: phase.weights[role] for role in phase.roles}
+            numbers = {role: phase.split[role] for role in phase.roles}
+            shares = [weights[role] / number for role, number in numbers.items()]
+            if not math.isclose(min(shares), max(shares), rel_tol=1e-6):
+                problem = f'in one batch, as model.one_batch asks, roles count like {numbers}'
+                key = f'swap.phases.{phase.index}.weights'
+                raise ConfigError(key, weights, problem, f'give them such weights, or {fix}')
+
+    def loss(
+        self, inputs: dict[str, Tensor], data_samples: dict[str, list[Any]]
+    ) -> dict[str, Tensor]:
+        """Compute the terms of the phase's objective, with ``one_batch`` a single one."""
+        if not self.one_batch:
+            return super().loss(inputs, data_samples)
+        images = dict(all=torch.cat(list(inputs.values())))
+        samples = list(chain.from_iterable(data_samples.values()))
+        features = self.fused.extract(self.host, images)
+        with self.fused.given(self.host, features['all']) if features else nullcontext():
+            losses = self.host.loss(images['all'], samples)
+        return dict(loss_all=self._parse_host_losses(losses)[0])
 
     def choose_trained(
         self, host: nn.Module, lora: dict[str, Any] | None

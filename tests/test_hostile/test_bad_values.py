@@ -48,6 +48,7 @@ MATRIX = {
     ('RoleModel', 'head'): ([*NO_DICT, {'polic': 'all'}], 'model.head'),
     ('RoleModel', 'loss'): (NO_DICT, 'model.loss'),
     ('RoleModel', 'fuse'): ([None, 'sometimes', 5, []], 'model.fuse'),
+    ('FullTrainingSwapper', 'one_batch'): (NO_FLAG, 'model.one_batch'),
     ('RoleModel', 'fp32_losses'): (NO_FLAG, 'model.fp32_losses'),
     ('RoleModel', 'data_preprocessor'): (NO_DICT, 'model.data_preprocessor'),
     ('RoleModel', 'adapters'): (['a', 5, [5], None, {}], 'model.adapters'),
@@ -253,6 +254,8 @@ def build(owner, argument, value):
     kinds, own = classes(), {argument: value}
     if owner in ('RoleModel', 'LoRAInjector'):
         build_swapper(**(own if owner == 'RoleModel' else dict(lora=own)))
+    elif owner == 'FullTrainingSwapper':
+        kinds[owner](host=vit_host(), **own)
     elif owner == 'LoRABackbone':
         kinds[owner](**dict(dict(backbone=vit_backbone()), **own))
     elif owner.endswith('Loss'):

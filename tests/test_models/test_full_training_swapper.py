@@ -18,12 +18,13 @@ def full(host=None, **settings):
     return HOST_MODELS.build(config | settings)
 
 
-def phase(kind='learn', sparsity=0.0):
-    weights = dict(learn=1.0, retain=1.0, sparsity=sparsity)
-    phases = [dict(kind=kind, iters=1, weights=weights)]
+def phase(kind='learn', sparsity=0.0, learn=1.0, split=None):
+    weights = dict(learn=learn, retain=1.0, sparsity=sparsity)
+    phases = [dict(kind=kind, iters=1, weights=weights, **(dict(split=split) if split else {}))]
     sizes = dict(learn=8, forget=8, retain=8)
     classes = dict(old=list('abcde'), learn=list('xyz'), forget=['b'])
-    return SwapSchedule.from_config(dict(classes=classes, phases=phases), sizes, 4)
+    number = sum(split.values()) if split else 4
+    return SwapSchedule.from_config(dict(classes=classes, phases=phases), sizes, number)
 
 
 def test_every_weight_gets_a_gradient():
@@ -83,3 +84,35 @@ def test_phases_about_adapters_are_refused(raises_config_error):
         model.set_trainable(phase('expand').phases[0])
     with raises_config_error('swap.phases.0.weights.sparsity', 0.01, 'there are none'):
         model.set_trainable(phase(sparsity=0.01).phases[0])
+
+
+def test_one_batch_is_the_mean_over_all_images():
+    losses = []
+    inputs, samples = batch(['learn', 'retain'])
+    inputs['learn'], samples['learn'] = inputs['learn'][:1], samples['learn'][:1]
+    for one_batch in (False, True):
+        torch.manual_seed(0)
+        model = full(one_batch=one_batch)
+        randomise(model.host)
+        model.schedule = phase(learn=0.25, split=dict(learn=1, retain=4))
+        model.check(model.schedule)
+        model.train()
+        terms = model(dict(inputs), samples, mode='loss')
+        loss = model.parse_losses(terms)[0]
+        loss.backward()
+        losses.append((terms, loss, [p.grad for p in model.parameters()]))
+    (_, by_role, expected), (terms, whole, found) = losses
+    assert list(terms) == ['loss_all']
+    # The mean over five images, of which the weights make one and a quarter.
+    torch.testing.assert_close(1.25 * whole, by_role)
+    for grad, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(1.25 * grad, other, rtol=1e-4, atol=1e-6)
+
+
+def test_one_batch_refuses_what_asks_for_roles(raises_config_error):
+    model = full(one_batch=True)
+    weights = dict(learn=1.0, retain=1.0)
+    with raises_config_error('swap.phases.0.weights', weights, "{'learn': 1, 'retain': 4}"):
+        model.check(phase(split=dict(learn=1, retain=4)))
+    with raises_config_error('model.loss.type', 'SwappingLoss', 'leave model.one_batch out'):
+        full(one_batch=True, loss=dict(type='knowswap_mm.SwappingLoss')).check(phase())
