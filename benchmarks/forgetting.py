@@ -7,8 +7,9 @@
 Run it where `data/` and `weights/` are to lie: configs name them by relative paths (docs/real.md).
 Stages: `references` trains models that never saw the forget set, `swap` runs each swap with each
 objective and seed, `audit` attacks each swap, against all references of its benchmark, `report`
-writes a row a swap and prints the table with the bars that it misses. Each stage does what it needs
-and is not there yet: a host, for grocery the swap whose length the references have.
+writes a row a swap and prints the table with the bars that it misses; rows of benchmarks and
+objectives that were not asked for stay in the file. Each stage does what it needs and is not there
+yet: a host, for grocery the swap whose length the references have.
 
 Each run and each audit is a process of its own with one CPU thread, `--processes` at a time.
 Several drivers may work in one folder at once, one a GPU say: each leaves to the others what they
@@ -35,6 +36,7 @@ from real.plan import SWAPS
 
 from knowswap_mm.cli.options import OptionAction
 from knowswap_mm.io.files import write_json, write_text
+from knowswap_mm.io.text_files import read_json
 
 STAGES = ('references', 'swap', 'audit', 'report')
 RECIPES = ['recipe', 'deep']
@@ -88,7 +90,8 @@ def jobs_of(runs: Runs, args: argparse.Namespace) -> list[Job]:
 
 
 def report(runs: Runs, args: argparse.Namespace) -> None:
-    """Writes rows and references, and prints the tables."""
+    """Writes rows and references, and prints the tables; those not asked for stay in the file."""
+    names, known, kinds = args.benchmarks, list(BENCHMARKS), list(OBJECTIVES)
     rows = [
         dict(benchmark=benchmark, objective=objective, seed=seed, **row_of(page.parents[2], page))
         for benchmark, objective in pairs(args)
@@ -97,11 +100,18 @@ def report(runs: Runs, args: argparse.Namespace) -> None:
     ]
     cards = [
         dict(benchmark=name, seed=seed, **card)
-        for name in args.benchmarks
+        for name in names
         for seed in args.reference_seeds
         if (card := runs.card(name, seed))
     ]
     out = args.out or Path(__file__).parent / 'results' / 'forgetting.json'
+    asked, earlier = set(pairs(args)), read_json(out) if out.is_file() else {}
+    rows += [
+        row for row in earlier.get('rows', ()) if (row['benchmark'], row['objective']) not in asked
+    ]
+    cards += [card for card in earlier.get('references', ()) if card['benchmark'] not in names]
+    rows.sort(key=lambda row: (known.index(row['benchmark']), kinds.index(row['objective'])))
+    cards.sort(key=lambda card: known.index(card['benchmark']))
     text = f'{reference_table(cards)}\n\n{table(rows)}'
     write_json(out, dict(rows=rows, references=cards), indent=1)
     write_text(out.with_suffix('.md'), f'{text}\n')

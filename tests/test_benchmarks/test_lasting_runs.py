@@ -101,6 +101,13 @@ def test_stages_do_what_they_need_and_go_on(main, tiny, capsys):
     states = {path.name for path in page.parents[2].glob('phase*.pth')}
     assert states == {'phase1_learn.pth', 'phase2_forget.pth'}
     assert main(*both) == []
+    # Another objective alone: what was not asked for stays.
+    changed = dict(found, rows=[dict(row, seed=6) for row in found['rows']])
+    tiny.rows.write_text(json.dumps(changed))
+    main('--stages', 'report', *both, '--benchmarks', 'fashion-mnist')
+    again = json.loads(tiny.rows.read_text())
+    assert [row['seed'] for row in again['rows']] == [6, 5]
+    assert again['references'] == found['references']
 
 
 def test_data_that_is_not_there(main, tmp_path, monkeypatch):
