@@ -91,7 +91,6 @@ def jobs_of(runs: Runs, args: argparse.Namespace) -> list[Job]:
 
 def report(runs: Runs, args: argparse.Namespace) -> None:
     """Writes rows and references, and prints the tables; those not asked for stay in the file."""
-    names, known, kinds = args.benchmarks, list(BENCHMARKS), list(OBJECTIVES)
     rows = [
         dict(benchmark=benchmark, objective=objective, seed=seed, **row_of(page.parents[2], page))
         for benchmark, objective in pairs(args)
@@ -100,7 +99,7 @@ def report(runs: Runs, args: argparse.Namespace) -> None:
     ]
     cards = [
         dict(benchmark=name, seed=seed, **card)
-        for name in names
+        for name in args.benchmarks
         for seed in args.reference_seeds
         if (card := runs.card(name, seed))
     ]
@@ -109,7 +108,10 @@ def report(runs: Runs, args: argparse.Namespace) -> None:
     rows += [
         row for row in earlier.get('rows', ()) if (row['benchmark'], row['objective']) not in asked
     ]
-    cards += [card for card in earlier.get('references', ()) if card['benchmark'] not in names]
+    cards += [
+        card for card in earlier.get('references', ()) if card['benchmark'] not in args.benchmarks
+    ]
+    known, kinds = list(BENCHMARKS), list(OBJECTIVES)
     rows.sort(key=lambda row: (known.index(row['benchmark']), kinds.index(row['objective'])))
     cards.sort(key=lambda card: known.index(card['benchmark']))
     text = f'{reference_table(cards)}\n\n{table(rows)}'
