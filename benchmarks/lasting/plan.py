@@ -73,7 +73,7 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
         f'{learning}.split': dict(learn=learn, retain=retain),
         f'{learning}.weights': dict(learn=learn / retain, retain=1.0, sparsity=0.0),
         f'{learning}.iters': iters,
-        'train_cfg.val_interval': iters // 2,
+        'train_cfg.val_interval': iters // 4,
         'param_scheduler.1.end': iters * 3 // 4,  # the last quarter at the lowest rate
     }
 

@@ -79,7 +79,7 @@ class Runs:
                 self.host(unseen_name(benchmark, seed), replace(plan.unseen, seed=seed)),
                 self.swap(benchmark, RECIPE, seed),
             )
-        elif plan.begins:
+        elif plan.begins and not self.args.reference_options.get('load_from'):
             needs = (self.reference(plan.begins[1], seed),)
         return Job(
             f'{benchmark}, {REFERENCE}, seed {seed}',
@@ -152,7 +152,7 @@ class Runs:
             watch(cfg, swapped['iterations'])
             return cfg
         cfg = reference_config(benchmark, changes)
-        if plan.begins:
+        if plan.begins and not changes.get('load_from'):
             config, donor = plan.begins
             cfg.load_from = str(self.folder(benchmark, 'begin', seed).with_suffix('.pth'))
             write_start(ROOT / 'configs' / config, self._reference_state(donor, seed), seed,

@@ -183,6 +183,23 @@ class PhaseSchedulers:
             configs.append(config)
         return configs
 
+    def try_out(self, runner: Any) -> None:
+        """Build the schedulers of each phase once, on an optimizer of a parameter of their own.
+
+        So a value that no scheduler takes is named before the evaluation at the start.
+
+        Raises:
+            ConfigError: If one cannot be built.
+        """
+        kept = runner.optim_wrapper
+        runner.optim_wrapper = OptimWrapper(torch.optim.AdamW([nn.Parameter(torch.zeros(1))]))
+        try:
+            for phase in self.schedule.phases:
+                if configs := self.configs(phase.begin):
+                    runner.build_param_scheduler(configs)
+        finally:
+            runner.optim_wrapper = kept
+
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(OpenScheduler):

@@ -187,6 +187,7 @@ class SwapRunner(CheckedRunner):
         self.set_training(loader, dict(loop, max_iters=schedule.total))
         self.phase_schedulers = PhaseSchedulers(self.param_schedulers, schedule)
         self.param_schedulers = None  # the phase hook builds them phase by phase
+        self.phase_schedulers.try_out(self)
         if uneven := schedule.uneven():
             self.logger.warning(uneven)
         self.logger.info(f'Swap of {schedule.total} iterations:\n{schedule.describe()}')

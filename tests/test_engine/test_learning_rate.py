@@ -123,3 +123,12 @@ def test_epochs_cannot_be_counted_in_iterations(run):
     with pytest.raises(ConfigError, match='phase2_forget has no epochs') as caught:
         run([learn(epochs=1), forget(iters=3)], dict(COSINE, by_epoch=True))
     assert caught.value.key == 'param_scheduler' and 'Fix: set by_epoch=False' in str(caught.value)
+
+
+def test_a_later_phase_whose_schedulers_cannot_be_built(picture_tree, host, tmp_path):
+    """It is named before the evaluation at the start, and not when that phase begins."""
+    phases = [learn(iters=1), forget(iters=1, param_scheduler=[dict(type='LinearLR', begin=9)])]
+    with pytest.raises(ConfigError, match='end should be larger than begin') as caught:
+        train(swap_config(picture_tree, tmp_path, phases, host=host))
+    assert caught.value.key == 'param_scheduler'
+    assert not list(tmp_path.glob('**/scalars.json'))
