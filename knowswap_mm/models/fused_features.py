@@ -84,6 +84,18 @@ class FusedFeatures:
         return self.fp32_losses and torch.is_autocast_enabled(device)
 
     @contextmanager
+    def lend(self, host: nn.Module, features: dict[str, Any] | None, role: str) -> Iterator[None]:
+        """Let the host take a role's features, if :meth:`extract` has any, instead of a pass.
+
+        They are taken out of ``features``: what the host does not keep is free after its loss.
+        """
+        if features is None:
+            yield
+        else:
+            with self.given(host, features.pop(role)):
+                yield
+
+    @contextmanager
     def given(self, host: nn.Module, features: Any) -> Iterator[None]:
         """Let ``host.extract_feat`` return ``features``, nested ``(N, ...)``, in the block."""
         self._used = False

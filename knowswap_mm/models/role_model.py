@@ -248,9 +248,7 @@ class RoleModel(BaseModel):
         logs: dict[str, Tensor] = {}
         for role, images in inputs.items():
             samples = data_samples[role]
-            # Taken out: what the host does not keep of a role's features is free after its loss.
-            lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
-            with lent:
+            with self.fused.lend(self.host, features, role):
                 asked: dict[str, SampleLosses] = {}
                 with listening():
                     if role in wanted:
@@ -294,12 +292,12 @@ class RoleModel(BaseModel):
             ConfigError: If no reader reads the host.
         """
         stream, images, measured = self._stream(blocks), dict(inputs), {}
-        with nullcontext() if stream is None else stream.listen():
+        listening = nullcontext if stream is None else stream.listen
+        with listening():
             reader, features = self._reader(), self.fused.extract(self.host, images)
         for role in images:
-            lent = self.fused.given(self.host, features.pop(role)) if features else nullcontext()
-            with nullcontext() if stream is None else stream.listen():
-                with as_in_training(self.host), lent:
+            with listening(), as_in_training(self.host):
+                with self.fused.lend(self.host, features, role):
                     found = reader.run(self.host, images[role], samples[role])[1]
             measured[role] = found if stream is None else stream.add(found, len(images[role]))
         return measured

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -169,7 +168,7 @@ class FullTrainingSwapper(RoleModel):
         images = dict(all=torch.cat(list(inputs.values())))
         samples = list(chain.from_iterable(data_samples.values()))
         features = self.fused.extract(self.host, images)
-        with self.fused.given(self.host, features['all']) if features else nullcontext():
+        with self.fused.lend(self.host, features, 'all'):
             losses = self.host.loss(images['all'], samples)
         return dict(loss_all=self._parse_host_losses(losses)[0])
 
