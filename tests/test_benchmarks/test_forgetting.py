@@ -229,7 +229,7 @@ def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
         assert reference.train_dataloader.dataset.roles[role].dataset == dataset
     learn = reference.swap.phase_settings.learn
     watched = reference.train_cfg.val_interval
-    assert 4 * watched == 2 * learn.iters  # of both goes
+    assert 4 * watched == learn.iters  # four looks at each go
     parts.plan.watch(reference, 20)
     assert reference.train_cfg.val_interval == watched  # what is given stays
 
