@@ -60,13 +60,13 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 
     Half of the scenes that the host saw show a forgotten object. A reference that saw the other
     half alone would know less of what is kept, and so does one of whose gradient the few images to
-    learn are half: they are one batch, and count by their number. There are two goes of ``iters``
-    iterations, each of which begins with the full rate: the segmentor's host got much of what it
-    knows in a second one.
+    learn are half: they are one batch, and count by their number. There are three goes of ``iters``
+    iterations, each of which begins with the full rate: after two, the detectors retained 2 points
+    less, the segmentors 16.
     """
     learning = 'swap.phase_settings.learn'
     return {
-        'swap.order': 'learn-learn',
+        'swap.order': 'learn-learn-learn',
         'model.one_batch': True,
         f'train_dataloader.dataset.roles.{RETAIN}.dataset.data_root': WIDE,
         'train_dataloader.batch_size': learn + retain,
@@ -82,13 +82,13 @@ def _as_its_host(iters: int, learn: int = 4, retain: int = 16) -> dict[str, Any]
 BENCHMARKS = {
     'shapes-dino-mini': Benchmark(
         'detection/baselines/dino-mini_shapes_retrain.py',
-        training=_as_its_host(2500),
+        training=_as_its_host(2000),
         evaluation=_APART,
     ),
     'shapes-mask2former-mini': Benchmark(
         'segmentation/baselines/mask2former-mini_shapes_retrain.py',
         begins=('segmentation/pretrain/mask2former-mini_shapes_pretrain.py', 'shapes-dino-mini'),
-        training=_as_its_host(1400),
+        training=_as_its_host(2000),
         evaluation=_APART,
     ),
     'grocery': Benchmark(unseen=Host('vit_dinov2-s_grocery-unseen', 'accuracy/top1')),

@@ -241,13 +241,13 @@ def test_references_have_the_data_and_labels_of_their_swaps(name, parts):
         ('shapes-mask2former-mini', 'segmentation/pretrain/mask2former-mini_shapes_pretrain.py'),
     ],
 )
-def test_references_see_as_many_retained_scenes_as_their_host_saw_scenes(name, host, parts):
+def test_references_see_no_fewer_retained_scenes_than_their_host_saw_scenes(name, host, parts):
     trained = parts.plan.open_config(FOLDER.parent / 'configs' / host)
     swap = parts.plan.reference_config(name, {}).swap
     learn, goes = swap.phase_settings.learn, swap.order.split('-')
     seen = trained.train_cfg.max_iters * trained.train_dataloader.batch_size
-    assert goes == ['learn', 'learn']
-    assert len(goes) * learn.iters * learn.split.retain == seen
+    assert set(goes) == {'learn'}
+    assert len(goes) * learn.iters * learn.split.retain >= seen
 
 
 def test_the_reference_of_fashion_has_the_labels_of_its_swap(parts):
