@@ -6,10 +6,11 @@
 
 Run it where `data/` and `weights/` are to lie: configs name them by relative paths (docs/real.md).
 Stages: `references` trains models that never saw the forget set, `swap` runs each swap with each
-objective and seed, `audit` attacks each swap, against all references of its benchmark, `report`
-writes a row a swap and prints the table with the bars that it misses; rows of benchmarks and
-objectives that were not asked for stay in the file. Each stage does what it needs and is not there
-yet: a host, for grocery the swap whose length the references have.
+objective and seed, `audit` attacks the swaps of an objective against all references of their
+benchmark, in one process, since they trained on the same images, `report` writes a row a swap and
+prints the table with the bars that it misses; rows of benchmarks and objectives that were not asked
+for stay in the file. Each stage does what it needs and is not there yet: a host, for grocery the
+swap whose length the references have.
 
 Each run and each audit is a process of its own with one CPU thread, `--processes` at a time.
 Several drivers may work in one folder at once, one a GPU say: each leaves to the others what they
@@ -83,9 +84,10 @@ def jobs_of(runs: Runs, args: argparse.Namespace) -> list[Job]:
     if 'references' in args.stages:
         jobs += [runs.reference(name, seed) for name in args.benchmarks
                  for seed in args.reference_seeds]  # fmt: skip
-    for stage, job in (('swap', runs.swap), ('audit', runs.audit)):
-        if stage in args.stages:
-            jobs += [job(*pair, seed) for pair in pairs(args) for seed in args.seeds]
+    if 'swap' in args.stages:
+        jobs += [runs.swap(*pair, seed) for pair in pairs(args) for seed in args.seeds]
+    if 'audit' in args.stages:
+        jobs += [runs.audit(*pair) for pair in pairs(args)]
     return jobs
 
 

@@ -88,14 +88,16 @@ class Runs:
             needs,
         )
 
-    def audit(self, benchmark: str, objective: str, seed: int) -> Job:
-        """Audit a swap against all references of its benchmark."""
+    def audit(self, benchmark: str, objective: str) -> Job:
+        """Audit the swaps of an objective against all references of their benchmark."""
+        seeds = self.args.seeds
         references = [self.reference(benchmark, each) for each in self.args.reference_seeds]
+        swaps = [self.swap(benchmark, objective, seed) for seed in seeds]
         return Job(
-            f'{benchmark}, {objective}, seed {seed}, audit',
-            partial(self._audit, benchmark, objective, seed),
-            lambda: self.audited(benchmark, objective, seed) is not None,
-            (*references, self.swap(benchmark, objective, seed)),
+            f'{benchmark}, {objective}, audit',
+            partial(self._audit, benchmark, objective),
+            lambda: all(self.audited(benchmark, objective, seed) for seed in seeds),
+            (*references, *swaps),
         )
 
     def checkpoint(self, benchmark: str, objective: str, seed: int) -> Path | None:
@@ -179,9 +181,12 @@ class Runs:
         kept = dict(checkpoint=checkpoint, learn=end[LEARN], retain=end[RETAIN])
         return dict(kept, **convergence(curve), seconds=result['seconds'])
 
-    def _audit(self, benchmark: str, objective: str, seed: int) -> None:
-        folder = self.folder(benchmark, objective, seed)
-        config, checkpoint = folder / 'audit.py', self.checkpoint(benchmark, objective, seed)
+    def _audit(self, benchmark: str, objective: str) -> None:
+        """Audit what is not audited yet, in one process: all swaps saw the same images."""
+        seeds = [s for s in self.args.seeds if not self.audited(benchmark, objective, s)]
+        checkpoints = [self.checkpoint(benchmark, objective, seed) for seed in seeds]
+        folder = self.folder(benchmark, objective, seeds[0])
+        config = folder / 'audit.py'
         with CONFIGS:
             cfg = open_config(folder / 'config.py')
             read_as_host(cfg)
@@ -190,7 +195,7 @@ class Runs:
             audit['skip'] = ['DroppedAdapter', *audit.get('skip', ())]
             write_text(config, cfg.pretty_text)
         references = [self._reference_state(benchmark, e) for e in self.args.reference_seeds]
-        call(folder, 'audit', config, checkpoint, '--merged', '--reference', *references)
+        call(folder, 'audit', config, *checkpoints, '--merged', '--reference', *references)
 
     def _reference_state(self, benchmark: str, seed: int) -> Path:
         return self.folder(benchmark, REFERENCE, seed) / self.card(benchmark, seed)['checkpoint']

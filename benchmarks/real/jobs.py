@@ -37,10 +37,10 @@ class Job:
 
 
 def with_needs(jobs: Iterable[Job]) -> list[Job]:
-    """Each job once, after those that it needs."""
+    """Each job once, after those that it needs; what is done needs nothing any more."""
     found: dict[str, Job] = {}
     for job in jobs:
-        for each in [*with_needs(job.needs), job]:
+        for each in [*with_needs(() if job.done() else job.needs), job]:
             found.setdefault(each.name, each)
     return list(found.values())
 

@@ -127,7 +127,7 @@ def prepared(run: Run, split: str) -> Config:
         return cfg
     cfg.default_hooks.checkpoint.interval = 100000  # each phase ends with a checkpoint
     for role in cfg.train_dataloader.dataset.roles.values():
-        role.seed = run.seed
+        role.setdefault('seed', run.seed)
     if split == 'test':
         cfg.val_dataloader.dataset = cfg.test_dataloader.dataset
     return cfg

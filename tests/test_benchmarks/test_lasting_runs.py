@@ -96,7 +96,7 @@ def test_stages_do_what_they_need_and_go_on(main, tiny, capsys):
     assert 'head' in row['gaps']['prototype probe, 5 shots']
     assert [card['benchmark'] for card in found['references']] == ['grocery', 'fashion-mnist']
     text = capsys.readouterr().out
-    assert 'grocery, recipe, seed 5, audit: done' in text
+    assert 'grocery, recipe, audit: done' in text
     assert tiny.rows.with_suffix('.md').read_text() in text
     states = {path.name for path in page.parents[2].glob('phase*.pth')}
     assert states == {'phase1_learn.pth', 'phase2_forget.pth'}
@@ -108,6 +108,15 @@ def test_stages_do_what_they_need_and_go_on(main, tiny, capsys):
     again = json.loads(tiny.rows.read_text())
     assert [row['seed'] for row in again['rows']] == [6, 5]
     assert again['references'] == found['references']
+    # More seeds: only these run, on the same images, and one process audits both.
+    one = ('--benchmarks', 'grocery', '--objectives', 'recipe', '--reference-seeds', 5)
+    more = main(*one, '--seeds', 5, 6, 7, '--audit-options', *AUDIT)
+    assert sorted(more) == ['audit', 'train', 'train']
+    runs = [tiny.work / 'runs' / f'grocery_recipe_seed{seed}' for seed in (5, 6, 7)]
+    drawn, states = ([(run / name).read_bytes() for run in runs]
+                     for name in ('role_indices.json', 'phase2_forget.pth'))  # fmt: skip
+    assert drawn[0] == drawn[1] == drawn[2] and len(set(states)) == 3
+    assert all(list(run.glob('audit/*/audit.json')) for run in runs)
 
 
 def test_data_that_is_not_there(main, tmp_path, monkeypatch):

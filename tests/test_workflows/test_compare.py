@@ -13,7 +13,7 @@ import pytest
 from mmengine.config import Config
 
 from knowswap_mm.workflows import processes
-from knowswap_mm.workflows.compare import read_runs, table
+from knowswap_mm.workflows.compare import Run, prepared, read_runs, table
 from tests.helpers.benchmark_runs import in_this_process
 from tests.helpers.swap_configs import plain_config, swap_config, write_config
 
@@ -107,6 +107,15 @@ def test_in_processes_of_their_own(picture_tree, host, tmp_path):
     rows = (tmp_path / 'out' / 'table.md').read_text().splitlines()[4:]
     assert rows[0].startswith('| swap | phase2_forget |') and rows[0].endswith('| 1 |')
     assert rows[1].startswith('| broken | failed, seed 0: ') and 'rank = 0' in rows[1]
+
+
+def test_a_seed_draws_images_unless_a_role_has_its_own(picture_tree, tmp_path):
+    cfg = swap_config(picture_tree, tmp_path)
+    cfg.train_dataloader.dataset.roles.retain.seed = 3
+    run = Run('swap', str(write_config(cfg, tmp_path / 'swap.py')), (), 7)
+    cfg = prepared(run, 'val')
+    seeds = {role: each.seed for role, each in cfg.train_dataloader.dataset.roles.items()}
+    assert seeds == dict(learn=7, forget=7, retain=3) and cfg.randomness.seed == 7
 
 
 def test_nothing_goes_on_alone(tmp_path):
