@@ -170,9 +170,9 @@ class CheckedRunner(ClusterRunner):
         with _named('test_cfg', loop, 'test_dataloader', self.loader_config('test')):
             return super().build_test_loop(loop)
 
-    def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Build the schedulers."""
-        with _named('param_scheduler', scheduler):
+    def build_param_scheduler(self, scheduler: Any, key: str = 'param_scheduler') -> Any:
+        """Build the schedulers, which a key of the config describes."""
+        with _named(key, scheduler):
             return super().build_param_scheduler(scheduler)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:

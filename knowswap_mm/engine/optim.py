@@ -155,19 +155,32 @@ class PhaseSchedulers:
         for phase in schedule.phases:
             self.configs(phase.begin)
 
+    def build(self, runner: Any, iteration: int) -> Any:
+        """Build the schedulers that an iteration is under, as mmengine does; None if it has none.
+
+        Raises:
+            ConfigError: If one cannot be built.
+        """
+        configs, key = self.configs(iteration), self._key(iteration)
+        return runner.build_param_scheduler(configs, key) if configs else None
+
+    def _key(self, iteration: int) -> str:
+        """Where the config has what an iteration is under."""
+        first = self.schedule.lr_span(iteration)[0]
+        own = first.param_scheduler is not None
+        return f'swap.phases.{first.index}.param_scheduler' if own else 'param_scheduler'
+
     def configs(self, iteration: int) -> list[dict[str, Any]]:
         """Configs for ``Runner.build_param_scheduler`` of the schedule that an iteration has."""
         first, begin, *_ = self.schedule.lr_span(iteration)
         # As it was then: a decision that cuts a schedule short changes no rate before the cut.
         length = self.schedule.as_of(begin).lr_span(begin).length
         chosen = self.template if first.param_scheduler is None else first.param_scheduler
-        configs = []
+        key, configs = self._key(iteration), []
         for config in copy.deepcopy(list(chosen)):
             kind = config.get('type')
             kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
             if inspect.isclass(kind):
-                own = first.param_scheduler is not None
-                key = f'swap.phases.{first.index}.param_scheduler' if own else 'param_scheduler'
                 names = arguments_of(kind) or config
                 check_keys(key, config, ['type', *names, '_scope_', 'convert_to_iter_based'])
             by_epoch = config.setdefault('by_epoch', False)
@@ -175,7 +188,7 @@ class PhaseSchedulers:
             if rest and not self.schedule.decisions:
                 fix = 'set by_epoch=False, or give the length of the phase in epochs'
                 problem = f'{self.schedule.phase_at(iteration).name} has no epochs to count'
-                raise ConfigError('param_scheduler', config, problem, fix)
+                raise ConfigError(key, config, problem, fix)
             if config.get('end') is None and 'T_max' not in config:
                 config['end'] = -(-length // first.epoch_length) if by_epoch else length
                 if self.schedule.decisions:  # the rest of a phase may be shorter than a warm-up
@@ -195,8 +208,7 @@ class PhaseSchedulers:
         runner.optim_wrapper = OptimWrapper(torch.optim.AdamW([nn.Parameter(torch.zeros(1))]))
         try:
             for phase in self.schedule.phases:
-                if configs := self.configs(phase.begin):
-                    runner.build_param_scheduler(configs)
+                self.build(runner, phase.begin)
         finally:
             runner.optim_wrapper = kept
 

@@ -213,10 +213,7 @@ class SwapRunner(CheckedRunner):
 
     def start_phase_schedulers(self) -> None:
         """Build the learning rate schedulers that the present iteration is under."""
-        self.param_schedulers = None
-        configs = self.phase_schedulers.configs(self.iter)
-        if configs:
-            self.param_schedulers = self.build_param_scheduler(configs)
+        self.param_schedulers = self.phase_schedulers.build(self, self.iter)
 
     def _held_share(self) -> float:
         """The share of each class that is held out: that of the run that goes on, if one does."""

@@ -130,5 +130,5 @@ def test_a_later_phase_whose_schedulers_cannot_be_built(picture_tree, host, tmp_
     phases = [learn(iters=1), forget(iters=1, param_scheduler=[dict(type='LinearLR', begin=9)])]
     with pytest.raises(ConfigError, match='end should be larger than begin') as caught:
         train(swap_config(picture_tree, tmp_path, phases, host=host))
-    assert caught.value.key == 'param_scheduler'
+    assert caught.value.key == 'swap.phases.1.param_scheduler'
     assert not list(tmp_path.glob('**/scalars.json'))
