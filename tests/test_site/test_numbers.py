@@ -92,6 +92,10 @@ def test_real_swaps_are_those_of_their_file():
         ]
 
 
+#: Rows of README's table of what comes back, in order.
+GAPS = 'fashion-mnist', 'shapes-dino-mini', 'shapes-mask2former-mini', 'grocery'
+
+
 def test_gaps_to_references_are_those_of_their_file():
     page = (DOCS / 'audit.md').read_text()
     rows = json.loads((RESULTS / 'forgetting.json').read_text())['rows']
@@ -100,6 +104,13 @@ def test_gaps_to_references_are_those_of_their_file():
     for name, objective, start, *_ in table_with(DOCS / 'audit.md', 'benchmark', 'objective'):
         own = [r for r in rows if (r['benchmark'], r['objective']) == (name, objective)]
         assert start == percent(statistics.mean(row['start']['retain'] for row in own))
+    told = {
+        (row[0], row[1]): row[5] for row in table_with(DOCS / 'audit.md', 'benchmark', 'objective')
+    }
+    for (_, *gaps), name in zip(
+        table_with(REPOSITORY / 'README.md', 'swap', 'ordinary'), GAPS, strict=True
+    ):
+        assert gaps == [told[name, objective] for objective in ('recipe', 'deep')]
 
 
 def test_results_in_short_are_those_of_their_pages():
