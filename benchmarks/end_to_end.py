@@ -95,13 +95,12 @@ def train(root: Path, args: argparse.Namespace) -> tuple[Path, dict[str, list[fl
     return root / 'run', json.loads(log.read_text().splitlines()[-1])
 
 
-def summary(run: Path, wall: float, test_batches: int) -> dict[str, object]:
+def summary(run: Path, wall: float) -> dict[str, object]:
     """Time and wait for data of the iterations between two lines of the log, and the sums."""
     scalars = next(run.glob('*/vis_data/scalars.json'))
     waits = {int(k): v for k, v in json.loads((run / 'device_waits.json').read_text()).items()}
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     steps = [line for line in lines if 'data_time' in line and 'loss' in line]
-    tests = [line for line in lines if 'data_time' in line and 'loss' not in line]
     rows, last = [], 0
     for line in steps:
         found = [waits.get(number, 0) for number in range(last, line['step'])]
@@ -109,8 +108,7 @@ def summary(run: Path, wall: float, test_batches: int) -> dict[str, object]:
         rows.append(dict(host, count=len(found), wait=sum(found) / len(found) / 1000))
         last = line['step']
     training = sum(row['count'] * row['time'] for row in rows)
-    evaluation = sum(test_batches * line['time'] for line in tests)
-    return dict(rows=rows, wall=wall, training=training, evaluation=evaluation, steps=last)
+    return dict(rows=rows, wall=wall, training=training, steps=last)
 
 
 def main() -> None:
@@ -120,13 +118,11 @@ def main() -> None:
         write_pictures(Path(folder), args)
         begin = time.perf_counter()
         run, stages = train(Path(folder), args)
-        count = (FORGET + LEARN + RETAIN) * args.test_pictures
-        found = summary(run, time.perf_counter() - begin, -(-count // 256))
+        found = summary(run, time.perf_counter() - begin)
         found['stages'] = {name: stages[name][0] for name in STAGES}
     rows, steps = found['rows'], found['steps']
-    print(f'{steps} iterations in {found["training"]:.1f} s, evaluations '
-          f'{found["evaluation"]:.1f} s, the whole process {found["wall"]:.1f} s; '
-          f'{args.workers} workers\n')  # fmt: skip
+    print(f'{steps} iterations in {found["training"]:.1f} s, the whole process '
+          f'{found["wall"]:.1f} s; {args.workers} workers\n')  # fmt: skip
     print('| iterations | ms an iteration | host fetches data | device waits | share |')
     print('| --- | --- | --- | --- | --- |')
     tenth, done, group = steps / 10, 0, []
