@@ -66,7 +66,8 @@ def _as_its_host(iters: int, goes: int = 3, learn: int = 4, retain: int = 16) ->
     half alone would know less of what is kept, and so does one of whose gradient the few images to
     learn are half: they are one batch, and count by their number. Each of the goes of ``iters``
     iterations begins with the full rate: after two the detectors retained 2 points less than after
-    three, the segmentors 10 to 16, and after three another 1 to 4 less than after a fourth.
+    three, the segmentors 10 to 16, and after three another 1 to 4 less than after a shorter fourth
+    with half the rate.
     """
     learning = 'swap.phase_settings.learn'
     return {

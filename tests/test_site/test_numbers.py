@@ -100,13 +100,12 @@ def test_gaps_to_references_are_those_of_their_file():
     page = (DOCS / 'audit.md').read_text()
     rows = json.loads((RESULTS / 'forgetting.json').read_text())['rows']
     gaps = (RESULTS / 'forgetting.md').read_text().strip().split('\n\n')
-    assert all(table in page for table in gaps)
-    for name, objective, start, *_ in table_with(DOCS / 'audit.md', 'benchmark', 'objective'):
+    assert all(each in page for each in gaps)
+    table = table_with(DOCS / 'audit.md', 'benchmark', 'objective')
+    for name, objective, start, *_ in table:
         own = [r for r in rows if (r['benchmark'], r['objective']) == (name, objective)]
         assert start == percent(statistics.mean(row['start']['retain'] for row in own))
-    told = {
-        (row[0], row[1]): row[5] for row in table_with(DOCS / 'audit.md', 'benchmark', 'objective')
-    }
+    told = {(row[0], row[1]): row[5] for row in table}
     for (_, *gaps), name in zip(
         table_with(REPOSITORY / 'README.md', 'swap', 'ordinary'), GAPS, strict=True
     ):
